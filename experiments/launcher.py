@@ -1,0 +1,117 @@
+"""How every script starts and ends: flags, help that fits a screen, one line for an error, an exit code."""
+
+import contextlib
+import errno
+import functools
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+from absl import app, flags, logging
+
+from gan_jax.errors import DivergedError, UserError
+
+MISTAKE, DIVERGED, INTERRUPTED = 2, 3, 130  # exit codes beside 0
+Main = Callable[[list[str]], int | None]
+
+
+def run(main: Main) -> NoReturn:
+  """Parse the flags, call `main`, exit: 0 well, 2 the user's mistake, 3 diverged, 130 Ctrl-C.
+
+  `main` takes the arguments that are no flags, and may return an exit code.
+  """
+  if {'--help', '-h', '-help', '--helpshort'} & set(sys.argv[1:]):
+    print(usage())
+    sys.exit(0)
+  app.run(functools.partial(_guarded, main), flags_parser=_parse)
+  raise AssertionError('app.run does not return')
+
+
+def _parse(argv: list[str]) -> list[str]:
+  with _one_line_errors():
+    try:
+      return flags.FLAGS(argv)
+    except flags.Error as error:
+      raise UserError(' '.join(str(error).split())) from error
+
+
+def _guarded(main: Main, argv: list[str]) -> int:
+  logging.set_verbosity(logging.ERROR)  # libraries' notes are not for the user of a script
+  cache = cache_dir() / 'compiled'
+  jax.config.update('jax_compilation_cache_dir', str(cache))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
+  with _one_line_errors():
+    if len(argv) > 1:
+      raise UserError(f'unexpected arguments: {" ".join(argv[1:])}; flags are written --name=value')
+    return main(argv) or 0
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+  """Turn what a user can mend into one line on stderr and an exit code."""
+  try:
+    yield
+  except UserError as error:
+    _exit(MISTAKE, str(error))
+  except DivergedError as error:
+    _exit(DIVERGED, str(error))
+  except KeyboardInterrupt:
+    _exit(INTERRUPTED, 'interrupted')
+  except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+  except MemoryError:
+    _exit(MISTAKE, 'out of memory: lower --batch_size, --g_width, --d_width or --num_samples')
+  except Exception as error:
+    line = _system_limit(error)
+    if line is None:
+      raise
+    _exit(MISTAKE, line)
+
+
+def _system_limit(error: BaseException | None) -> str | None:
+  """One line for a full disk, a file that may not be written or spent memory; None for anything else."""
+  while error is not None:
+    text = str(error)
+    code = error.errno if isinstance(error, OSError) else None
+    where = getattr(error, 'filename', None)
+    if code in (errno.ENOSPC, errno.EDQUOT) or 'No space left on device' in text:
+      return f'the disk is full{f" ({where})" if where else ""}: free some space, then give the same command again'
+    if code in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR):
+      return f'{where}: {os.strerror(code).lower()}; choose a place that can be written'
+    if 'RESOURCE_EXHAUSTED' in text or 'Out of memory' in text:
+      return 'out of device memory: lower --batch_size, --g_width or --d_width'
+    error = error.__cause__ or error.__context__
+  return None
+
+
+def _exit(code: int, message: str) -> NoReturn:
+  print(f'error: {" ".join(message.split())}', file=sys.stderr, flush=True)
+  sys.exit(code)
+
+
+def cache_dir() -> Path:
+  """The user's cache folder for compiled programs and reference figures."""
+  return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'gan_jax'
+
+
+def usage() -> str:
+  """The script's docstring and a line for each of its flags."""
+  module = sys.modules['__main__']
+  lines = [(module.__doc__ or '').strip(), '']
+  for flag in flags.FLAGS.get_key_flags_for_module(module):  # in the order of their definition
+    lines.append(_flag_line(flag))
+  return '\n'.join(lines)
+
+
+def _flag_line(flag: flags.Flag[Any]) -> str:
+  choices = getattr(flag, 'enum_values', None)
+  text = flag.help + (f' One of {", ".join(choices)}.' if choices else '')
+  name = f'  --{flag.name}={flag.default if flag.default is not None else ""}'
+  return textwrap.fill(
+    text, 100, initial_indent=f'{name:<31} ', subsequent_indent=' ' * 32, break_long_words=False
+  )

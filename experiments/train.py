@@ -1,0 +1,68 @@
+"""Train a GAN: every setting is a flag, a preset is a file of flags, a run is a folder.
+
+  python -m experiments.train --flagfile=experiments/presets/mnist.flags --run=runs/mnist
+
+The same command goes on where the run stopped. Exit codes: 0 finished, or saved after SIGTERM;
+2 a mistake in the flags, the folder or the data; 3 a value was not finite; 130 saved after Ctrl-C.
+"""
+
+import dataclasses
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from experiments import launcher
+from gan_jax import train
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+
+_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool, str: flags.DEFINE_string}
+
+_RUN = flags.DEFINE_string('run', None, 'Folder of the run; by default runs/ and the name of the data set.')
+_DEVICES = flags.DEFINE_integer('devices', 0, 'Devices to use: 0 for all; on a CPU, how many to simulate.')
+_SETTINGS = {
+  field.name: flags.DEFINE_enum(
+    field.name, field.default, field.metadata['choices'], field.metadata['help']
+  )
+  if field.metadata['choices']
+  else _DEFINE[field.type](field.name, field.default, field.metadata['help'])
+  for field in dataclasses.fields(Config)
+}
+
+
+def choose_devices(n: int) -> Sequence[jax.Device]:
+  """The first n local devices, all for n = 0; CPU devices are simulated. Raises UserError."""
+  if n < 0:
+    raise UserError(f'--devices={n}: give a number of devices, or 0 for all')
+  if n:
+    jax.config.update('jax_num_cpu_devices', n)
+  devices = jax.local_devices()
+  if n > len(devices):
+    raise UserError(f'--devices={n}: this machine has {len(devices)} ({devices[0].device_kind})')
+  return devices[:n] if n else devices
+
+
+def main(argv: list[str]) -> int:
+  """Train, and say how to go on."""
+  del argv
+  config = Config(**{name: flag.value for name, flag in _SETTINGS.items()})
+  folder = Path(_RUN.value or f'runs/{config.dataset}')
+  outcome = train.train(config, folder, choose_devices(_DEVICES.value))
+  if outcome.stopped_by is not None:
+    print(f'stopped by {outcome.stopped_by.name} and saved at step {outcome.step}; go on with:')
+    print('  ' + shlex.join(['python', '-m', 'experiments.train', *sys.argv[1:]]))
+    return launcher.INTERRUPTED if outcome.stopped_by == signal.SIGINT else 0
+  print(f'{"already " if outcome.already else ""}finished: {outcome.step} steps in {folder}')
+  print(f'  pictures   {folder / "samples"}\n  curves     {folder / "curves.png"}')
+  print(f'  to judge   python -m experiments.evaluate --run={folder}')
+  print(f'  to sample  python -m experiments.sample --run={folder} --output=samples.npz')
+  return 0
+
+
+if __name__ == '__main__':
+  launcher.run(main)

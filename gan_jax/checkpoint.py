@@ -1,0 +1,86 @@
+"""Checkpoints of a run's state through Orbax: written behind the training, whole or not at all."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from gan_jax.errors import UserError
+
+BEST_BY = 'validation_parzen_ema'  # the held-out metric that 'best' means
+
+
+@jax.jit
+def _copy(tree: Any) -> Any:
+  return jax.tree.map(jnp.copy, tree)
+
+
+class Checkpoints:
+  """The `checkpoints/` folder of a run: the last few states, and the best by `BEST_BY`."""
+
+  def __init__(self, folder: Path, keep: int):
+    self._folder = folder
+    policies = [
+      preservation_policy.LatestN(keep),
+      preservation_policy.BestN(
+        get_metric_fn=lambda metrics: metrics[BEST_BY], n=1, keep_checkpoints_without_metrics=False
+      ),
+    ]
+    options = ocp.CheckpointManagerOptions(
+      preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+      cleanup_tmp_directories=True,
+      step_format_fixed_length=8,
+    )
+    self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+  def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
+    """Begin to write `state`; training may go on and donate its buffers at once."""
+    self._manager.save(step, args=ocp.args.StandardSave(_copy(state)), metrics=metrics, force=True)
+
+  def steps(self) -> list[int]:
+    """Steps of the complete checkpoints, ascending."""
+    return sorted(self._manager.all_steps())
+
+  def best(self) -> int | None:
+    """Step of the best checkpoint by `BEST_BY`; None where none was evaluated."""
+    scores = {}
+    for step in self.steps():
+      metrics = self._manager.metrics(step)
+      if metrics and BEST_BY in metrics:
+        scores[step] = metrics[BEST_BY]
+    return max(scores, key=lambda step: scores[step]) if scores else None
+
+  def restore(self, step: int, like: Any) -> Any:
+    """The state at `step`, with the shapes and devices of `like`; UserError where it cannot be read."""
+    path = self._folder / f'{step:08d}'
+    try:
+      return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+    except Exception as error:  # Orbax and TensorStore raise what they like for a damaged file
+      reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+      raise UserError(
+        f'{path}: this checkpoint is damaged or belongs to another model ({reason}); '
+        'delete that folder to go on from the one before it'
+      ) from error
+
+  def wait(self) -> None:
+    """Return when everything that was begun is on disk; raises what went wrong in the background."""
+    self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Wait, then let go of the folder."""
+    self._manager.close()
+
+
+@contextlib.contextmanager
+def opened(folder: Path, keep: int) -> Iterator[Checkpoints]:
+  """The checkpoints in `folder`, closed at the end whatever happens."""
+  checkpoints = Checkpoints(folder, keep)
+  try:
+    yield checkpoints
+  finally:
+    checkpoints.close()

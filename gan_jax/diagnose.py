@@ -1,0 +1,47 @@
+"""Where a run broke: the first value that was not finite, found by going there again."""
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import jax
+import numpy as np
+
+from gan_jax import checkpoint
+from gan_jax.errors import DivergedError
+
+if TYPE_CHECKING:
+  from gan_jax.train import Session
+
+
+def first_not_finite(tree: Any) -> str | None:
+  """The path of the first leaf that holds an infinity or a NaN, such as 'd.params/Dense_0/kernel'."""
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    if not np.all(np.isfinite(np.asarray(leaf, np.float64))):
+      return jax.tree_util.keystr(path, simple=True, separator='/')
+  return None
+
+
+def raise_diverged(session: 'Session', saved: checkpoint.Checkpoints, start: int) -> NoReturn:
+  """Raise DivergedError for a run whose metrics are not finite somewhere after step `start`.
+
+  Nothing in the hot loop looks for the culprit; instead the run is repeated, which is exact, from its
+  last checkpoint to `start` and from there one step at a time.
+  """
+  saved.wait()
+  good = [step for step in saved.steps() if step <= start]
+  state = session.start()
+  if good:
+    state = saved.restore(good[-1], state)
+  step = good[-1] if good else 0
+  if start > step:
+    state, _ = session.stretch(session.key, state, session.data, np.int32(start - step))
+    step = start
+  where = first_not_finite(state)
+  while where is None and step < session.config.steps:
+    state, metrics = session.stretch(session.key, state, session.data, np.int32(1))
+    step += 1
+    where = first_not_finite(metrics) or first_not_finite(state)
+  last = f'the last good checkpoint is step {good[-1]}' if good else 'no checkpoint was made before'
+  raise DivergedError(
+    f'not finite: {where} at step {step}; {last} ({session.folder / "checkpoints"}). '
+    'Lower --d_lr or --g_lr, or raise --r1, and start a new --run'
+  )

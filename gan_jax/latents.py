@@ -1,0 +1,51 @@
+"""Priors p(z) of the generator's input, each with unit variance in every coordinate."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+def _uniform(key: jax.Array, size: int) -> jax.Array:
+  bound = 3.0**0.5
+  return jax.random.uniform(key, (size,), minval=-bound, maxval=bound)
+
+
+def _normal(key: jax.Array, size: int) -> jax.Array:
+  return jax.random.normal(key, (size,))
+
+
+def _sphere(key: jax.Array, size: int) -> jax.Array:
+  direction = jax.random.normal(key, (size,))
+  return direction * (size**0.5 / jnp.linalg.norm(direction))
+
+
+LATENTS = {'uniform': _uniform, 'normal': _normal, 'sphere': _sphere}
+
+
+class Latent(NamedTuple):
+  """A prior by its name in `LATENTS` and its number of dimensions."""
+
+  name: str
+  size: int
+
+
+def sample(latent: Latent, keys: jax.Array) -> jax.Array:
+  """One latent for each key: [n] keys to [n, size]."""
+  return jax.vmap(lambda key: LATENTS[latent.name](key, latent.size))(keys)
+
+
+def interpolate(latent: Latent, start: jax.Array, end: jax.Array, n: int) -> jax.Array:
+  """A path of n latents [n, size] from `start` to `end` [size] that stays where the prior has its mass.
+
+  A straight line for the uniform prior; for the others a great circle (White, 2016), since the middle
+  of a straight line is shorter than any latent that G was trained on.
+  """
+  t = jnp.linspace(0.0, 1.0, n)[:, None]
+  if latent.name == 'uniform':
+    return (1 - t) * start[None] + t * end[None]
+  cosine = jnp.dot(start, end) / (jnp.linalg.norm(start) * jnp.linalg.norm(end))
+  angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
+  # Latents of one direction have no circle between them; the straight line is then the limit.
+  weights = jnp.where(angle > 1e-4, jnp.sin(jnp.stack([1 - t, t]) * angle) / jnp.sin(angle), jnp.stack([1 - t, t]))
+  return weights[0] * start[None] + weights[1] * end[None]

@@ -1,0 +1,93 @@
+"""What a run says: a line per record in metrics.jsonl, TensorBoard events, and a progress bar."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from gan_jax.runs import write_atomically
+
+_LINE_EVERY = 15.0  # seconds between progress lines where there is no terminal
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+  """The records of a metrics.jsonl; a last line that a kill cut short is passed over."""
+  records = []
+  for line in path.read_text().splitlines() if path.exists() else ():
+    try:
+      records.append(json.loads(line))
+    except ValueError:
+      break
+  return records
+
+
+class Metrics:
+  """Appends records to metrics.jsonl and TensorBoard, from `step` on: what came later is forgotten."""
+
+  def __init__(self, folder: Path, step: int):
+    path = folder / 'metrics.jsonl'
+    kept = [record for record in read_metrics(path) if record['step'] <= step]
+    write_atomically(path, ''.join(json.dumps(record) + '\n' for record in kept).encode())
+    self._file = path.open('a')
+    self._events = SummaryWriter(str(folder), purge_step=step + 1, flush_secs=30)
+
+  def write(self, step: int, values: dict[str, float]) -> None:
+    """One record: the step and its numbers, flushed at once."""
+    self._file.write(json.dumps({'step': step, **values}) + '\n')
+    self._file.flush()
+    for name, value in values.items():
+      self._events.add_scalar(name, value, step)
+
+  def close(self) -> None:
+    """Flush both."""
+    self._file.close()
+    self._events.close()
+
+
+class Progress:
+  """A bar on a terminal; elsewhere a line now and then."""
+
+  def __init__(self, step: int, steps: int, stream: TextIO | None = None):
+    stream = stream or sys.stderr
+    self._terminal = stream.isatty()
+    self._stream, self._steps = stream, steps
+    self._start, self._start_step, self._last_line = time.monotonic(), step, float('-inf')
+    self._bar = tqdm(
+      total=steps, initial=step, file=stream, disable=not self._terminal, unit='step',
+      dynamic_ncols=True, smoothing=0.1,
+    )
+
+  def update(self, step: int, values: dict[str, float]) -> None:
+    """Show the step and its losses; `values` has d_loss, g_loss, d_real and d_fake."""
+    text = (
+      f'D {values["d_loss"]:.3f}  G {values["g_loss"]:.3f}  '
+      f'D(x) {values["d_real"]:.2f}  D(G(z)) {values["d_fake"]:.2f}'
+    )
+    if self._terminal:
+      self._bar.set_postfix_str(text, refresh=False)
+      self._bar.update(step - self._bar.n)
+      return
+    now = time.monotonic()
+    if now - self._last_line >= _LINE_EVERY or step == self._steps:
+      self._last_line = now
+      self.say(f'step {step}/{self._steps}  {text}  {self._pace(step, now)}')
+
+  def _pace(self, step: int, now: float) -> str:
+    rate = (step - self._start_step) / max(now - self._start, 1e-9)
+    left = (self._steps - step) / rate if rate > 0 else float('inf')
+    return f'{rate:.1f} steps/s  {tqdm.format_interval(left) if left < 1e8 else "?"} left'
+
+  def say(self, line: str) -> None:
+    """Print a line above the bar."""
+    if self._terminal:
+      self._bar.write(line, file=self._stream)
+    else:
+      print(line, file=self._stream, flush=True)
+
+  def close(self) -> None:
+    """Leave the bar where it stands."""
+    self._bar.close()

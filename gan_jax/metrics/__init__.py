@@ -1,0 +1,1 @@
+"""Measures of generated samples: pure functions from arrays to numbers."""

@@ -1,0 +1,116 @@
+"""A run's folder: what it is called, what is in it, and who may write to it."""
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gan_jax import config as config_lib
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+
+_VERSIONS = ('gan-jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'tensorflow-datasets', 'numpy')
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+  """Replace a file as a whole, or not at all: a kill leaves the old one or the new one."""
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  try:
+    with temporary.open('wb') as file:
+      file.write(data)
+      file.flush()
+      os.fsync(file.fileno())
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def create(folder: Path, config: Config, devices: str) -> None:
+  """Make a run's folder for `config`, or check that the one that is there was made for it.
+
+  Raises UserError where the folder cannot be written, or was made with other flags (naming them).
+  """
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'--run={folder}: cannot make this folder ({error.strerror}); choose another') from None
+  if not os.access(folder, os.W_OK):
+    raise UserError(f'--run={folder}: this folder cannot be written; choose another')
+  if (folder / 'config.json').exists():
+    changed = config_lib.differences(_read(folder)['flags'], config)
+    if changed:
+      raise UserError(
+        f'--run={folder}: this run was made with other flags ({"; ".join(changed)}); '
+        'give the same flags to go on, or another --run to start anew'
+      )
+  elif any(child.name != 'lock' for child in folder.iterdir()):
+    raise UserError(f'--run={folder}: this folder is not empty and holds no run; choose another')
+  write_atomically(folder / 'config.json', _describe(config, devices).encode())
+
+
+def _describe(config: Config, devices: str) -> str:
+  description = {
+    'flags': dataclasses.asdict(config),
+    'versions': {name: importlib.metadata.version(name) for name in _VERSIONS},
+    'python': platform.python_version(),
+    'platform': platform.platform(),
+    'devices': devices,
+    'commit': _commit(),
+  }
+  return json.dumps(description, indent=2) + '\n'
+
+
+def _commit() -> str | None:
+  """The commit of the source tree, with '-dirty' where it was changed; None outside a checkout."""
+  try:
+    described = subprocess.run(
+      ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'],
+      cwd=Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      timeout=10,
+      check=True,
+    )
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return described.stdout.strip()
+
+
+def _read(folder: Path) -> dict[str, Any]:
+  path = folder / 'config.json'
+  try:
+    description = json.loads(path.read_text())
+    description['flags'].keys()
+  except FileNotFoundError:
+    raise UserError(f'--run={folder}: there is no run here (no config.json)') from None
+  except (ValueError, TypeError, KeyError, AttributeError):
+    raise UserError(f'--run={folder}: its config.json is damaged; restore it, or start anew') from None
+  return description
+
+
+def read_config(folder: Path) -> Config:
+  """The Config that a run was made with; raises UserError where there is no run."""
+  try:
+    return config_lib.from_json(_read(folder)['flags'])
+  except UserError as error:
+    raise UserError(str(error).replace('config.json:', f'--run={folder}: config.json:', 1)) from None
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+  """Hold the folder's lock; raises UserError where another process trains this run at this moment."""
+  with (folder / 'lock').open('w') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise UserError(
+        f'--run={folder}: another process is training this run; wait for it, or choose another --run'
+      ) from None
+    yield
