@@ -1,6 +1,7 @@
 """How every script starts and ends: flags, help that fits a screen, one line for an error, an exit code."""
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import os
@@ -35,8 +36,12 @@ def _parse(argv: list[str]) -> list[str]:
   with _one_line_errors():
     try:
       return flags.FLAGS(argv)
+    except flags.CantOpenFlagFileError as error:
+      presets = sorted(str(path) for path in (Path(__file__).parent / 'presets').glob('*.flags'))
+      reason = str(error).removeprefix('ERROR:: ')
+      raise UserError(f'--flagfile: {reason}; presets are {", ".join(presets)}') from error
     except flags.Error as error:
-      raise UserError(' '.join(str(error).split())) from error
+      raise UserError(f'{error}; --help lists the flags') from error
 
 
 def _guarded(main: Main, argv: list[str]) -> int:
@@ -80,7 +85,8 @@ def _system_limit(error: BaseException | None) -> str | None:
     code = error.errno if isinstance(error, OSError) else None
     where = getattr(error, 'filename', None)
     if code in (errno.ENOSPC, errno.EDQUOT) or 'No space left on device' in text:
-      return f'the disk is full{f" ({where})" if where else ""}: free some space, then give the same command again'
+      place = f' ({where})' if where else ''
+      return f'the disk is full{place}: free some space, then give the same command again'
     if code in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR):
       return f'{where}: {os.strerror(code).lower()}; choose a place that can be written'
     if 'RESOURCE_EXHAUSTED' in text or 'Out of memory' in text:
@@ -99,6 +105,25 @@ def cache_dir() -> Path:
   return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'gan_jax'
 
 
+def define_fields(description: type) -> dict[str, flags.FlagHolder[Any]]:
+  """A flag for each field of a dataclass whose metadata hold `help` and `choices` (or None)."""
+  define: dict[Any, Any] = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+  }
+  holders = {}
+  for field in dataclasses.fields(description):
+    text, choices = field.metadata['help'], field.metadata['choices']
+    if choices:
+      holders[field.name] = flags.DEFINE_enum(field.name, str(field.default), choices, text)
+    else:
+      holders[field.name] = define[field.type](field.name, field.default, text)
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
+  return holders
+
+
 def usage() -> str:
   """The script's docstring and a line for each of its flags."""
   module = sys.modules['__main__']
@@ -109,9 +134,7 @@ def usage() -> str:
 
 
 def _flag_line(flag: flags.Flag[Any]) -> str:
-  choices = getattr(flag, 'enum_values', None)
-  text = flag.help + (f' One of {", ".join(choices)}.' if choices else '')
-  name = f'  --{flag.name}={flag.default if flag.default is not None else ""}'
+  name = f'  --{flag.name}={"" if flag.default is None else flag.default}'
   return textwrap.fill(
-    text, 100, initial_indent=f'{name:<31} ', subsequent_indent=' ' * 32, break_long_words=False
+    f'{name:<31} {flag.help}', 100, subsequent_indent=' ' * 32, break_long_words=False
   )

@@ -6,7 +6,6 @@ The same command goes on where the run stopped. Exit codes: 0 finished, or saved
 2 a mistake in the flags, the folder or the data; 3 a value was not finite; 130 saved after Ctrl-C.
 """
 
-import dataclasses
 import shlex
 import signal
 import sys
@@ -21,18 +20,11 @@ from gan_jax import train
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 
-_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool, str: flags.DEFINE_string}
-
-_RUN = flags.DEFINE_string('run', None, 'Folder of the run; by default runs/ and the name of the data set.')
-_DEVICES = flags.DEFINE_integer('devices', 0, 'Devices to use: 0 for all; on a CPU, how many to simulate.')
-_SETTINGS = {
-  field.name: flags.DEFINE_enum(
-    field.name, field.default, field.metadata['choices'], field.metadata['help']
-  )
-  if field.metadata['choices']
-  else _DEFINE[field.type](field.name, field.default, field.metadata['help'])
-  for field in dataclasses.fields(Config)
-}
+_RUN = flags.DEFINE_string(
+  'run', None, 'Folder of the run; runs/ and the name of the data by default.'
+)
+_DEVICES = flags.DEFINE_integer('devices', 0, 'Devices: 0 for all; on a CPU, how many to simulate.')
+_SETTINGS = launcher.define_fields(Config)
 
 
 def choose_devices(n: int) -> Sequence[jax.Device]:
@@ -50,7 +42,7 @@ def choose_devices(n: int) -> Sequence[jax.Device]:
 def main(argv: list[str]) -> int:
   """Train, and say how to go on."""
   del argv
-  config = Config(**{name: flag.value for name, flag in _SETTINGS.items()})
+  config = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
   folder = Path(_RUN.value or f'runs/{config.dataset}')
   outcome = train.train(config, folder, choose_devices(_DEVICES.value))
   if outcome.stopped_by is not None:

@@ -23,7 +23,7 @@ def _copy(tree: Any) -> Any:
 class Checkpoints:
   """The `checkpoints/` folder of a run: the last few states, and the best by `BEST_BY`."""
 
-  def __init__(self, folder: Path, keep: int):
+  def __init__(self, folder: Path, keep: int, read_only: bool = False):
     self._folder = folder
     policies = [
       preservation_policy.LatestN(keep),
@@ -33,7 +33,9 @@ class Checkpoints:
     ]
     options = ocp.CheckpointManagerOptions(
       preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
-      cleanup_tmp_directories=True,
+      cleanup_tmp_directories=not read_only,
+      read_only=read_only,
+      create=not read_only,
       step_format_fixed_length=8,
     )
     self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
@@ -61,7 +63,9 @@ class Checkpoints:
     try:
       return self._manager.restore(step, args=ocp.args.StandardRestore(like))
     except Exception as error:  # Orbax and TensorStore raise what they like for a damaged file
-      reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+      reason = (
+        str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+      )
       raise UserError(
         f'{path}: this checkpoint is damaged or belongs to another model ({reason}); '
         'delete that folder to go on from the one before it'

@@ -35,7 +35,7 @@ class Config:
   d_dropout: bool = _setting(False, "D's dropout of 2014: .2 on its input, .5 on hidden layers.")
   loss: str = _setting('non_saturating', 'Adversarial loss.', LOSSES)
   d_loss_weight: float = _setting(1.0, "Factor on D's loss; 0.5 is the mean over the mixture.")
-  r1: float = _setting(1.0, "Weight of the R1 penalty on D, 1/2 E|grad D(x)|^2; 0 for none.")
+  r1: float = _setting(1.0, 'Weight of the R1 penalty on D, 1/2 E|grad D(x)|^2; 0 for none.')
   latent: str = _setting('uniform', 'Prior p(z), of unit variance.', LATENTS)
   latent_size: int = _setting(100, 'Dimensions of z.')
   update: str = _setting('alternating', 'Order of the updates.', UPDATES)
@@ -55,7 +55,9 @@ class Config:
   steps: int = _setting(20_000, 'Generator updates in all.')
   seed: int = _setting(0, 'Seed of everything random.')
   log_every: int = _setting(100, 'Steps between lines of metrics.jsonl.')
-  eval_every: int = _setting(2000, 'Steps between evaluations, each with pictures and a checkpoint.')
+  eval_every: int = _setting(
+    2000, 'Steps between evaluations, each with pictures and a checkpoint.'
+  )
   checkpoint_every: int = _setting(1000, 'Steps between checkpoints.')
   keep: int = _setting(3, 'Latest checkpoints to keep, beside the best.')
 
@@ -69,7 +71,10 @@ class Config:
         'use --k=1, or --update=alternating'
       )
     for player in 'gd':
-      if getattr(self, f'{player}_optimizer') == 'adam' and getattr(self, f'{player}_schedule') == '2014':
+      if (
+        getattr(self, f'{player}_optimizer') == 'adam'
+        and getattr(self, f'{player}_schedule') == '2014'
+      ):
         raise UserError(
           f'--{player}_schedule=2014: this decay belongs to --{player}_optimizer=sgd_2014, '
           'not adam; choose constant, linear or cosine'
@@ -127,7 +132,9 @@ def from_json(values: dict[str, Any]) -> Config:
   return Config(**values)
 
 
-def build(config: Config, shape: tuple[int, ...], n: int, mean_image: jax.Array | None = None) -> Gan:
+def build(
+  config: Config, shape: tuple[int, ...], n: int, mean_image: jax.Array | None = None
+) -> Gan:
   """The Gan of a run on n images of `shape` [h, w, c].
 
   `mean_image` [h, w, c] in [0, 1] starts the generator's output bias; only training needs it.

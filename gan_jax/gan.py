@@ -33,8 +33,7 @@ class Gan(NamedTuple):
   ema_decay: float
 
 
-@flax.struct.dataclass
-class Player:
+class Player(flax.struct.PyTreeNode):
   """One network's variables and its optimizer's state."""
 
   params: PyTree
@@ -42,8 +41,7 @@ class Player:
   opt_state: optax.OptState
 
 
-@flax.struct.dataclass
-class GanState:
+class GanState(flax.struct.PyTreeNode):
   """Exactly what a checkpoint holds."""
 
   step: jax.Array  # generator updates so far, int32
@@ -195,7 +193,9 @@ def alternating_step(
   if images.shape[0] == 1:
     state, d_metrics = update(0, state)
   else:
-    unseen = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(update, 0, state)[1])
+    unseen = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(update, 0, state)[1]
+    )
     stop = images.shape[0] if k is None else k
     state, d_metrics = lax.fori_loop(0, stop, lambda i, carry: update(i, carry[0]), (state, unseen))
   state, g_metrics = update_generator(gan, g_key, state, images[0], axis_name=axis_name)
@@ -238,9 +238,7 @@ def simultaneous_step(
   d_grads, _ = d_pullback(d_cotangents)
   (g_grads,) = g_pullback(d_pullback(g_cotangents)[1])
   penalty, penalty_grads = jax.value_and_grad(
-    lambda params: penalize(
-      gan, params, state.d.stats, dropout_key, images[0], fakes, axis_name
-    )
+    lambda params: penalize(gan, params, state.d.stats, dropout_key, images[0], fakes, axis_name)
   )(state.d.params)
   d_grads = jax.tree.map(jnp.add, d_grads, penalty_grads)
   metrics = {'d_loss': d_loss, 'd_penalty': penalty, 'g_loss': g_loss, **beliefs(real, fake)}
@@ -282,7 +280,7 @@ def pmean(tree: PyTree, axis_name: str | None) -> PyTree:
 
 def sample(gan: Gan, params: PyTree, stats: PyTree, latents: jax.Array) -> jax.Array:
   """Images [n, h, w, c] in [-1, 1] for `latents` [n, size], in evaluation mode."""
-  return gan.generator.apply({'params': params, **stats}, latents, train=False)
+  return jnp.asarray(gan.generator.apply({'params': params, **stats}, latents, train=False))
 
 
 StepFn = Callable[..., tuple[GanState, Metrics]]

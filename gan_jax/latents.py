@@ -47,5 +47,7 @@ def interpolate(latent: Latent, start: jax.Array, end: jax.Array, n: int) -> jax
   cosine = jnp.dot(start, end) / (jnp.linalg.norm(start) * jnp.linalg.norm(end))
   angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
   # Latents of one direction have no circle between them; the straight line is then the limit.
-  weights = jnp.where(angle > 1e-4, jnp.sin(jnp.stack([1 - t, t]) * angle) / jnp.sin(angle), jnp.stack([1 - t, t]))
+  weights = jnp.where(
+    angle > 1e-4, jnp.sin(jnp.stack([1 - t, t]) * angle) / jnp.sin(angle), jnp.stack([1 - t, t])
+  )
   return weights[0] * start[None] + weights[1] * end[None]

@@ -57,8 +57,13 @@ class Progress:
     self._stream, self._steps = stream, steps
     self._start, self._start_step, self._last_line = time.monotonic(), step, float('-inf')
     self._bar = tqdm(
-      total=steps, initial=step, file=stream, disable=not self._terminal, unit='step',
-      dynamic_ncols=True, smoothing=0.1,
+      total=steps,
+      initial=step,
+      file=stream,
+      disable=not self._terminal,
+      unit='step',
+      dynamic_ncols=True,
+      smoothing=0.1,
     )
 
   def update(self, step: int, values: dict[str, float]) -> None:

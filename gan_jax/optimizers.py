@@ -22,7 +22,7 @@ def _cosine(lr: float, steps: int) -> optax.Schedule:
 
 
 def _released_2014(lr: float, steps: int) -> optax.Schedule:
-  """lr / 1.000004^t, not below 1e-6: the authors' released configuration."""
+  """Lr / 1.000004^t, not below 1e-6: the authors' released configuration."""
   del steps
   return optax.exponential_decay(lr, 1, 1 / 1.000004, end_value=min(lr, 1e-6))
 
@@ -31,7 +31,9 @@ SCHEDULES = {'constant': _constant, 'linear': _linear, 'cosine': _cosine, '2014'
 DEPEND_ON_STEPS = frozenset({'linear', 'cosine'})
 
 
-def adam(schedule: optax.Schedule, b1: float, b2: float, epoch: int) -> optax.GradientTransformation:
+def adam(
+  schedule: optax.Schedule, b1: float, b2: float, epoch: int
+) -> optax.GradientTransformation:
   """Kingma & Ba (2015)."""
   del epoch
   return optax.adam(schedule, b1, b2)
@@ -43,7 +45,9 @@ def sgd(schedule: optax.Schedule, b1: float, b2: float, epoch: int) -> optax.Gra
   return _momentum(schedule, optax.constant_schedule(b1))
 
 
-def sgd_2014(schedule: optax.Schedule, b1: float, b2: float, epoch: int) -> optax.GradientTransformation:
+def sgd_2014(
+  schedule: optax.Schedule, b1: float, b2: float, epoch: int
+) -> optax.GradientTransformation:
   """Classical momentum that rises from b1 to b2, linearly over epochs 1 to 250 of `epoch` updates."""
 
   def momentum(count: jnp.ndarray) -> jnp.ndarray:

@@ -9,7 +9,9 @@ import numpy as np
 AXIS = 'data'
 
 
-def pmap(fn: Callable[..., Any], devices: Sequence[jax.Device], donate_argnum: int) -> Callable[..., Any]:
+def pmap(
+  fn: Callable[..., Any], devices: Sequence[jax.Device], donate_argnum: int
+) -> Callable[..., Any]:
   """`fn(*args, axis_name=...)` on every device: arguments and results unmapped, one argument donated.
 
   The devices tell themselves apart by `lax.axis_index` alone, so the state has no device axis and a
@@ -22,7 +24,9 @@ def pmap(fn: Callable[..., Any], devices: Sequence[jax.Device], donate_argnum: i
   return _pmap(fn, devices, donate_argnum)
 
 
-def _pmap(fn: Callable[..., Any], devices: Sequence[jax.Device], donate_argnum: int) -> Callable[..., Any]:
+def _pmap(
+  fn: Callable[..., Any], devices: Sequence[jax.Device], donate_argnum: int
+) -> Callable[..., Any]:
   def on_device(device: jax.Array, *args: Any) -> Any:
     del device  # pmap wants one mapped argument
     return fn(*args, axis_name=AXIS)

@@ -7,7 +7,6 @@ from typing import Any
 from matplotlib.figure import Figure
 
 
-
 def curves(
   path: Path, records: list[dict[str, Any]], d_loss_weight: float, parzen_of_real: float | None
 ) -> None:

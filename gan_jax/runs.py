@@ -16,7 +16,16 @@ from gan_jax import config as config_lib
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 
-_VERSIONS = ('gan-jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'tensorflow-datasets', 'numpy')
+_VERSIONS = (
+  'gan-jax',
+  'jax',
+  'jaxlib',
+  'flax',
+  'optax',
+  'orbax-checkpoint',
+  'tensorflow-datasets',
+  'numpy',
+)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -32,15 +41,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary.unlink(missing_ok=True)
 
 
-def create(folder: Path, config: Config, devices: str) -> None:
+def claim(folder: Path, config: Config) -> None:
   """Make a run's folder for `config`, or check that the one that is there was made for it.
 
-  Raises UserError where the folder cannot be written, or was made with other flags (naming them).
+  Raises UserError where the folder cannot be written, holds something else, or was made with other
+  flags (naming them).
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    raise UserError(f'--run={folder}: cannot make this folder ({error.strerror}); choose another') from None
+    raise UserError(
+      f'--run={folder}: this folder cannot be made ({error.strerror}); choose another'
+    ) from None
   if not os.access(folder, os.W_OK):
     raise UserError(f'--run={folder}: this folder cannot be written; choose another')
   if (folder / 'config.json').exists():
@@ -50,21 +62,22 @@ def create(folder: Path, config: Config, devices: str) -> None:
         f'--run={folder}: this run was made with other flags ({"; ".join(changed)}); '
         'give the same flags to go on, or another --run to start anew'
       )
-  elif any(child.name != 'lock' for child in folder.iterdir()):
+  elif any(child.name != 'lock' and child.name[0] != '.' for child in folder.iterdir()):
     raise UserError(f'--run={folder}: this folder is not empty and holds no run; choose another')
-  write_atomically(folder / 'config.json', _describe(config, devices).encode())
 
 
-def _describe(config: Config, devices: str) -> str:
+def describe(folder: Path, config: Config, image_shape: tuple[int, ...], devices: str) -> None:
+  """Write config.json: all flags, and what they ran on."""
   description = {
     'flags': dataclasses.asdict(config),
+    'image_shape': image_shape,
+    'devices': devices,
     'versions': {name: importlib.metadata.version(name) for name in _VERSIONS},
     'python': platform.python_version(),
     'platform': platform.platform(),
-    'devices': devices,
     'commit': _commit(),
   }
-  return json.dumps(description, indent=2) + '\n'
+  write_atomically(folder / 'config.json', (json.dumps(description, indent=2) + '\n').encode())
 
 
 def _commit() -> str | None:
@@ -87,11 +100,13 @@ def _read(folder: Path) -> dict[str, Any]:
   path = folder / 'config.json'
   try:
     description = json.loads(path.read_text())
-    description['flags'].keys()
+    description['flags'].keys(), description['image_shape'][0]
   except FileNotFoundError:
     raise UserError(f'--run={folder}: there is no run here (no config.json)') from None
-  except (ValueError, TypeError, KeyError, AttributeError):
-    raise UserError(f'--run={folder}: its config.json is damaged; restore it, or start anew') from None
+  except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+    raise UserError(
+      f'--run={folder}: its config.json is damaged; restore it, or start anew'
+    ) from None
   return description
 
 
@@ -100,7 +115,14 @@ def read_config(folder: Path) -> Config:
   try:
     return config_lib.from_json(_read(folder)['flags'])
   except UserError as error:
-    raise UserError(str(error).replace('config.json:', f'--run={folder}: config.json:', 1)) from None
+    raise UserError(
+      str(error).replace('config.json:', f'--run={folder}: config.json:', 1)
+    ) from None
+
+
+def read_image_shape(folder: Path) -> tuple[int, ...]:
+  """[h, w, c] of the images of a run; raises UserError where there is no run."""
+  return tuple(_read(folder)['image_shape'])
 
 
 @contextlib.contextmanager

@@ -1,7 +1,10 @@
 """Samples from a trained generator: many at a time, in a fixed order."""
 
 import functools
+import math
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,7 @@ import numpy as np
 
 from gan_jax import images as images_lib
 from gan_jax import latents as latents_lib
+from gan_jax.errors import UserError
 from gan_jax.gan import Gan, GanState, PyTree, sample
 from gan_jax.latents import Latent
 from gan_jax.randomness import example_keys
@@ -47,3 +51,24 @@ def paint(gan: Gan, params: PyTree, stats: PyTree, latents: jax.Array) -> np.nda
   """Images uint8 [n, h, w, c] of `latents` [n, size]."""
   parts = [np.asarray(images_lib.to_uint8(x)) for x in batches(gan, params, stats, latents)]
   return np.concatenate(parts)
+
+
+def check_memory(n: int, shape: tuple[int, ...], latent_size: int) -> None:
+  """Raise UserError where n images of `shape` and their latents do not fit into this machine's memory."""
+  per_sample = 2 * math.prod(shape) + 12 * latent_size  # bytes: uint8 twice, float32 and keys
+  free = available_memory()
+  if n * per_sample > free:
+    raise UserError(
+      f'--num_samples={n}: they need {n * per_sample / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are '
+      f'free; ask for at most {free // per_sample} at a time, each with another --seed'
+    )
+
+
+def available_memory() -> int:
+  """Bytes that a process may take without swapping."""
+  try:
+    lines = Path('/proc/meminfo').read_text().splitlines()
+    fields = dict(line.split(':', 1) for line in lines)
+    return int(fields['MemAvailable'].split()[0]) * 1024
+  except (OSError, KeyError):  # not Linux: all of it, as far as anybody says
+    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')

@@ -12,6 +12,7 @@ from gan_jax import gan as gan_lib
 from gan_jax.config import Config
 from gan_jax.gan import Gan, GanState, Metrics
 
+
 def draw(
   key: jax.Array, step: jax.Array, data: jax.Array, config: Config, axis_name: str | None
 ) -> jax.Array:
@@ -36,7 +37,7 @@ def run_steps(
   *,
   axis_name: str | None = None,
 ) -> tuple[GanState, Metrics]:
-  """n training steps in one program: the new state and the mean of each metric over the n steps.
+  """N training steps in one program: the new state and the mean of each metric over the n steps.
 
   `n` is traced, so that every stretch between two events of the loop runs the same program: that is
   what makes a resumed run equal an unbroken one bit for bit.

@@ -83,7 +83,7 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device]) -> Outcom
   SIGTERM or SIGINT saves first and returns early. Raises UserError where the folder or the data will
   not do, and DivergedError on a value that is not finite.
   """
-  runs.create(folder, config, f'{len(devices)} x {devices[0].device_kind}')
+  runs.claim(folder, config)
   with (
     runs.only_writer(folder),
     checkpoint.opened(folder / 'checkpoints', config.keep) as saved,
@@ -93,6 +93,8 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device]) -> Outcom
     if done and done[-1] >= config.steps:
       return Outcome(done[-1], already=True)
     session = open_session(config, folder, devices)
+    kind = f'{len(devices)} x {devices[0].device_kind}'
+    runs.describe(folder, config, session.data.shape[1:], kind)
     state = session.start()
     if done:
       state = saved.restore(done[-1], state)
@@ -172,7 +174,9 @@ class _Loop:
     values = {name: float(value) for name, value in jax.device_get(means).items()}
     if not all(math.isfinite(value) for value in values.values()):
       diagnose.raise_diverged(self._session, self._saved, start)
-    rate = {'steps_per_second': (self._stop_of(start) - start) / max(time.monotonic() - began, 1e-9)}
+    rate = {
+      'steps_per_second': (self._stop_of(start) - start) / max(time.monotonic() - began, 1e-9)
+    }
     self._metrics.write(self._stop_of(start), values | rate)
     self._progress.update(self._stop_of(start), values)
 
@@ -190,7 +194,9 @@ class _Loop:
       f'step {step}: validation Parzen log-likelihood {scores["raw"].mean:.1f} nats, '
       f'{scores["ema"].mean:.1f} with averaged weights (10,000 training images: {real:.1f})'
     )
-    pictures.save_all(session.folder / 'samples', step, session.gan, state, config.seed, session.dataset)
+    pictures.save_all(
+      session.folder / 'samples', step, session.gan, state, config.seed, session.dataset
+    )
     records = logs.read_metrics(session.folder / 'metrics.jsonl')
     plots.curves(session.folder / 'curves.png', records, config.d_loss_weight, real)
     return values

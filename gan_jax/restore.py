@@ -1,0 +1,60 @@
+"""A trained run, read back from its folder to be measured or sampled."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax import checkpoint, config, gan, runs
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.gan import Gan, GanState
+
+
+class Trained(NamedTuple):
+  """A run's description, networks and state at one checkpoint."""
+
+  config: Config
+  gan: Gan
+  state: GanState
+  step: int
+  shape: tuple[int, ...]  # [h, w, c] of an image
+
+
+def open_run(folder: Path, which: str) -> Trained:
+  """The run in `folder` at its 'last' or 'best' checkpoint, or at a step given in digits.
+
+  Needs no data: the shape of the images is written in the run. Raises UserError.
+  """
+  description = runs.read_config(folder)
+  shape = runs.read_image_shape(folder)
+  model = config.build(description, shape, n=1)
+  saved = checkpoint.Checkpoints(folder / 'checkpoints', description.keep, read_only=True)
+  try:
+    step = _choose(saved, folder, which)
+    like = jax.eval_shape(
+      lambda key: gan.init(model, key, jnp.zeros((1, *shape))), jax.random.key(0)
+    )
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
+    return Trained(description, model, saved.restore(step, like), step, shape)
+  finally:
+    saved.close()
+
+
+def _choose(saved: checkpoint.Checkpoints, folder: Path, which: str) -> int:
+  steps = saved.steps()
+  if not steps:
+    raise UserError(f'--run={folder}: this run has no checkpoint yet')
+  if which == 'last':
+    return steps[-1]
+  if which == 'best':
+    best = saved.best()
+    if best is None:
+      raise UserError(f'--checkpoint=best: {folder} has no evaluated checkpoint; use last')
+    return best
+  if not which.isdecimal() or int(which) not in steps:
+    there = ', '.join(str(step) for step in steps)
+    raise UserError(f'--checkpoint={which}: choose last, best, or one of the steps {there}')
+  return int(which)
