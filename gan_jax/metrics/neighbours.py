@@ -13,9 +13,7 @@ def nearest(queries: jax.Array, references: jax.Array) -> tuple[jax.Array, jax.A
   origin = references.mean(axis=0, keepdims=True)
   queries, references = queries - origin, references - origin
   tile_size = min(_TILE, references.shape[0])
-  padded = jnp.pad(
-    references, ((0, -references.shape[0] % tile_size), (0, 0)), constant_values=1e6
-  )
+  padded = jnp.pad(references, ((0, -references.shape[0] % tile_size), (0, 0)), constant_values=1e6)
   tiles = padded.reshape(-1, tile_size, references.shape[1])
 
   def visit(

@@ -21,7 +21,7 @@ class LogLikelihood(NamedTuple):
 
 
 def _log_kernel_sums(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) -> jax.Array:
-  """log sum_j exp(-|x_i - c_j|^2 / 2 sigma^2) for one tile of queries: [s, tile]."""
+  """Log sum_j exp(-|x_i - c_j|^2 / 2 sigma^2) for one tile of queries: [s, tile]."""
   query_norms = jnp.sum(queries**2, axis=1)
 
   def add_tile(sums: jax.Array, tile: jax.Array) -> tuple[jax.Array, None]:
@@ -40,7 +40,9 @@ def _log_kernel_sums(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) 
 
 def _tiles(x: jax.Array, size: int, fill: float) -> jax.Array:
   """[n, d] as [tiles, size, d], its end padded with `fill`."""
-  return jnp.pad(x, ((0, -x.shape[0] % size), (0, 0)), constant_values=fill).reshape(-1, size, x.shape[1])
+  return jnp.pad(x, ((0, -x.shape[0] % size), (0, 0)), constant_values=fill).reshape(
+    -1, size, x.shape[1]
+  )
 
 
 @jax.jit

@@ -40,7 +40,9 @@ class Generator(nn.Module):
     x = latents
     for _ in range(self.depth):
       x = nn.relu(nn.Dense(self.width, kernel_init=self.kernel_init)(x))
-    x = nn.Dense(math.prod(self.shape), kernel_init=self.kernel_init, bias_init=self.output_bias_init)(x)
+    x = nn.Dense(
+      math.prod(self.shape), kernel_init=self.kernel_init, bias_init=self.output_bias_init
+    )(x)
     # 2 sigmoid(x) - 1: the sigmoid output of 2014, on images that run from -1 to 1 here.
     return jnp.tanh(x / 2).reshape(-1, *self.shape)
 
