@@ -1,7 +1,7 @@
 """Checkpoints of a run's state through Orbax: written behind the training, whole or not at all."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,41 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from gan_jax.errors import UserError
 
-BEST_BY = 'validation_parzen_ema'  # the held-out metric that 'best' means
-
 
 @jax.jit
 def _copy(tree: Any) -> Any:
   return jax.tree.map(jnp.copy, tree)
 
 
-class Checkpoints:
-  """The `checkpoints/` folder of a run: the last few states, and the best by `BEST_BY`."""
+class _Best:
+  """Orbax policy: preserve the checkpoint of the highest score."""
 
-  def __init__(self, folder: Path, keep: int, read_only: bool = False):
+  def __init__(self, scores: dict[int, float]):
+    self._scores = scores
+
+  def should_preserve(
+    self, checkpoints: Sequence[preservation_policy.PolicyCheckpointInfo], *, context: Any
+  ) -> list[bool]:
+    del context
+    best = best_step([info.step for info in checkpoints], self._scores)
+    return [info.step == best for info in checkpoints]
+
+
+def best_step(steps: Sequence[int], scores: dict[int, float]) -> int | None:
+  """The step with the highest score, the earliest of equals; None where no step has one."""
+  scored = [step for step in steps if step in scores]
+  return max(scored, key=lambda step: (scores[step], -step)) if scored else None
+
+
+class Checkpoints:
+  """The `checkpoints/` folder of a run: the last few states, and the best by its scores."""
+
+  def __init__(
+    self, folder: Path, keep: int, scores: dict[int, float] | None = None, read_only: bool = False
+  ):
     self._folder = folder
-    policies = [
-      preservation_policy.LatestN(keep),
-      preservation_policy.BestN(
-        get_metric_fn=lambda metrics: metrics[BEST_BY], n=1, keep_checkpoints_without_metrics=False
-      ),
-    ]
+    self._scores = dict(scores or {})
+    policies = [preservation_policy.LatestN(keep), _Best(self._scores)]
     options = ocp.CheckpointManagerOptions(
       preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
       cleanup_tmp_directories=not read_only,
@@ -40,22 +56,19 @@ class Checkpoints:
     )
     self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
-  def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
+  def save(self, step: int, state: Any, score: float | None = None) -> None:
     """Begin to write `state`; training may go on and donate its buffers at once."""
-    self._manager.save(step, args=ocp.args.StandardSave(_copy(state)), metrics=metrics, force=True)
+    if score is not None:
+      self._scores[step] = score
+    self._manager.save(step, args=ocp.args.StandardSave(_copy(state)), force=True)
 
   def steps(self) -> list[int]:
     """Steps of the complete checkpoints, ascending."""
     return sorted(self._manager.all_steps())
 
   def best(self) -> int | None:
-    """Step of the best checkpoint by `BEST_BY`; None where none was evaluated."""
-    scores = {}
-    for step in self.steps():
-      metrics = self._manager.metrics(step)
-      if metrics and BEST_BY in metrics:
-        scores[step] = metrics[BEST_BY]
-    return max(scores, key=lambda step: scores[step]) if scores else None
+    """Step of the best checkpoint; None where none was scored."""
+    return best_step(self.steps(), self._scores)
 
   def restore(self, step: int, like: Any) -> Any:
     """The state at `step`, with the shapes and devices of `like`; UserError where it cannot be read."""
@@ -81,9 +94,9 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, keep: int) -> Iterator[Checkpoints]:
+def opened(folder: Path, keep: int, scores: dict[int, float]) -> Iterator[Checkpoints]:
   """The checkpoints in `folder`, closed at the end whatever happens."""
-  checkpoints = Checkpoints(folder, keep)
+  checkpoints = Checkpoints(folder, keep, scores)
   try:
     yield checkpoints
   finally:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from gan_jax.runs import write_atomically
 
+BEST_BY = 'validation_parzen_ema'  # the held-out metric that 'best' means
 _LINE_EVERY = 15.0  # seconds between progress lines where there is no terminal
 
 
@@ -23,6 +24,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     except ValueError:
       break
   return records
+
+
+def read_scores(path: Path) -> dict[int, float]:
+  """The score of each evaluated step of a metrics.jsonl, by which the best checkpoint is chosen."""
+  return {r['step']: r[BEST_BY] for r in read_metrics(path) if BEST_BY in r}
 
 
 class Metrics:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax import checkpoint, config, gan, runs
+from gan_jax import checkpoint, config, gan, logs, runs
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan, GanState
@@ -30,7 +30,7 @@ def open_run(folder: Path, which: str) -> Trained:
   description = runs.read_config(folder)
   shape = runs.read_image_shape(folder)
   model = config.build(description, shape, n=1)
-  saved = checkpoint.Checkpoints(folder / 'checkpoints', description.keep, read_only=True)
+  saved = _open_checkpoints(folder, description)
   try:
     step = _choose(saved, folder, which)
     like = jax.eval_shape(
@@ -41,6 +41,13 @@ def open_run(folder: Path, which: str) -> Trained:
     return Trained(description, model, saved.restore(step, like), step, shape)
   finally:
     saved.close()
+
+
+def _open_checkpoints(folder: Path, description: Config) -> checkpoint.Checkpoints:
+  if not (folder / 'checkpoints').is_dir():
+    raise UserError(f'--run={folder}: this run has no checkpoint yet')
+  scores = logs.read_scores(folder / 'metrics.jsonl')
+  return checkpoint.Checkpoints(folder / 'checkpoints', description.keep, scores, read_only=True)
 
 
 def _choose(saved: checkpoint.Checkpoints, folder: Path, which: str) -> int:

@@ -62,8 +62,15 @@ def claim(folder: Path, config: Config) -> None:
         f'--run={folder}: this run was made with other flags ({"; ".join(changed)}); '
         'give the same flags to go on, or another --run to start anew'
       )
-  elif any(child.name != 'lock' and child.name[0] != '.' for child in folder.iterdir()):
+  elif any(not _begun(child) for child in folder.iterdir()):
     raise UserError(f'--run={folder}: this folder is not empty and holds no run; choose another')
+
+
+def _begun(child: Path) -> bool:
+  """Whether a run that ended before it was described may have left this."""
+  if child.name == 'checkpoints':
+    return child.is_dir() and not any(child.iterdir())
+  return child.name == 'lock' or child.name[0] == '.'
 
 
 def describe(folder: Path, config: Config, image_shape: tuple[int, ...], devices: str) -> None:

@@ -86,7 +86,9 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device]) -> Outcom
   runs.claim(folder, config)
   with (
     runs.only_writer(folder),
-    checkpoint.opened(folder / 'checkpoints', config.keep) as saved,
+    checkpoint.opened(
+      folder / 'checkpoints', config.keep, logs.read_scores(folder / 'metrics.jsonl')
+    ) as saved,
     _noticing_signals() as received,
   ):
     done = saved.steps()
@@ -183,8 +185,8 @@ class _Loop:
   def _stop_of(self, start: int) -> int:
     return next_stop(self._session.config, start)
 
-  def _evaluate(self, state: GanState) -> dict[str, float]:
-    """Measure on validation images and paint; returns the metrics by which the best is chosen."""
+  def _evaluate(self, state: GanState) -> float:
+    """Measure on validation images and paint; returns the score by which the best is chosen."""
     session, config, step = self._session, self._session.config, self._step
     scores = evaluate.parzen_scores(session.gan, state, session.dataset, 'validation', config.seed)
     values = {f'validation_parzen_{which}': score.mean for which, score in scores.items()}
@@ -199,7 +201,7 @@ class _Loop:
     )
     records = logs.read_metrics(session.folder / 'metrics.jsonl')
     plots.curves(session.folder / 'curves.png', records, config.d_loss_weight, real)
-    return values
+    return values[logs.BEST_BY]
 
   @functools.cached_property
   def _parzen_of_real(self) -> float:

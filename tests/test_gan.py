@@ -91,7 +91,7 @@ def test_gradients_agree_with_finite_differences(loss):
       )
 
       def moved(h, i=i, player=player, params=params, direction=direction):
-        there = jax.tree.map(lambda x, d: x + h * d, params, direction)
+        there = optax.apply_updates(params, jax.tree.map(lambda d: h * d, direction))
         return losses(state.replace(**{player: getattr(state, player).replace(params=there)}))[i]
 
       slope = (moved(1e-6) - moved(-1e-6)) / 2e-6
