@@ -27,11 +27,13 @@ def raise_diverged(session: 'Session', saved: checkpoint.Checkpoints, start: int
   last checkpoint to `start` and from there one step at a time.
   """
   saved.wait()
-  good = [step for step in saved.steps() if step <= start]
-  state = session.start()
-  if good:
-    state = saved.restore(good[-1], state)
-  step = good[-1] if good else 0
+  state, good = session.start(), 0
+  for step in reversed([step for step in saved.steps() if step <= start]):
+    restored = saved.restore(step, state)
+    if first_not_finite(restored) is None:  # a state may break one step before its metrics
+      state, good = restored, step
+      break
+  step = good
   if start > step:
     state, _ = session.stretch(session.key, state, session.data, np.int32(start - step))
     step = start
@@ -40,7 +42,7 @@ def raise_diverged(session: 'Session', saved: checkpoint.Checkpoints, start: int
     state, metrics = session.stretch(session.key, state, session.data, np.int32(1))
     step += 1
     where = first_not_finite(metrics) or first_not_finite(state)
-  last = f'the last good checkpoint is step {good[-1]}' if good else 'no checkpoint was made before'
+  last = f'the last good checkpoint is step {good}' if good else 'no checkpoint was made before'
   raise DivergedError(
     f'not finite: {where} at step {step}; {last} ({session.folder / "checkpoints"}). '
     'Lower --d_lr or --g_lr, or raise --r1, and start a new --run'

@@ -1,0 +1,7 @@
+"""Real and synthetic data sets by name, as arrays in memory."""
+
+from gan_jax.data.dataset import Dataset
+from gan_jax.data.progress import Progress
+from gan_jax.data.registry import DATASETS, default_data_dir, load, prepare
+
+__all__ = ['DATASETS', 'Dataset', 'Progress', 'default_data_dir', 'load', 'prepare']

@@ -1,0 +1,257 @@
+"""Image sets prepared and read through TFDS, from array_record files and without TensorFlow."""
+
+import contextlib
+import io
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+from etils import epath
+
+from gan_jax.data import cache, dataset, sources, workspace
+from gan_jax.data.progress import Progress
+from gan_jax.errors import UserError
+
+# Of train[0:50000], train[50000:60000] and test, decoded from the original files in their order.
+FINGERPRINTS = {
+  'fashion_mnist': 'bd345859a79c956a38410dd5925bb818418678537ea40023df2da3e809f9169c',
+  'mnist': '18277b023d91946a12f9d1b15bf4b1c350a95b1ed90e2d0610c2b381936cc2a4',
+}
+_CHUNK = 1000  # records read at once
+_INFO = 'dataset_info.json'  # TFDS writes it last
+_MEND = 'remove its folder and prepare it again, or name another --data_dir'
+
+
+class Prepared(NamedTuple):
+  """A data set, the folder of its array_record files, and where its original files came from."""
+
+  dataset: dataset.Dataset
+  folder: epath.Path
+  origin: str
+
+
+def load(name: str, data_dir: epath.Path, progress: Progress) -> dataset.Dataset:
+  """The data set from its decoded arrays, prepared first where needed; raises UserError."""
+  try:
+    cached = _read_cache(name, data_dir)
+  except cache.DamagedError:
+    cached = None  # `prepare` says so
+  return cached.dataset if cached else prepare(name, data_dir, progress).dataset
+
+
+def prepare(
+  name: str,
+  data_dir: epath.Path,
+  progress: Progress,
+  origins: Mapping[str, sources.Source] = sources.SOURCES,
+) -> Prepared:
+  """Make what is missing of the array_record folder and of the decoded arrays; raises UserError.
+
+  Each appears under its name only when it is complete, the decoded arrays last.
+  """
+  with contextlib.suppress(cache.DamagedError):
+    found = _find(name, data_dir)
+    if found:
+      workspace.sweep(data_dir, name)
+      return found
+  with _quiet():
+    from gan_jax.data import builders  # imports TFDS
+
+    cls = builders.builder_cls(name, progress)
+    try:
+      with workspace.open_workspace(data_dir, name, progress) as work:
+        builder = cls(data_dir=work, config=name.partition('/')[2] or None)
+        return _prepare(builder, name, data_dir, work, progress, origins)
+    except (OSError, ImportError) as error:  # a full disk; a builder made of TensorFlow
+      raise UserError(f'{name} cannot be prepared in --data_dir={data_dir} ({error})') from error
+
+
+def _read_cache(name: str, data_dir: epath.Path) -> cache.Cached | None:
+  """The decoded arrays, if they are those of this data set; raises cache.DamagedError."""
+  cached = cache.read(cache.path_in(data_dir, name))
+  if cached is not None and not _is_expected(cached.dataset, name):
+    raise cache.DamagedError('they are not those of the original files')
+  return cached
+
+
+def _is_expected(decoded: dataset.Dataset, name: str) -> bool:
+  return decoded.name == name and decoded.fingerprint == FINGERPRINTS.get(name, decoded.fingerprint)
+
+
+def _find(name: str, data_dir: epath.Path) -> Prepared | None:
+  """What is prepared already, without asking TFDS; raises cache.DamagedError."""
+  cached = _read_cache(name, data_dir)
+  if cached is None or not (data_dir / cached.folder / _INFO).exists():
+    return None
+  return Prepared(cached.dataset, data_dir / cached.folder, 'already there')
+
+
+def _prepare(
+  builder: Any,
+  name: str,
+  data_dir: epath.Path,
+  work: pathlib.Path,
+  progress: Progress,
+  origins: Mapping[str, sources.Source],
+) -> Prepared:
+  """Build or take the array_record folder, decode it, and put both in their places."""
+  file = cache.path_in(data_dir, name)
+  try:
+    found = _find(name, data_dir)  # another process may have been faster
+    if found:
+      return found
+  except cache.DamagedError as error:
+    progress.say(f'{name}: the decoded arrays in {file} are damaged ({error}), decoding again')
+  relative = builder.data_path.relative_to(work)
+  folder, built = data_dir / relative, work / relative
+  origin = 'already there'
+  if not _is_complete(folder):
+    origin = _build(builder, name, data_dir, work, progress, origins)
+  elif not workspace.is_local(folder):
+    workspace.copy(folder, epath.Path(built))
+  local = built if built.exists() else pathlib.Path(folder)
+  decoded = dataset.from_arrays(name, _decode(name, local, folder, progress))
+  if not _is_expected(decoded, name):
+    raise UserError(
+      f'{folder} holds other images than {name}, or in another order than the original files '
+      '(prepared by other software?): name another --data_dir'
+    )
+  if origin != 'already there':
+    workspace.publish(built, folder)
+  cache.write(work / file.name, cache.Cached(decoded, str(relative)))
+  workspace.publish(work / file.name, file)
+  return Prepared(decoded, folder, origin)
+
+
+def _is_complete(folder: epath.Path) -> bool:
+  """Whether TFDS has prepared this folder, in array_record; raises UserError for half of that."""
+  info = folder / _INFO
+  if not info.exists():
+    if folder.exists():
+      raise UserError(f'{folder} is not complete: {_MEND}')
+    return False
+  try:
+    file_format = json.loads(info.read_text()).get('fileFormat')
+  except ValueError as error:
+    raise UserError(f'{info} cannot be read ({error}): {_MEND}') from error
+  if file_format != 'array_record':
+    raise UserError(
+      f'{folder} was prepared by other software as {file_format}, which needs TensorFlow: '
+      'name another --data_dir'
+    )
+  return True
+
+
+def _build(
+  builder: Any,
+  name: str,
+  data_dir: epath.Path,
+  work: pathlib.Path,
+  progress: Progress,
+  origins: Mapping[str, sources.Source],
+) -> str:
+  """Let the builder write its folder below `work`; returns where its files came from."""
+  import tensorflow_datasets as tfds
+
+  from gan_jax.data import builders
+
+  registered = (builder.url_infos or {}).items()
+  files = tuple(sources.Original(u, i.filename, int(i.size), i.checksum) for u, i in registered)
+  manual = work / 'originals'
+  manual.mkdir()
+  request = sources.Request(name, files, data_dir, manual, progress)
+  origin = sources.fetch(request, origins) if builder.in_order else sources.leave_to_tfds(request)
+  progress.say(f'{name}: original files from {origin}; writing array_record files')
+  config = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
+  try:
+    with builders.equal_bytes():
+      builder.download_and_prepare(
+        download_dir=work / 'downloads', download_config=config, file_format='array_record'
+      )
+  except OSError:  # a full disk, which the caller names
+    raise
+  except Exception as error:  # whatever one of TFDS's hundreds of builders may raise
+    raise UserError(
+      f'{name} cannot be prepared here ({_first_line(error)}): prepare it with '
+      f"TensorFlow and file_format='array_record', and copy it into --data_dir={data_dir}"
+    ) from error
+  return origin
+
+
+def _decode(
+  name: str, local: pathlib.Path, folder: epath.Path, progress: Progress
+) -> dict[str, np.ndarray]:
+  """The splits as arrays; the last sixth of the training images validates where no split does.
+
+  `local` is read, and `folder` is what an error names.
+  """
+  import tensorflow_datasets as tfds
+
+  try:
+    builder = tfds.builder_from_directory(local)
+    splits = builder.info.splits
+  except Exception as error:  # of json, protobuf or TFDS
+    raise UserError(f'{folder} cannot be read ({_first_line(error)}): {_MEND}') from error
+  arrays: dict[str, np.ndarray] = {}
+  for split in ('train', 'validation', 'test'):
+    if split in splits:
+      images, labels = _read(name, builder, split, folder, progress)
+      arrays[split] = images
+      if labels is not None:
+        arrays[f'{split}_labels'] = labels
+  if not {'train', 'test'} <= arrays.keys():
+    raise UserError(f'{name} has no train and test split: choose another --dataset')
+  if 'validation' not in arrays:
+    for key in [key for key in ('train', 'train_labels') if key in arrays]:
+      n = len(arrays[key]) - len(arrays[key]) // 6
+      arrays[key.replace('train', 'validation')] = arrays[key][n:]
+      arrays[key] = arrays[key][:n]
+  return arrays
+
+
+def _read(
+  name: str, builder: Any, split: str, folder: epath.Path, progress: Progress
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Images [n, h, w, c] and, where there is one per image, labels [n] of a split in file order."""
+  features = builder.info.features
+  shape = features['image'].shape if 'image' in features else (None,)
+  if None in shape or features['image'].np_dtype != np.uint8:
+    raise UserError(f'{name} holds no 8-bit images of one size: choose another --dataset')
+  labelled = 'label' in features and features['label'].shape == ()
+  n = builder.info.splits[split].num_examples
+  images, labels = np.empty((n, *shape), np.uint8), np.empty(n, np.int64)
+  starts = range(0, n, _CHUNK)
+  try:
+    records = builder.as_data_source(split=split)
+    for start in progress.track(starts, len(starts), f'decoding {split}'):
+      chunk = range(start, min(start + _CHUNK, n))
+      for i, record in zip(chunk, records.__getitems__(chunk), strict=True):
+        images[i] = record['image']
+        if labelled:
+          labels[i] = record['label']
+  except Exception as error:  # of array_record, protobuf or Pillow
+    files = ', '.join(str(folder / path.name) for path in builder.info.splits[split].filepaths)
+    raise UserError(f'{files} cannot be read ({_first_line(error)}): {_MEND}') from error
+  return images, labels if labelled else None
+
+
+def _first_line(error: Exception) -> str:
+  return f'{type(error).__name__}: {error}'.strip().partition('\n')[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Keep TFDS's bars and remarks off the terminal; errors still come as exceptions."""
+  import tensorflow_datasets as tfds
+
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  tfds.disable_progress_bar()
+  try:
+    with contextlib.redirect_stdout(io.StringIO()):
+      yield
+  finally:
+    logging.set_verbosity(verbosity)
