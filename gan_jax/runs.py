@@ -125,6 +125,10 @@ def read_config(folder: Path) -> Config:
     raise UserError(
       str(error).replace('config.json:', f'--run={folder}: config.json:', 1)
     ) from None
+  except TypeError:  # a setting of the wrong type
+    raise UserError(
+      f'--run={folder}: its config.json is damaged; restore it, or start anew'
+    ) from None
 
 
 def read_image_shape(folder: Path) -> tuple[int, ...]:
@@ -142,4 +146,7 @@ def only_writer(folder: Path) -> Iterator[None]:
       raise UserError(
         f'--run={folder}: another process is training this run; wait for it, or choose another --run'
       ) from None
+    for name in ('config.json', 'metrics.jsonl'):
+      for leftover in folder.glob(f'.{name}.*'):  # of `write_atomically` in a process that was killed
+        leftover.unlink()
     yield
