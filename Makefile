@@ -1,13 +1,14 @@
 # Every target builds the environment by itself; it needs Python 3.11 to 3.13 with venv, and make.
 PYTHON ?= python3
 VENV ?= .venv
-DATA_DIR ?= data
+DATA_DIR ?= $(or $(GAN_JAX_DATA_DIR),data)
 PRESET ?= mnist
 RUN ?= runs/$(PRESET)
+EXTRAS ?= dev
 ARGS ?=
 
 BIN := $(VENV)/bin
-export GAN_JAX_DATA_DIR := $(abspath $(DATA_DIR))
+export GAN_JAX_DATA_DIR := $(DATA_DIR)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-slow check bench clean
@@ -18,22 +19,22 @@ help:
 	@echo 'make test-slow  proofs that take most of an hour: 200 kills, and the like'
 	@echo 'make check      ruff and mypy'
 	@echo 'make bench      how fast it is, beside what one would use instead'
-	@echo 'make setup      only the environment, in $(VENV)'
+	@echo 'make setup      only the environment, in $(VENV) (EXTRAS=dev,cuda for GPUs, dev,tpu for TPUs)'
 	@echo 'make clean      remove the environment and caches; runs and data stay'
 
 # The stamp comes last: an interrupted installation is begun again, and a new pyproject.toml too.
 $(VENV)/.stamp: pyproject.toml
-	@$(PYTHON) -c 'import sys, venv; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"error: gan_jax needs Python 3.11 to 3.13, and PYTHON=$(PYTHON) is {v[0]}.{v[1]}; name another")'
+	@"$(PYTHON)" -c 'import sys, venv; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"error: gan_jax needs Python 3.11 to 3.13, and PYTHON=$(PYTHON) is {v[0]}.{v[1]}; name another")'
 	@echo 'building the environment in $(VENV) (about a minute)'
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
 setup: $(VENV)/.stamp
 
 train: setup
-	$(BIN)/python -m experiments.train --flagfile=experiments/presets/$(PRESET).flags --run=$(RUN) $(ARGS)
-	$(BIN)/python -m experiments.evaluate --run=$(RUN)
+	$(BIN)/python -m experiments.train --flagfile=experiments/presets/$(PRESET).flags --run="$(RUN)" $(ARGS)
+	$(BIN)/python -m experiments.evaluate --run="$(RUN)"
 
 test: setup
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist

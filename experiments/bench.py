@@ -75,7 +75,9 @@ def training(dataset: Dataset, steps: int) -> dict[str, Callable[[], Any]]:
   start = gan_lib.init(gan, key, jnp.zeros((1, *dataset.train.shape[1:])))
   rivals: dict[str, Callable[[], Any]] = {}
   devices = jax.devices()[:1]
-  mapped = parallel.pmap(functools.partial(run_steps, gan, _GAME), devices, donate_argnum=1)
+  mapped = parallel.pmap(
+    functools.partial(run_steps, gan, _GAME), devices, n_args=4, donate_argnum=1
+  )
   plain = jax.jit(functools.partial(run_steps, gan, _GAME), donate_argnums=1)
   on_device = parallel.replicate(dataset.train, devices)
   for name, stretch in (

@@ -2,7 +2,8 @@
 
   python -m experiments.evaluate --run=runs/mnist
 
-Prints the Parzen log-likelihood of raw and averaged weights, and writes evaluation.json to the run.
+Prints the Parzen log-likelihood of raw and averaged weights, and writes it to the run's folder as
+evaluation_SPLIT_STEP.json.
 """
 
 import json
@@ -19,7 +20,7 @@ from gan_jax.runs import write_atomically
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images to score.')
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'last, best (on validation), or a step.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Seed of the samples and of the references.')
+_SEED = launcher.define_seed('Seed of the samples and of the references.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', "Where prepared data lie; by default the run's.")
 
 
@@ -28,15 +29,13 @@ def main(argv: list[str]) -> None:
   del argv
   if _RUN.value is None:
     raise UserError('--run: name the folder of a run')
-  if _SEED.value < 0:
-    raise UserError(f'--seed={_SEED.value}: give a whole number from 0')
   folder = Path(_RUN.value)
   trained = restore.open_run(folder, _CHECKPOINT.value)
   data_dir = _DATA_DIR.value or trained.config.data_dir or default_data_dir()
   dataset = load(trained.config.dataset, data_dir)
   split, seed = _SPLIT.value, _SEED.value
   scores = evaluate.parzen_scores(trained.gan, trained.state, dataset, split, seed)
-  references = evaluate.references(dataset, split, seed, cache=launcher.cache_dir() / 'references')
+  references = evaluate.references(dataset, split, seed, cache=launcher.cache_dir())
   shares = evaluate.class_shares(trained.gan, trained.state, dataset, seed)
   protocol = evaluate.protocol(dataset, split, seed) | {'checkpoint': trained.step}
   print(evaluate.as_text(scores, references, shares, protocol))
@@ -46,7 +45,8 @@ def main(argv: list[str]) -> None:
     'references': evaluate.as_json(references),
     'class_shares': shares,
   }
-  write_atomically(folder / 'evaluation.json', (json.dumps(result, indent=2) + '\n').encode())
+  path = folder / f'evaluation_{split}_{trained.step:08d}.json'
+  write_atomically(path, (json.dumps(result, indent=2) + '\n').encode())
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import functools
 import os
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -16,7 +17,11 @@ from absl import app, flags, logging
 
 from gan_jax.errors import DivergedError, UserError
 
-MISTAKE, DIVERGED, INTERRUPTED = 2, 3, 130  # exit codes beside 0
+MISTAKE, DIVERGED, INTERRUPTED, PIPE = 2, 3, 130, 141  # exit codes beside 0
+_UNWRITABLE = {
+  *(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR),
+  *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG),
+}
 Main = Callable[[list[str]], int | None]
 
 
@@ -45,9 +50,12 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _guarded(main: Main, argv: list[str]) -> int:
-  logging.set_verbosity(logging.ERROR)  # libraries' notes are not for the user of a script
-  cache = cache_dir() / 'compiled'
-  jax.config.update('jax_compilation_cache_dir', str(cache))
+  # Libraries' notes are not for the user of a script, and their errors come as exceptions; once one
+  # read or write of a checkpoint has failed, those beside it complain that nobody waits for them.
+  logging.set_verbosity(logging.FATAL)
+  sys.unraisablehook = lambda unraisable: None
+  if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
+    jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
   with _one_line_errors():
     if len(argv) > 1:
@@ -68,7 +76,7 @@ def _one_line_errors() -> Iterator[None]:
     _exit(INTERRUPTED, 'interrupted')
   except BrokenPipeError:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(0)
+    sys.exit(PIPE)
   except MemoryError:
     _exit(MISTAKE, 'out of memory: lower --batch_size, --g_width, --d_width or --num_samples')
   except Exception as error:
@@ -87,11 +95,11 @@ def _system_limit(error: BaseException | None) -> str | None:
     if code in (errno.ENOSPC, errno.EDQUOT) or 'No space left on device' in text:
       place = f' ({where})' if where else ''
       return f'the disk is full{place}: free some space, then give the same command again'
-    if code in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR):
+    if where and code in _UNWRITABLE:
       return f'{where}: {os.strerror(code).lower()}; choose a place that can be written'
     if 'RESOURCE_EXHAUSTED' in text or 'Out of memory' in text:
-      return 'out of device memory: lower --batch_size, --g_width or --d_width'
-    error = error.__cause__ or error.__context__
+      return 'out of device memory: lower --batch_size, --k, --g_width or --d_width'
+    error = error.__cause__
   return None
 
 
@@ -103,6 +111,21 @@ def _exit(code: int, message: str) -> NoReturn:
 def cache_dir() -> Path:
   """The user's cache folder for compiled programs and reference figures."""
   return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'gan_jax'
+
+
+def command(script: str, *flags_: str) -> str:
+  """A line that a person can paste into a shell: this interpreter, a script of ours, its flags."""
+  python = os.path.relpath(sys.executable)
+  return shlex.join(
+    [python if len(python) < len(sys.executable) else sys.executable, '-m', script, *flags_]
+  )
+
+
+def define_seed(text: str) -> flags.FlagHolder[int]:
+  """The flag --seed, 0 by default, within the range in which no two seeds are the same."""
+  holder = flags.DEFINE_integer('seed', 0, text, lower_bound=0, upper_bound=2**31 - 1)
+  flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS['seed'])
+  return holder
 
 
 def define_fields(description: type) -> dict[str, flags.FlagHolder[Any]]:

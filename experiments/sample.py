@@ -25,7 +25,7 @@ _WEIGHTS = flags.DEFINE_enum(
   'weights', 'ema', ['ema', 'raw'], 'Moving average of G, or its last weights.'
 )
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'last, best (on validation), or a step.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Seed of the latents.')
+_SEED = launcher.define_seed('Seed of the latents.')
 _INTERPOLATE = flags.DEFINE_bool('interpolate', False, 'Walk between latents instead.')
 
 _GRID_LIMIT = 10_000  # more do not make a picture
@@ -38,14 +38,13 @@ def main(argv: list[str]) -> None:
   path = _checked_output()
   if n < 1:
     raise UserError(f'--num_samples={n}: give a number of at least 1')
-  if seed < 0:
-    raise UserError(f'--seed={seed}: give a whole number from 0')
   if _RUN.value is None:
     raise UserError('--run: name the folder of a run')
   trained = restore.open_run(Path(_RUN.value), _CHECKPOINT.value)
   gan = trained.gan
   sampling.check_memory(n, trained.shape, gan.latent.size)
   params, stats = sampling.weights(trained.state, _WEIGHTS.value), trained.state.g.stats
+  path.parent.mkdir(parents=True, exist_ok=True)
   if _INTERPOLATE.value:
     pictures.save(path, pictures.interpolation(gan, params, stats, seed))
   elif path.suffix == '.png':
@@ -67,7 +66,8 @@ def _checked_output() -> Path:
     raise UserError(f'--num_samples={n}: a grid takes up to {_GRID_LIMIT}; write an .npz instead')
   if _INTERPOLATE.value and path.suffix != '.png':
     raise UserError(f'--output={path}: --interpolate draws a picture; name a .png')
-  path.parent.mkdir(parents=True, exist_ok=True)
+  if path.is_dir() and any(path.iterdir()):
+    raise UserError(f'--output={path}: this folder is not empty; name a new one')
   return path
 
 

@@ -6,7 +6,6 @@ The same command goes on where the run stopped. Exit codes: 0 finished, or saved
 2 a mistake in the flags, the folder or the data; 3 a value was not finite; 130 saved after Ctrl-C.
 """
 
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -44,15 +43,16 @@ def main(argv: list[str]) -> int:
   del argv
   config = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
   folder = Path(_RUN.value or f'runs/{config.dataset}')
-  outcome = train.train(config, folder, choose_devices(_DEVICES.value))
+  outcome = train.train(config, folder, choose_devices(_DEVICES.value), launcher.cache_dir())
   if outcome.stopped_by is not None:
     print(f'stopped by {outcome.stopped_by.name} and saved at step {outcome.step}; go on with:')
-    print('  ' + shlex.join(['python', '-m', 'experiments.train', *sys.argv[1:]]))
+    print(f'  {launcher.command("experiments.train", *sys.argv[1:])}')
     return launcher.INTERRUPTED if outcome.stopped_by == signal.SIGINT else 0
   print(f'{"already " if outcome.already else ""}finished: {outcome.step} steps in {folder}')
   print(f'  pictures   {folder / "samples"}\n  curves     {folder / "curves.png"}')
-  print(f'  to judge   python -m experiments.evaluate --run={folder}')
-  print(f'  to sample  python -m experiments.sample --run={folder} --output=samples.npz')
+  run = f'--run={folder}'
+  print(f'  to judge   {launcher.command("experiments.evaluate", run)}')
+  print(f'  to sample  {launcher.command("experiments.sample", run, "--output=samples.npz")}')
   return 0
 
 

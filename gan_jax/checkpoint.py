@@ -1,6 +1,7 @@
 """Checkpoints of a run's state through Orbax: written behind the training, whole or not at all."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class _Best:
 
 def best_step(steps: Sequence[int], scores: dict[int, float]) -> int | None:
   """The step with the highest score, the earliest of equals; None where no step has one."""
-  scored = [step for step in steps if step in scores]
+  scored = [step for step in steps if math.isfinite(scores.get(step, math.nan))]
   return max(scored, key=lambda step: (scores[step], -step)) if scored else None
 
 

@@ -71,6 +71,12 @@ class Config:
         'use --k=1, or --update=alternating'
       )
     for player in 'gd':
+      b2 = getattr(self, f'{player}_b2')
+      if getattr(self, f'{player}_optimizer') == 'sgd_2014' and b2 > 0.99:
+        raise UserError(
+          f'--{player}_b2={b2}: with --{player}_optimizer=sgd_2014 this is the last momentum; '
+          f'2014 had --{player}_b2=0.7'
+        )
       if (
         getattr(self, f'{player}_optimizer') == 'adam'
         and getattr(self, f'{player}_schedule') == '2014'

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import checkpoint
@@ -20,8 +21,16 @@ def first_not_finite(tree: Any) -> str | None:
   return None
 
 
-def raise_diverged(session: 'Session', saved: checkpoint.Checkpoints, start: int) -> NoReturn:
-  """Raise DivergedError for a run whose metrics are not finite somewhere after step `start`.
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+  """Whether no leaf holds an infinity or a NaN: one boolean on the device."""
+  return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
+
+
+def raise_diverged(
+  session: 'Session', saved: checkpoint.Checkpoints, start: int, stop: int
+) -> NoReturn:
+  """Raise DivergedError for a run that broke somewhere between the steps `start` and `stop`.
 
   Nothing in the hot loop looks for the culprit; instead the run is repeated, which is exact, from its
   last checkpoint to `start` and from there one step at a time.
@@ -38,12 +47,13 @@ def raise_diverged(session: 'Session', saved: checkpoint.Checkpoints, start: int
     state, _ = session.stretch(session.key, state, session.data, np.int32(start - step))
     step = start
   where = first_not_finite(state)
-  while where is None and step < session.config.steps:
+  while where is None and step < stop:
     state, metrics = session.stretch(session.key, state, session.data, np.int32(1))
     step += 1
     where = first_not_finite(metrics) or first_not_finite(state)
+  what = f'{where} at step {step}' if where else f'a mean over steps {start + 1} to {stop}'
   last = f'the last good checkpoint is step {good}' if good else 'no checkpoint was made before'
   raise DivergedError(
-    f'not finite: {where} at step {step}; {last} ({session.folder / "checkpoints"}). '
+    f'not finite: {what}; {last} ({session.folder / "checkpoints"}). '
     'Lower --d_lr or --g_lr, or raise --r1, and start a new --run'
   )

@@ -1,5 +1,6 @@
 """How good a generator is, with the references that a score has to stand beside."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -31,8 +32,8 @@ PUBLISHED = {
 
 # What each of `REFERENCES` is, as a reader wants it said.
 REFERENCE_NAMES = {
-  'kmeans': '10,000 k-means centroids',
-  'real': '10,000 training images',
+  'kmeans': '{n:,} k-means centroids',
+  'real': '{n:,} training images',
   'mean': 'the mean training image',
   'marginals': 'independent pixels, right marginals',
   'noise': 'uniform noise',
@@ -64,9 +65,13 @@ def parzen_scores(
 
 def held_out(dataset: Dataset, split: str) -> tuple[jax.Array, jax.Array]:
   """Rows on which sigma is chosen, and rows of `split` on which the score is taken."""
-  validation = flat(dataset.validation)
-  selection = validation[: parzen.N_SELECTION]
-  return selection, flat(dataset.test) if split == 'test' else validation[parzen.N_SELECTION :]
+  validation, n = flat(dataset.validation), n_selection(dataset)
+  return validation[:n], flat(dataset.test) if split == 'test' else validation[n:]
+
+
+def n_selection(dataset: Dataset) -> int:
+  """Validation images that choose sigma: 1,000 as in 2014, and half of them in small sets."""
+  return min(parzen.N_SELECTION, len(dataset.validation) // 2)
 
 
 def k_means(points: jax.Array, centroids: jax.Array, iterations: int = 3) -> jax.Array:
@@ -95,6 +100,8 @@ def _marginals(key: jax.Array, train: jax.Array) -> jax.Array:
   return jnp.take_along_axis(train, rows, axis=0)
 
 
+_REFERENCE_VERSION = 1  # to be raised when a sampler below or the procedure changes
+
 # Floors and ceilings of a Parzen figure: samplers (key, train [n, d]) whose quality everybody knows.
 REFERENCES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
   'kmeans': lambda key, train: k_means(train, _real(key, train)),
@@ -116,7 +123,10 @@ def references(
 
   They depend on the data alone, so they are kept in the folder `cache` where one is given.
   """
-  path = cache and cache / f'parzen-{dataset.fingerprint[:16]}-{split}-{seed}.json'
+  path = (
+    cache
+    and cache / f'references/{_REFERENCE_VERSION}-{dataset.fingerprint[:16]}-{split}-{seed}.json'
+  )
   stored = json.loads(path.read_text()) if path and path.exists() else {}
   scores = {name: parzen.LogLikelihood(*stored[name]) for name in names if name in stored}
   missing = [name for name in names if name not in scores]
@@ -128,8 +138,9 @@ def references(
       name: parzen.parzen(REFERENCES[name](key, train), selection, queries) for name in missing
     }
     if path:
-      path.parent.mkdir(parents=True, exist_ok=True)
-      write_atomically(path, json.dumps(stored | scores).encode())
+      with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(stored | scores).encode())
   return {name: scores[name] for name in names}
 
 
@@ -158,10 +169,10 @@ def protocol(dataset: Dataset, split: str, seed: int, n: int = N_SAMPLES) -> dic
     'dataset': dataset.name,
     'fingerprint': dataset.fingerprint,
     'split': split,
-    'n_queries': len(dataset.test if split == 'test' else dataset.validation)
-    - (0 if split == 'test' else parzen.N_SELECTION),
+    'n_queries': len(held_out(dataset, split)[1]),
+    'n_training_images': min(N_SAMPLES, len(dataset.train)),
     'n_samples': n,
-    'sigma': f'the best of logspace(-1, 0, 10) on the first {parzen.N_SELECTION} validation images',
+    'sigma': f'the best of logspace(-1, 0, 10) on the first {n_selection(dataset)} validation images',
     'seed': seed,
     'error': 'std / sqrt(n_queries): spread over images only, not over seeds or runs',
   }
@@ -181,7 +192,12 @@ def as_text(
   """A page for a person: the scores among floors and ceilings, and the protocol that they share."""
   dataset, split = protocol['dataset'], protocol['split']
   rows = [
-    (REFERENCE_NAMES[name], score.mean, score.standard_error, '')
+    (
+      REFERENCE_NAMES[name].format(n=protocol['n_training_images']),
+      score.mean,
+      score.standard_error,
+      '',
+    )
     for name, score in references.items()
   ]
   if split == 'test':

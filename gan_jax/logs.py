@@ -1,5 +1,6 @@
 """What a run says: a line per record in metrics.jsonl, TensorBoard events, and a progress bar."""
 
+import contextlib
 import json
 import sys
 import time
@@ -48,6 +49,10 @@ class Metrics:
     for name, value in values.items():
       self._events.add_scalar(name, value, step)
 
+  def flush(self) -> None:
+    """Hand everything to the system, so that a checkpoint never knows more than the records."""
+    self._events.flush()
+
   def close(self) -> None:
     """Flush both."""
     self._file.close()
@@ -61,7 +66,8 @@ class Progress:
     stream = stream or sys.stderr
     self._terminal = stream.isatty()
     self._stream, self._steps = stream, steps
-    self._start, self._start_step, self._last_line = time.monotonic(), step, float('-inf')
+    self._last_line = float('-inf')
+    self._first: tuple[float, int] | None = None  # when the first update came: compiled by then
     self._bar = tqdm(
       total=steps,
       initial=step,
@@ -83,21 +89,25 @@ class Progress:
       self._bar.update(step - self._bar.n)
       return
     now = time.monotonic()
+    self._first = self._first or (now, step)
     if now - self._last_line >= _LINE_EVERY or step == self._steps:
       self._last_line = now
-      self.say(f'step {step}/{self._steps}  {text}  {self._pace(step, now)}')
+      self.say(f'step {step}/{self._steps}  {text}{self._pace(step, now)}')
 
   def _pace(self, step: int, now: float) -> str:
-    rate = (step - self._start_step) / max(now - self._start, 1e-9)
-    left = (self._steps - step) / rate if rate > 0 else float('inf')
-    return f'{rate:.1f} steps/s  {tqdm.format_interval(left) if left < 1e8 else "?"} left'
+    began, first = self._first or (now, step)
+    if step == first:
+      return ''
+    rate = (step - first) / max(now - began, 1e-9)
+    return f'  {rate:.1f} steps/s  {tqdm.format_interval((self._steps - step) / rate)} left'
 
   def say(self, line: str) -> None:
     """Print a line above the bar."""
     if self._terminal:
       self._bar.write(line, file=self._stream)
     else:
-      print(line, file=self._stream, flush=True)
+      with contextlib.suppress(BrokenPipeError):  # nobody reads any more; training matters more
+        print(line, file=self._stream, flush=True)
 
   def close(self) -> None:
     """Leave the bar where it stands."""

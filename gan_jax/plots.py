@@ -1,25 +1,30 @@
 """Curves of a run."""
 
-import math
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+import jax.numpy as jnp
+
+from gan_jax.losses import Loss
 
 
 def curves(
-  path: Path, records: list[dict[str, Any]], d_loss_weight: float, parzen_of_real: float | None
+  path: Path, records: list[dict[str, Any]], loss: Loss, parzen_of_real: float | None
 ) -> None:
   """Draw losses, beliefs and Parzen figures of `records` (lines of metrics.jsonl) to a PNG.
 
   The dashed lines are the values at equilibrium. Losses that sit on them do not prove that G is good:
   D may be bad. That is what the third panel is for.
   """
+  from matplotlib.figure import Figure  # a second of every start-up, were it at the top
+
+  undecided = jnp.zeros(1)
+  equilibrium = tuple(float(fn(undecided, undecided)) for fn in loss)
   figure = Figure(figsize=(9, 8), layout='constrained')
   losses, beliefs, scores = figure.subplots(3, 1, sharex=True)
   trained = [record for record in records if 'd_loss' in record]
   for axes, names, targets in (
-    (losses, ('d_loss', 'g_loss'), (2 * math.log(2) * d_loss_weight, math.log(2))),
+    (losses, ('d_loss', 'g_loss'), equilibrium),
     (beliefs, ('d_real', 'd_fake'), (0.5,)),
   ):
     for name, label in zip(names, _LABELS[names], strict=True):

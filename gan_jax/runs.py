@@ -41,12 +41,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary.unlink(missing_ok=True)
 
 
-def claim(folder: Path, config: Config) -> None:
-  """Make a run's folder for `config`, or check that the one that is there was made for it.
-
-  Raises UserError where the folder cannot be written, holds something else, or was made with other
-  flags (naming them).
-  """
+def make(folder: Path) -> None:
+  """Make a run's folder; raises UserError where it cannot be made or written."""
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -55,6 +51,10 @@ def claim(folder: Path, config: Config) -> None:
     ) from None
   if not os.access(folder, os.W_OK):
     raise UserError(f'--run={folder}: this folder cannot be written; choose another')
+
+
+def check(folder: Path, config: Config) -> None:
+  """Raise UserError where the folder holds something else, or a run with other flags (named)."""
   if (folder / 'config.json').exists():
     changed = config_lib.differences(_read(folder)['flags'], config)
     if changed:
@@ -62,27 +62,36 @@ def claim(folder: Path, config: Config) -> None:
         f'--run={folder}: this run was made with other flags ({"; ".join(changed)}); '
         'give the same flags to go on, or another --run to start anew'
       )
-  elif any(not _begun(child) for child in folder.iterdir()):
+  elif any(child.name != 'lock' and child.name[0] != '.' for child in folder.iterdir()):
     raise UserError(f'--run={folder}: this folder is not empty and holds no run; choose another')
 
 
-def _begun(child: Path) -> bool:
-  """Whether a run that ended before it was described may have left this."""
-  if child.name == 'checkpoints':
-    return child.is_dir() and not any(child.iterdir())
-  return child.name == 'lock' or child.name[0] == '.'
+def describe(
+  folder: Path, config: Config, image_shape: tuple[int, ...], fingerprint: str, devices: str
+) -> None:
+  """Write config.json: all flags, the data, and on what each process that trained the run ran.
 
-
-def describe(folder: Path, config: Config, image_shape: tuple[int, ...], devices: str) -> None:
-  """Write config.json: all flags, and what they ran on."""
-  description = {
-    'flags': dataclasses.asdict(config),
-    'image_shape': image_shape,
-    'devices': devices,
+  Raises UserError where the run was begun on other data.
+  """
+  old = _read(folder) if (folder / 'config.json').exists() else {}
+  if old.get('data', fingerprint) != fingerprint:
+    raise UserError(
+      f'--run={folder}: this run was begun on other data of the name {config.dataset} '
+      f'(sha256 {old["data"][:12]}, now {fingerprint[:12]}); give their --data_dir, or another --run'
+    )
+  here = {
     'versions': {name: importlib.metadata.version(name) for name in _VERSIONS},
     'python': platform.python_version(),
     'platform': platform.platform(),
+    'devices': devices,
     'commit': _commit(),
+  }
+  before = old.get('ran_on', [])
+  description = {
+    'flags': dataclasses.asdict(config),
+    'data': fingerprint,
+    'image_shape': image_shape,
+    'ran_on': before if before[-1:] == [here] else [*before, here],
   }
   write_atomically(folder / 'config.json', (json.dumps(description, indent=2) + '\n').encode())
 
@@ -146,7 +155,9 @@ def only_writer(folder: Path) -> Iterator[None]:
       raise UserError(
         f'--run={folder}: another process is training this run; wait for it, or choose another --run'
       ) from None
-    for name in ('config.json', 'metrics.jsonl'):
-      for leftover in folder.glob(f'.{name}.*'):  # of `write_atomically` in a process that was killed
-        leftover.unlink()
+    except OSError:
+      pass  # a file system without locks: nothing can be said
+    # What `write_atomically` left in a process that was killed.
+    for leftover in (*folder.glob('.config.json.*'), *folder.glob('.metrics.jsonl.*')):
+      leftover.unlink()
     yield

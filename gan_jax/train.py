@@ -5,10 +5,12 @@ import dataclasses
 import functools
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +46,7 @@ class Session:
   devices: Sequence[jax.Device]
   data: jax.Array  # uint8 [n, h, w, c], a copy on every device
   stretch: Callable[..., tuple[GanState, Metrics]]  # run_steps, compiled: (key, state, data, n)
+  cache: Path | None  # for figures that depend on the data alone
 
   @property
   def key(self) -> jax.Array:
@@ -57,7 +60,9 @@ class Session:
     return parallel.replicate(init(jax.random.fold_in(self.key, 0), zeros), self.devices)
 
 
-def open_session(config: Config, folder: Path, devices: Sequence[jax.Device]) -> Session:
+def open_session(
+  config: Config, folder: Path, devices: Sequence[jax.Device], cache: Path | None = None
+) -> Session:
   """Load the data, build the Gan, and put both where training needs them; raises UserError."""
   if config.batch_size % len(devices):
     fit = math.ceil(config.batch_size / len(devices)) * len(devices)
@@ -72,35 +77,39 @@ def open_session(config: Config, folder: Path, devices: Sequence[jax.Device]) ->
       f'--batch_size={config.batch_size}: {config.dataset} has only {n} training images'
     )
   gan = config_lib.build(config, tuple(shape), n, dataset.train.mean(axis=0) / 255)
-  stretch = parallel.pmap(functools.partial(run_steps, gan, config), devices, donate_argnum=1)
+  stretch = parallel.pmap(
+    functools.partial(run_steps, gan, config), devices, n_args=4, donate_argnum=1
+  )
   data = parallel.replicate(dataset.train, devices)
-  return Session(config, folder, dataset, gan, devices, data, stretch)
+  return Session(config, folder, dataset, gan, devices, data, stretch, cache)
 
 
-def train(config: Config, folder: Path, devices: Sequence[jax.Device]) -> Outcome:
+def train(
+  config: Config, folder: Path, devices: Sequence[jax.Device], cache: Path | None = None
+) -> Outcome:
   """Train the run in `folder`, from its last checkpoint or from the start, up to `config.steps`.
 
-  SIGTERM or SIGINT saves first and returns early. Raises UserError where the folder or the data will
-  not do, and DivergedError on a value that is not finite.
+  SIGTERM, SIGINT or SIGHUP saves first and returns early. `cache` is a folder for figures that depend
+  on the data alone. Raises UserError where the folder or the data will not do, and DivergedError on a
+  value that is not finite.
   """
-  runs.claim(folder, config)
-  with (
-    runs.only_writer(folder),
-    checkpoint.opened(
-      folder / 'checkpoints', config.keep, logs.read_scores(folder / 'metrics.jsonl')
-    ) as saved,
-    _noticing_signals() as received,
-  ):
-    done = saved.steps()
-    if done and done[-1] >= config.steps:
-      return Outcome(done[-1], already=True)
-    session = open_session(config, folder, devices)
-    kind = f'{len(devices)} x {devices[0].device_kind}'
-    runs.describe(folder, config, session.data.shape[1:], kind)
-    state = session.start()
-    if done:
-      state = saved.restore(done[-1], state)
-    return _Loop(session, saved, done[-1] if done else 0).run(state, received)
+  runs.make(folder)
+  with runs.only_writer(folder):
+    runs.check(folder, config)
+    scores = logs.read_scores(folder / 'metrics.jsonl')
+    with checkpoint.opened(folder / 'checkpoints', config.keep, scores) as saved:
+      done = saved.steps()
+      if done and done[-1] >= config.steps:
+        return Outcome(done[-1], already=True)
+      session = open_session(config, folder, devices, cache)
+      kind = f'{len(devices)} x {devices[0].device_kind}'
+      fingerprint = session.dataset.fingerprint
+      runs.describe(folder, config, session.data.shape[1:], fingerprint, kind)
+      state = session.start()
+      if done:
+        state = saved.restore(done[-1], state)
+      with _noticing_signals() as received:
+        return _Loop(session, saved, done[-1] if done else 0).run(state, received)
 
 
 def next_stop(config: Config, step: int) -> int:
@@ -116,20 +125,35 @@ def next_stop(config: Config, step: int) -> int:
 
 @contextlib.contextmanager
 def _noticing_signals() -> Iterator[list[signal.Signals]]:
-  """A list that receives SIGTERM and SIGINT; a second one of them ends the process at once."""
+  """A list that receives the signals to stop; after the first one, the next ends the process at once."""
   received: list[signal.Signals] = []
 
   def notice(number: int, frame: FrameType | None) -> None:
     del frame
     received.append(signal.Signals(number))
-    signal.signal(number, before[signal.Signals(number)])
+    restore()
+    with contextlib.suppress(OSError):
+      print(f'\n{signal.Signals(number).name}: saving; once more to stop at once', file=sys.stderr)
 
-  before = {number: signal.signal(number, notice) for number in (signal.SIGTERM, signal.SIGINT)}
+  def restore() -> None:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+  stops = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+  before = {number: signal.signal(number, notice) for number in stops}
   try:
     yield received
   finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
+    restore()
+
+
+class _Stretch(NamedTuple):
+  """Steps that were dispatched, and whose metrics are under way."""
+
+  start: int
+  stop: int
+  means: Metrics
+  began: float  # seconds on the monotonic clock
 
 
 class _Loop:
@@ -140,7 +164,8 @@ class _Loop:
     self._session, self._saved, self._step = session, saved, step
     self._metrics = logs.Metrics(session.folder, step)
     self._progress = logs.Progress(step, config.steps)
-    self._unread: tuple[int, Metrics, float] | None = None  # a stretch whose metrics are under way
+    self._unread: _Stretch | None = None
+    self._read_at = 0.0
     if step:
       self._progress.say(f'going on from step {step}')
 
@@ -149,19 +174,18 @@ class _Loop:
     config, session = self._session.config, self._session
     try:
       while self._step < config.steps and not received:
-        start, stop = self._step, next_stop(config, self._step)
+        start, stop, began = self._step, next_stop(config, self._step), time.monotonic()
         state, means = session.stretch(session.key, state, session.data, np.int32(stop - start))
         self._read()
-        self._unread, self._step = (start, means, time.monotonic()), stop
+        self._unread, self._step = _Stretch(start, stop, means, began), stop
         if stop % config.eval_every == 0 or stop == config.steps:
-          self._read()
-          self._saved.save(stop, state, self._evaluate(state))
+          self._save(state, evaluated=True)
         elif stop % config.checkpoint_every == 0:
-          self._read()
-          self._saved.save(stop, state)
+          self._save(state)
       self._read()
-      if received and self._step not in self._saved.steps():
-        self._saved.save(self._step, state)
+      self._saved.wait()
+      if self._step not in self._saved.steps():
+        self._save(state)
       self._saved.wait()
     finally:
       self._metrics.close()
@@ -172,38 +196,46 @@ class _Loop:
     """Fetch and write the metrics of the last stretch, while the device works on the next one."""
     if self._unread is None:
       return
-    (start, means, began), self._unread = self._unread, None
+    (start, stop, means, began), self._unread = self._unread, None
     values = {name: float(value) for name, value in jax.device_get(means).items()}
     if not all(math.isfinite(value) for value in values.values()):
-      diagnose.raise_diverged(self._session, self._saved, start)
-    rate = {
-      'steps_per_second': (self._stop_of(start) - start) / max(time.monotonic() - began, 1e-9)
-    }
-    self._metrics.write(self._stop_of(start), values | rate)
-    self._progress.update(self._stop_of(start), values)
+      diagnose.raise_diverged(self._session, self._saved, start, stop)
+    now = time.monotonic()
+    rate = (stop - start) / max(now - max(began, self._read_at), 1e-9)
+    self._read_at = now
+    self._metrics.write(stop, values | {'steps_per_second': rate})
+    self._progress.update(stop, values)
 
-  def _stop_of(self, start: int) -> int:
-    return next_stop(self._session.config, start)
+  def _save(self, state: GanState, evaluated: bool = False) -> None:
+    """Begin to write a checkpoint of a state whose every number is finite."""
+    self._read()
+    if not diagnose.all_finite(state):
+      before = max([step for step in self._saved.steps() if step < self._step], default=0)
+      diagnose.raise_diverged(self._session, self._saved, before, self._step)
+    score = self._evaluate(state) if evaluated else None
+    self._metrics.flush()
+    self._saved.save(self._step, state, score)
 
   def _evaluate(self, state: GanState) -> float:
     """Measure on validation images and paint; returns the score by which the best is chosen."""
     session, config, step = self._session, self._session.config, self._step
-    scores = evaluate.parzen_scores(session.gan, state, session.dataset, 'validation', config.seed)
+    gan, dataset = session.gan, session.dataset
+    state = jax.device_put(state, session.devices[0])  # what follows needs no more than one
+    scores = evaluate.parzen_scores(gan, state, dataset, 'validation', config.seed)
     values = {f'validation_parzen_{which}': score.mean for which, score in scores.items()}
     self._metrics.write(step, values)
     real = self._parzen_of_real
     self._progress.say(
       f'step {step}: validation Parzen log-likelihood {scores["raw"].mean:.1f} nats, '
-      f'{scores["ema"].mean:.1f} with averaged weights (10,000 training images: {real:.1f})'
+      f'{scores["ema"].mean:.1f} with averaged weights (training images: {real:.1f})'
     )
-    pictures.save_all(
-      session.folder / 'samples', step, session.gan, state, config.seed, session.dataset
-    )
+    pictures.save_all(session.folder / 'samples', step, gan, state, config.seed, dataset)
     records = logs.read_metrics(session.folder / 'metrics.jsonl')
-    plots.curves(session.folder / 'curves.png', records, config.d_loss_weight, real)
+    plots.curves(session.folder / 'curves.png', records, gan.loss, real)
     return values[logs.BEST_BY]
 
   @functools.cached_property
   def _parzen_of_real(self) -> float:
-    dataset, seed = self._session.dataset, self._session.config.seed
-    return evaluate.references(dataset, 'validation', seed, names=('real',))['real'].mean
+    session = self._session
+    dataset, seed = session.dataset, session.config.seed
+    return evaluate.references(dataset, 'validation', seed, ['real'], session.cache)['real'].mean

@@ -61,7 +61,7 @@ def test_a_run_leaves_its_files(tmp_path):
   assert outcome == train.Outcome(25)
   description = json.loads((tmp_path / 'run/config.json').read_text())
   assert description['flags'] == dataclasses.asdict(SMALL)
-  assert description['versions']['jax'] == jax.__version__
+  assert description['ran_on'][0]['versions']['jax'] == jax.__version__
   assert {'grid', 'grid_raw', 'neighbours', 'interpolation'} == {
     path.stem.rsplit('_', 1)[0] for path in (tmp_path / 'run/samples').glob('*_00000025.png')
   }
@@ -81,7 +81,7 @@ def test_checkpoints_keep_the_last_few_and_the_best(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'changes', [{}, {'k': 3}, {'update': 'simultaneous', 'g_optimizer': 'sgd_2014'}]
+  'changes', [{}, {'k': 3}, {'update': 'simultaneous', 'g_optimizer': 'sgd_2014', 'g_b2': 0.7}]
 )
 def test_resumed_equals_unbroken_bit_for_bit(tmp_path, changes):
   config = dataclasses.replace(SMALL, d_dropout=True, steps=25, **changes)
@@ -146,6 +146,23 @@ def test_a_value_that_is_not_finite_is_named_with_its_step_and_the_last_checkpoi
   session = train.open_session(config, tmp_path, jax.devices()[:1])
   before, _ = session.stretch(session.key, session.start(), session.data, np.int32(step - 1))
   assert diagnose.first_not_finite(before) is None
+
+
+def test_a_state_that_breaks_in_the_last_step_is_not_saved(tmp_path, monkeypatch):
+  """Its metrics were taken before the update that broke it."""
+  monkeypatch.setattr(diagnose, 'all_finite', lambda state: False)
+  with pytest.raises(DivergedError, match='no checkpoint was made before'):
+    run(tmp_path)
+  with checkpoint.opened(tmp_path / 'checkpoints', 2, {}) as saved:
+    assert saved.steps() == []
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch):
+  run(tmp_path, dataclasses.replace(SMALL, steps=10))
+  changed = train.load('noise', '')._replace(fingerprint='beef')
+  monkeypatch.setattr(train, 'load', lambda name, data_dir: changed)
+  with pytest.raises(UserError, match='other data'):
+    run(tmp_path)
 
 
 def test_the_first_bad_tensor_has_a_name():
