@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from gan_jax.runs import write_atomically
@@ -40,14 +42,19 @@ class Metrics:
     kept = [record for record in read_metrics(path) if record['step'] <= step]
     write_atomically(path, ''.join(json.dumps(record) + '\n' for record in kept).encode())
     self._file = path.open('a')
-    self._events = SummaryWriter(str(folder), purge_step=step + 1, flush_secs=30)
+    # Not SummaryWriter: its thread ends where the disk is full, and the next records wait for it for good.
+    self._events = EventsWriter(str(folder / 'events'))
+    forget = SessionLog(status=SessionLog.START)  # what came from this step on
+    self._events.write_event(Event(wall_time=time.time(), step=step + 1, session_log=forget))
 
   def write(self, step: int, values: dict[str, float]) -> None:
     """One record: the step and its numbers, flushed at once."""
     self._file.write(json.dumps({'step': step, **values}) + '\n')
     self._file.flush()
     for name, value in values.items():
-      self._events.add_scalar(name, value, step)
+      summary = scalar(name, value)
+      self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+    self._events.flush()
 
   def flush(self) -> None:
     """Hand everything to the system, so that a checkpoint never knows more than the records."""

@@ -62,8 +62,15 @@ def check(folder: Path, config: Config) -> None:
         f'--run={folder}: this run was made with other flags ({"; ".join(changed)}); '
         'give the same flags to go on, or another --run to start anew'
       )
-  elif any(child.name != 'lock' and child.name[0] != '.' for child in folder.iterdir()):
+  elif not all(_begun(child) for child in folder.iterdir()):
     raise UserError(f'--run={folder}: this folder is not empty and holds no run; choose another')
+
+
+def _begun(child: Path) -> bool:
+  """Whether a process that ended before it described its run may have left this."""
+  if child.name == 'checkpoints':
+    return child.is_dir() and not any(child.iterdir())
+  return child.name == 'lock' or child.name[0] == '.'
 
 
 def describe(

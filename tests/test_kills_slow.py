@@ -37,8 +37,9 @@ def test_killed_runs_end_as_an_unbroken_one(tmp_path, mnist):
   rng.shuffle(aims)
   run = tmp_path / 'run0'
   while aims:
+    before = inode(run)
     if kill_in(aims[-1], run, env, seconds, rng):
-      phases[phase_of(run)] += 1
+      phases[phase_of(run, before)] += 1
       aims.pop()
       print(f'{sum(phases.values())} kills of {runs + 1} runs:', dict(phases), flush=True)
       assert_intact(run, unbroken)
@@ -146,13 +147,12 @@ def checkpoints(run):
   return {int(path.name) for path in folder.glob('*') if path.name.isdecimal()}
 
 
-def phase_of(run):
-  """What a killed run was doing, by what it left."""
+def phase_of(run, before):
+  """What a killed process was doing, by what it left."""
+  if inode(run) == before:
+    return 'start-up'
   if any((run / 'checkpoints').glob('*tmp*')):
     return 'checkpoint'
-  records = commands.records(run)
-  if not records or records[-1]['step'] <= max(checkpoints(run), default=0):
-    return 'start-up'
   return 'evaluation' if reached('evaluation', run) else 'training'
 
 
