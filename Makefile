@@ -38,7 +38,7 @@ train: setup
 
 test: setup
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist
-	$(BIN)/python -m pytest -n 2 --dist=worksteal
+	$(BIN)/python -m pytest -n 2 --dist=loadfile
 
 test-slow: setup
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist

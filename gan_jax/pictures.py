@@ -1,5 +1,6 @@
 """Pictures of what a generator paints: grids, neighbours, interpolations, all from fixed latents."""
 
+import io
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from gan_jax.evaluate import flat
 from gan_jax.gan import Gan, GanState, PyTree
 from gan_jax.images import grid
 from gan_jax.metrics.neighbours import nearest
+from gan_jax.runs import write_atomically
 
 _GRID = 100
 _ROWS = 10
@@ -22,7 +24,9 @@ def save(path: Path, image: np.ndarray, scale: int = 2) -> None:
   """Write uint8 [h, w, c] (one channel or three) as a PNG, each pixel `scale` wide."""
   image = image.repeat(scale, axis=0).repeat(scale, axis=1)
   path.parent.mkdir(parents=True, exist_ok=True)
-  Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(path)
+  file = io.BytesIO()
+  Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(file, 'png')
+  write_atomically(path, file.getvalue())
 
 
 def save_all(

@@ -23,7 +23,9 @@ def data(n=40):
 def trained(n_devices, config, steps=6, **game):
   gan, key, state = tiny(**game)
   devices = jax.devices()[:n_devices]
-  run = parallel.pmap(functools.partial(stretch.run_steps, gan, config), devices, n_args=4, donate_argnum=1)
+  run = parallel.pmap(
+    functools.partial(stretch.run_steps, gan, config), devices, n_args=4, donate_argnum=1
+  )
   state, images = parallel.replicate((state, data()), devices)
   return run(key, state, images, np.int32(steps))
 
@@ -68,7 +70,9 @@ def test_two_stretches_equal_one_bit_for_bit(changes):
   config = dataclasses.replace(CONFIG, **changes)
   gan, key, state = tiny(d_tx=optax.adam(1e-3, 0.5))
   devices = jax.devices()[:1]
-  run = parallel.pmap(functools.partial(stretch.run_steps, gan, config), devices, n_args=4, donate_argnum=1)
+  run = parallel.pmap(
+    functools.partial(stretch.run_steps, gan, config), devices, n_args=4, donate_argnum=1
+  )
   images = data()
   whole, _ = run(key, jax.tree.map(jnp.copy, state), images, np.int32(7))
   part, _ = run(key, state, images, np.int32(3))
