@@ -1,11 +1,13 @@
 """Curves of a run."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 
 from gan_jax.losses import Loss
+from gan_jax.runs import write_atomically
 
 
 def curves(
@@ -37,7 +39,9 @@ def curves(
   beliefs.set_ylim(0, 1)
   _scores(scores, records, parzen_of_real)
   scores.set_xlabel('generator updates')
-  figure.savefig(path, dpi=110)
+  file = io.BytesIO()
+  figure.savefig(file, dpi=110)
+  write_atomically(path, file.getvalue())
 
 
 _LABELS = {('d_loss', 'g_loss'): ('D', 'G'), ('d_real', 'd_fake'): ('D(x)', 'D(G(z))')}

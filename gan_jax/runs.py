@@ -165,6 +165,6 @@ def only_writer(folder: Path) -> Iterator[None]:
     except OSError:
       pass  # a file system without locks: nothing can be said
     # What `write_atomically` left in a process that was killed.
-    for leftover in (*folder.glob('.config.json.*'), *folder.glob('.metrics.jsonl.*')):
+    for leftover in (*folder.glob('.*'), *folder.glob('samples/.*')):
       leftover.unlink()
     yield
