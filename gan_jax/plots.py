@@ -55,7 +55,7 @@ def _scores(axes: Any, records: list[dict[str, Any]], parzen_of_real: float | No
     axes.plot(steps, values, label=label, marker='o', markersize=3)
   if parzen_of_real is not None:
     axes.axhline(
-      parzen_of_real, color='grey', linestyle='--', linewidth=0.8, label='10,000 training images'
+      parzen_of_real, color='grey', linestyle='--', linewidth=0.8, label='training images'
     )
   if measured:  # the first evaluations lie so low that they would flatten all others
     axes.set_ylim(bottom=max(-300, min(min(r['validation_parzen_ema'] for r in measured) - 20, 0)))

@@ -37,6 +37,9 @@ def write_atomically(path: Path, data: bytes) -> None:
       file.flush()
       os.fsync(file.fileno())
     temporary.replace(path)
+  except OSError as error:
+    error.filename = str(path)  # the name that a person knows
+    raise
   finally:
     temporary.unlink(missing_ok=True)
 
