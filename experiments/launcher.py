@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,6 +55,7 @@ def _guarded(main: Main, argv: list[str]) -> int:
   # read or write of a checkpoint has failed, those beside it complain that nobody waits for them.
   logging.set_verbosity(logging.FATAL)
   sys.unraisablehook = lambda unraisable: None
+  warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
   if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
     jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
