@@ -16,17 +16,13 @@ from gan_jax import data
 from gan_jax.data import sources, tfds_reader
 from gan_jax.errors import UserError
 from tests import tiny_data
+from tests.tiny_data import files_in
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = [sys.executable, '-m', 'tests.tiny_data']
 REAL = [sys.executable, '-m', 'experiments.prepare_data', '--dataset=mnist']
 
 pytestmark = pytest.mark.slow
-
-
-def files_in(folder):
-  paths = sorted(path for path in folder.rglob('*') if path.is_file())
-  return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def start(command):

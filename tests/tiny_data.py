@@ -64,6 +64,36 @@ def prepare(data_dir: pathlib.Path, progress: Progress | None = None, **options)
   )
 
 
+class Lines(Progress):
+  """Keeps what is said."""
+
+  def __init__(self):
+    self.lines = []
+
+  def say(self, line):
+    self.lines.append(line)
+
+
+def folder(tmp_path: pathlib.Path, monkeypatch) -> pathlib.Path:
+  """A data folder in which the four small original files wait."""
+  originals = tmp_path / 'originals' / 'mnist'
+  write_originals(originals)
+  pretend(originals, monkeypatch.setattr)
+  return tmp_path
+
+
+def files_in(folder: pathlib.Path) -> dict[str, bytes]:
+  """What lies in a folder, by path."""
+  paths = sorted(path for path in folder.rglob('*') if path.is_file())
+  return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def flipped(content: bytes) -> bytes:
+  """The same bytes but for one bit in their middle."""
+  middle = len(content) // 2
+  return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
 if __name__ == '__main__':  # a process of its own, for the tests that kill it
   data_dir = pathlib.Path(sys.argv[1])
   pretend(data_dir / 'originals' / 'mnist')

@@ -3,7 +3,7 @@
 import json
 import pathlib
 import zipfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -16,21 +16,25 @@ class DamagedError(Exception):
 
 
 class Cached(NamedTuple):
-  """A data set, and the folder it was decoded from, relative to the data folder."""
+  """A data set, and what it was decoded from."""
 
   dataset: dataset_lib.Dataset
-  folder: str
+  folder: str  # relative to the data folder where it lies there
+  contents: str = ''  # of an image folder: the sha256 of its list of files
+  skipped: tuple[str, ...] = ()  # of an image folder: the files that are not images
 
 
-def path_in(data_dir: epath.Path, name: str) -> epath.Path:
-  """Where the decoded arrays of a data set lie."""
-  return data_dir / name / 'decoded.npz'
+def path_in(data_dir: epath.Path, name: str, image_size: int = 0) -> epath.Path:
+  """Where the decoded arrays of a data set lie, those of images of another size by themselves."""
+  return data_dir / name / (f'decoded-{image_size}.npz' if image_size else 'decoded.npz')
 
 
 def write(path: pathlib.Path, cached: Cached) -> None:
   """Write the arrays uncompressed, equal bytes for equal arrays (NumPy's npz carries no date)."""
-  about = {'name': cached.dataset.name, 'folder': cached.folder}
+  about: dict[str, Any] = {'name': cached.dataset.name, 'folder': cached.folder}
   about['fingerprint'] = cached.dataset.fingerprint
+  if cached.contents:
+    about |= {'contents': cached.contents, 'skipped': cached.skipped}
   np.savez(path, about=np.array(json.dumps(about)), **cached.dataset.arrays())  # type: ignore
 
 
@@ -47,4 +51,5 @@ def read(path: epath.Path) -> Cached | None:
   dataset = dataset_lib.from_arrays(about['name'], found)
   if dataset.fingerprint != about['fingerprint']:
     raise DamagedError('its sha256 is not the recorded one')
-  return Cached(dataset, about['folder'])
+  skipped = tuple(about.get('skipped', ()))
+  return Cached(dataset, about['folder'], about.get('contents', ''), skipped)

@@ -17,7 +17,12 @@ class UnknownNameError(Exception):
 
 
 class Dataset(NamedTuple):
-  """Images: uint8 [n, h, w, c]; labels: int64 [n] or None; training sees `train` and no other."""
+  """Images: uint8 [n, h, w, c]; labels: int64 [n] or None; training sees `train` and no other.
+
+  Where `stack` is above 1, `train` and its labels hold the parts of training images: each is made
+  by `images.stack` of that many parts, drawn independently of one another. The held-out images and
+  labels are those of whole ones.
+  """
 
   name: str
   train: np.ndarray
@@ -27,13 +32,29 @@ class Dataset(NamedTuple):
   validation_labels: np.ndarray | None
   test_labels: np.ndarray | None
   fingerprint: str
+  stack: int = 1
+
+  @property
+  def shape(self) -> tuple[int, int, int]:
+    """(h, w, c) of the images that networks see."""
+    h, w, c = self.train.shape[1:]
+    return h, w, c * self.stack
+
+  @property
+  def n_classes(self) -> int:
+    """Classes of whole images, 0 without labels."""
+    if self.train_labels is None:
+      return 0
+    held_out = (self.validation_labels, self.test_labels)
+    counts = [int(labels.max()) + 1 for labels in held_out if labels is not None]
+    return max((int(self.train_labels.max()) + 1) ** self.stack, *counts)
 
   def arrays(self) -> dict[str, np.ndarray]:
     """The arrays that are there, by name."""
     return {key: getattr(self, key) for key in ARRAYS if getattr(self, key) is not None}
 
 
-def from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Dataset:
+def from_arrays(name: str, arrays: Mapping[str, np.ndarray], stack: int = 1) -> Dataset:
   """The data set made of these arrays, with its fingerprint."""
   return Dataset(
     name=name,
@@ -43,13 +64,14 @@ def from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Dataset:
     train_labels=arrays.get('train_labels'),
     validation_labels=arrays.get('validation_labels'),
     test_labels=arrays.get('test_labels'),
-    fingerprint=fingerprint(arrays),
+    fingerprint=fingerprint(arrays, stack),
+    stack=stack,
   )
 
 
-def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
+def fingerprint(arrays: Mapping[str, np.ndarray], stack: int = 1) -> str:
   """Sha256, in hexadecimal, over name, type, shape and bytes of each array in a fixed order."""
-  digest = hashlib.sha256()
+  digest = hashlib.sha256(b'' if stack == 1 else f'stack {stack}\n'.encode())
   for key in ARRAYS:
     if key in arrays:
       array = np.ascontiguousarray(arrays[key])

@@ -4,35 +4,53 @@ import contextlib
 import difflib
 import functools
 import os
+import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 
 from etils import epath
 
+from gan_jax.data import image_folder, stacked, tfds_reader, workspace
 from gan_jax.data import sources as sources_lib
-from gan_jax.data import tfds_reader, workspace
 from gan_jax.data.dataset import Dataset, UnknownNameError
 from gan_jax.data.progress import Progress
 from gan_jax.errors import UserError
 
-Loader = Callable[[epath.Path, Progress], Dataset]
+Loader = Callable[[epath.Path, Progress, int], Dataset]
+
+
+def _stacked_mnist(data_dir: epath.Path, progress: Progress, image_size: int) -> Dataset:
+  return stacked.stacked(tfds_reader.load('mnist', data_dir, progress, image_size), 'stacked_mnist')
+
 
 DATASETS: dict[str, Loader] = {
   'fashion_mnist': functools.partial(tfds_reader.load, 'fashion_mnist'),
   'mnist': functools.partial(tfds_reader.load, 'mnist'),
+  'stacked_mnist': _stacked_mnist,
 }
 
 
-def load(name: str, data_dir: str | os.PathLike, progress: Progress | None = None) -> Dataset:
-  """A registered data set or any image set of TFDS, prepared first where needed.
+def load(
+  name: str,
+  data_dir: str | os.PathLike,
+  progress: Progress | None = None,
+  image_size: int = 0,
+  strict: bool = False,
+) -> Dataset:
+  """A registered data set, any image set of TFDS or a folder of images, prepared first where needed.
 
-  `data_dir` is a folder or a bucket (`gs://...`). Raises UserError.
+  `data_dir` is a folder or a bucket (`gs://...`). With an `image_size` other than 0, images are cut
+  and resampled to squares of so many pixels a side. `strict` refuses a folder with a file that is
+  no image instead of skipping it. Raises UserError.
   """
   path, progress = _path(data_dir), progress or Progress()
+  _check_size(image_size)
+  if image_folder.is_path(name):
+    return image_folder.load(name, path, progress, image_size, strict)
   if name in DATASETS:
-    return DATASETS[name](path, progress)
+    return DATASETS[name](path, progress, image_size)
   with _known(name):
-    return tfds_reader.load(name, path, progress)
+    return tfds_reader.load(name, path, progress, image_size)
 
 
 def prepare(
@@ -40,17 +58,23 @@ def prepare(
   data_dir: str | os.PathLike,
   progress: Progress | None = None,
   sources: Mapping[str, sources_lib.Source] = sources_lib.SOURCES,
+  image_size: int = 0,
+  strict: bool = False,
 ) -> epath.Path:
   """Prepare a data set once, say where its files came from, and return its folder.
 
   `sources` are asked for the original files in their order. Raises UserError.
   """
   path, progress = _path(data_dir), progress or Progress()
+  _check_size(image_size)
+  if image_folder.is_path(name):
+    image_folder.load(name, path, progress, image_size, strict)
+    return image_folder.cache_folder(name, path)
   if name in DATASETS and name not in tfds_reader.FINGERPRINTS:
-    DATASETS[name](path, progress)
+    DATASETS[name](path, progress, image_size)
     return path
   with _known(name):
-    prepared = tfds_reader.prepare(name, path, progress, sources)
+    prepared = tfds_reader.prepare(name, path, progress, sources, image_size)
   progress.say(f'{name}: {prepared.folder} ({prepared.origin})')
   return prepared.folder
 
@@ -72,6 +96,11 @@ def _path(data_dir: str | os.PathLike) -> epath.Path:
   return path
 
 
+def _check_size(image_size: int) -> None:
+  if image_size < 0:
+    raise UserError(f'--image_size={image_size}: give pixels a side, or 0 for images as they are')
+
+
 @contextlib.contextmanager
 def _known(name: str) -> Iterator[None]:
   """Raises UserError with the nearest names for one that TFDS does not have."""
@@ -82,5 +111,10 @@ def _known(name: str) -> Iterator[None]:
     yield
   except UnknownNameError as error:
     known += [each for each in error.known if each not in known]
-    near = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or sorted(DATASETS)
-    raise UserError(f'--dataset={name} is unknown; near names: {", ".join(near)}') from None
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.7)
+    mend = f'near names: {", ".join(near)}'
+    if not near:
+      mend = f'give one of {", ".join(DATASETS)}, an image set of TFDS by its name, or folder:PATH'
+    if pathlib.Path(name).is_dir():
+      mend = f'a folder of images is written --dataset=folder:{name}'
+    raise UserError(f'--dataset={name} is unknown; {mend}') from None

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from gan_jax.data import cache, dataset, sources, workspace
+from gan_jax.data import cache, dataset, resizing, sources, workspace
 from gan_jax.data.progress import Progress
 from gan_jax.errors import UserError
 
@@ -33,13 +33,27 @@ class Prepared(NamedTuple):
   origin: str
 
 
-def load(name: str, data_dir: epath.Path, progress: Progress) -> dataset.Dataset:
+class _Task(NamedTuple):
+  """What to prepare, where to put it, and who is asked for the original files."""
+
+  name: str
+  data_dir: epath.Path
+  image_size: int
+  progress: Progress
+  origins: Mapping[str, sources.Source]
+
+
+def load(
+  name: str, data_dir: epath.Path, progress: Progress, image_size: int = 0
+) -> dataset.Dataset:
   """The data set from its decoded arrays, prepared first where needed; raises UserError."""
   try:
-    cached = _read_cache(name, data_dir)
+    cached = _read_cache(name, data_dir, image_size)
   except cache.DamagedError:
     cached = None  # `prepare` says so
-  return cached.dataset if cached else prepare(name, data_dir, progress).dataset
+  if cached:
+    return cached.dataset
+  return prepare(name, data_dir, progress, image_size=image_size).dataset
 
 
 def prepare(
@@ -47,13 +61,15 @@ def prepare(
   data_dir: epath.Path,
   progress: Progress,
   origins: Mapping[str, sources.Source] = sources.SOURCES,
+  image_size: int = 0,
 ) -> Prepared:
   """Make what is missing of the array_record folder and of the decoded arrays; raises UserError.
 
-  Each appears under its name only when it is complete, the decoded arrays last.
+  Each appears under its name only when it is complete, the decoded arrays last. An `image_size`
+  other than 0 cuts and resamples the images by `resizing.fit`.
   """
   with contextlib.suppress(cache.DamagedError):
-    found = _find(name, data_dir)
+    found = _find(name, data_dir, image_size)
     if found:
       workspace.sweep(data_dir, name)
       return found
@@ -64,15 +80,21 @@ def prepare(
     try:
       with workspace.open_workspace(data_dir, name, progress) as work:
         builder = cls(data_dir=work, config=name.partition('/')[2] or None)
-        return _prepare(builder, name, data_dir, work, progress, origins)
+        return _prepare(_Task(name, data_dir, image_size, progress, origins), builder, work)
     except (OSError, ImportError) as error:  # a full disk; a builder made of TensorFlow
       raise UserError(f'{name} cannot be prepared in --data_dir={data_dir} ({error})') from error
 
 
-def _read_cache(name: str, data_dir: epath.Path) -> cache.Cached | None:
+def _read_cache(name: str, data_dir: epath.Path, image_size: int) -> cache.Cached | None:
   """The decoded arrays, if they are those of this data set; raises cache.DamagedError."""
-  cached = cache.read(cache.path_in(data_dir, name))
-  if cached is not None and not _is_expected(cached.dataset, name):
+  cached = cache.read(cache.path_in(data_dir, name, image_size))
+  if cached is None:
+    return None
+  if image_size:
+    expected = cached.dataset.name == name and cached.dataset.shape[:2] == (image_size, image_size)
+  else:
+    expected = _is_expected(cached.dataset, name)
+  if not expected:
     raise cache.DamagedError('they are not those of the original files')
   return cached
 
@@ -81,26 +103,20 @@ def _is_expected(decoded: dataset.Dataset, name: str) -> bool:
   return decoded.name == name and decoded.fingerprint == FINGERPRINTS.get(name, decoded.fingerprint)
 
 
-def _find(name: str, data_dir: epath.Path) -> Prepared | None:
+def _find(name: str, data_dir: epath.Path, image_size: int) -> Prepared | None:
   """What is prepared already, without asking TFDS; raises cache.DamagedError."""
-  cached = _read_cache(name, data_dir)
+  cached = _read_cache(name, data_dir, image_size)
   if cached is None or not (data_dir / cached.folder / _INFO).exists():
     return None
   return Prepared(cached.dataset, data_dir / cached.folder, 'already there')
 
 
-def _prepare(
-  builder: Any,
-  name: str,
-  data_dir: epath.Path,
-  work: pathlib.Path,
-  progress: Progress,
-  origins: Mapping[str, sources.Source],
-) -> Prepared:
+def _prepare(task: _Task, builder: Any, work: pathlib.Path) -> Prepared:
   """Build or take the array_record folder, decode it, and put both in their places."""
-  file = cache.path_in(data_dir, name)
+  name, data_dir, image_size, progress, _ = task
+  file = cache.path_in(data_dir, name, image_size)
   try:
-    found = _find(name, data_dir)  # another process may have been faster
+    found = _find(name, data_dir, image_size)  # another process may have been faster
     if found:
       return found
   except cache.DamagedError as error:
@@ -109,11 +125,11 @@ def _prepare(
   folder, built = data_dir / relative, work / relative
   origin = 'already there'
   if not _is_complete(folder):
-    origin = _build(builder, name, data_dir, work, progress, origins)
+    origin = _build(task, builder, work)
   elif not workspace.is_local(folder):
     workspace.copy(folder, epath.Path(built))
   local = built if built.exists() else pathlib.Path(folder)
-  decoded = dataset.from_arrays(name, _decode(name, local, folder, progress))
+  decoded = dataset.from_arrays(name, _decode(task, local, folder))
   if not _is_expected(decoded, name):
     raise UserError(
       f'{folder} holds other images than {name}, or in another order than the original files '
@@ -121,9 +137,22 @@ def _prepare(
     )
   if origin != 'already there':
     workspace.publish(built, folder)
+  if image_size:
+    decoded = _resized(decoded, image_size, progress)
   cache.write(work / file.name, cache.Cached(decoded, str(relative)))
   workspace.publish(work / file.name, file)
   return Prepared(decoded, folder, origin)
+
+
+def _resized(decoded: dataset.Dataset, image_size: int, progress: Progress) -> dataset.Dataset:
+  """The data set with images of another size; those that have it already stay as they are."""
+  arrays = decoded.arrays()
+  for split in ('train', 'validation', 'test'):
+    images = arrays[split]
+    if images.shape[1:3] != (image_size, image_size):
+      tracked = progress.track(images, len(images), f'resizing {split}')
+      arrays[split] = np.stack([resizing.fit_array(image, image_size) for image in tracked])
+  return dataset.from_arrays(decoded.name, arrays)
 
 
 def _is_complete(folder: epath.Path) -> bool:
@@ -145,19 +174,13 @@ def _is_complete(folder: epath.Path) -> bool:
   return True
 
 
-def _build(
-  builder: Any,
-  name: str,
-  data_dir: epath.Path,
-  work: pathlib.Path,
-  progress: Progress,
-  origins: Mapping[str, sources.Source],
-) -> str:
+def _build(task: _Task, builder: Any, work: pathlib.Path) -> str:
   """Let the builder write its folder below `work`; returns where its files came from."""
   import tensorflow_datasets as tfds
 
   from gan_jax.data import builders
 
+  name, data_dir, _, progress, origins = task
   registered = (builder.url_infos or {}).items()
   files = tuple(sources.Original(u, i.filename, int(i.size), i.checksum) for u, i in registered)
   manual = work / 'originals'
@@ -181,9 +204,7 @@ def _build(
   return origin
 
 
-def _decode(
-  name: str, local: pathlib.Path, folder: epath.Path, progress: Progress
-) -> dict[str, np.ndarray]:
+def _decode(task: _Task, local: pathlib.Path, folder: epath.Path) -> dict[str, np.ndarray]:
   """The splits as arrays; the last sixth of the training images validates where no split does.
 
   `local` is read, and `folder` is what an error names.
@@ -198,12 +219,12 @@ def _decode(
   arrays: dict[str, np.ndarray] = {}
   for split in ('train', 'validation', 'test'):
     if split in splits:
-      images, labels = _read(name, builder, split, folder, progress)
+      images, labels = _read(task, builder, split, folder)
       arrays[split] = images
       if labels is not None:
         arrays[f'{split}_labels'] = labels
   if not {'train', 'test'} <= arrays.keys():
-    raise UserError(f'{name} has no train and test split: choose another --dataset')
+    raise UserError(f'{task.name} has no train and test split: choose another --dataset')
   if 'validation' not in arrays:
     for key in [key for key in ('train', 'train_labels') if key in arrays]:
       n = len(arrays[key]) - len(arrays[key]) // 6
@@ -213,13 +234,21 @@ def _decode(
 
 
 def _read(
-  name: str, builder: Any, split: str, folder: epath.Path, progress: Progress
+  task: _Task, builder: Any, split: str, folder: epath.Path
 ) -> tuple[np.ndarray, np.ndarray | None]:
   """Images [n, h, w, c] and, where there is one per image, labels [n] of a split in file order."""
+  name, _, image_size, progress, _ = task
   features = builder.info.features
   shape = features['image'].shape if 'image' in features else (None,)
-  if None in shape or features['image'].np_dtype != np.uint8:
-    raise UserError(f'{name} holds no 8-bit images of one size: choose another --dataset')
+  if shape[-1] is None or features['image'].np_dtype != np.uint8:
+    raise UserError(f'--dataset={name} holds no 8-bit images: choose another')
+  unequal = None in shape
+  if unequal:
+    if not image_size:
+      raise UserError(
+        f'--dataset={name} holds images of unequal sizes: give --image_size, such as --image_size=64'
+      )
+    shape = (image_size, image_size, shape[-1])
   labelled = 'label' in features and features['label'].shape == ()
   n = builder.info.splits[split].num_examples
   images, labels = np.empty((n, *shape), np.uint8), np.empty(n, np.int64)
@@ -229,7 +258,8 @@ def _read(
     for start in progress.track(starts, len(starts), f'decoding {split}'):
       chunk = range(start, min(start + _CHUNK, n))
       for i, record in zip(chunk, records.__getitems__(chunk), strict=True):
-        images[i] = record['image']
+        image = record['image']
+        images[i] = resizing.fit_array(image, image_size) if unequal else image
         if labelled:
           labels[i] = record['label']
   except Exception as error:  # of array_record, protobuf or Pillow
