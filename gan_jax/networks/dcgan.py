@@ -1,0 +1,138 @@
+"""The convolutional pair of Radford et al. (2016): batch norm, and every change of size learned."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.errors import UserError
+from gan_jax.networks.conv import Conv
+from gan_jax.networks.layers import (
+  Conditioned,
+  Initializer,
+  Logit,
+  apply,
+  batch_norm,
+  begin_at,
+  begin_bias,
+  dense,
+  normal,
+)
+from gan_jax.networks.spec import Offer, Spec, compute_dtype, settle
+
+FIRST = normal(0.02)
+
+
+class Generator(nn.Module):
+  """Latents to images in [-1, 1]: a dense layer, then transposed convolutions that double the size."""
+
+  shape: Sequence[int]
+  width: int  # channels of the last hidden layer; each layer before it has twice as many
+  doublings: int
+  norm: str = 'batch'
+  n_classes: int = 0
+  dtype: Any = jnp.float32
+  output_bias: Initializer | None = None  # of [c]
+  as_products: bool | None = None
+
+  @nn.compact
+  def __call__(
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+  ) -> jax.Array:
+    """[n, size] and [n] to [n, *shape]."""
+    h, w, c = self.shape
+    first = (h >> self.doublings, w >> self.doublings, self.width << (self.doublings - 1))
+    x = Conditioned(self.n_classes)(latents, labels)
+    x = dense(x, math.prod(first), FIRST, self.dtype)(x).reshape(-1, *first)
+    for i in range(self.doublings):
+      x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
+      last = i == self.doublings - 1
+      x = Conv(
+        c if last else x.shape[-1] // 2,
+        size=4,
+        stride=2,
+        transposed=True,
+        first=begin_bias(FIRST, self.output_bias) if last else FIRST,
+        dtype=self.dtype,
+        as_products=self.as_products,
+      )(x)
+    return jnp.tanh(x.astype(jnp.float32))
+
+
+class Discriminator(nn.Module):
+  """Images in [-1, 1] to one logit each: convolutions that halve the size, then a linear layer."""
+
+  width: int  # channels of the first hidden layer; each layer after it has twice as many
+  halvings: int
+  norm: str = 'batch'  # not on the first layer
+  n_classes: int = 0
+  dtype: Any = jnp.float32
+  as_products: bool | None = None
+
+  @nn.compact
+  def __call__(
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+  ) -> jax.Array:
+    """[n, h, w, c] and [n] to [n]."""
+    x = images
+    for i in range(self.halvings):
+      layer = Conv(
+        self.width << i, 4, 2, first=FIRST, dtype=self.dtype, as_products=self.as_products
+      )
+      x = apply(layer, x, train, self.norm)
+      if i:
+        x = batch_norm(x, train, axis_name, self.norm, self.dtype)
+      x = nn.leaky_relu(x, 0.2)
+    return Logit(self.n_classes, FIRST, self.norm)(x.reshape(x.shape[0], -1), labels, train)
+
+
+def doublings(name: str, spec: Spec) -> int:
+  """How often the smallest image, of at least 4 pixels a side, doubles on its way to `spec.shape`.
+
+  Raises UserError where a side is no multiple of 4, or below 8.
+  """
+  h, w, _ = spec.shape
+  times = 0
+  while min(h, w) >> times >= 8 and not (h >> times) % 2 and not (w >> times) % 2:
+    times += 1
+  if times == 0 or h % 4 or w % 4:
+    raise UserError(
+      f'--network={name}: makes images whose height and width are multiples of 4, from 8 on, '
+      f'not {h}x{w}; resize them, or use --network=mlp'
+    )
+  return times
+
+
+OFFER = Offer(g_norms=('batch', 'none'), d_norms=('batch', 'none', 'spectral'))
+
+
+def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
+  """Widths of 64 next to the image; weights from N(0, .02^2), batch norm except on D's first layer.
+
+  Labels: an embedding beside the latent in G, projection in D.
+  """
+  spec = settle('dcgan', spec, OFFER)
+  times = doublings('dcgan', spec)
+  generator = Generator(
+    tuple(spec.shape),
+    spec.g_width or 64,
+    times,
+    spec.g_norm,
+    spec.n_classes,
+    compute_dtype(spec),
+    None if spec.mean_image is None else begin_at(mean_arctanh(spec.mean_image)),
+    spec.as_products,
+  )
+  discriminator = Discriminator(
+    spec.d_width or 64, times, spec.d_norm, spec.n_classes, compute_dtype(spec), spec.as_products
+  )
+  return generator, discriminator
+
+
+def mean_arctanh(mean_image: jax.Array) -> jax.Array:
+  """The bias [c] whose tanh is the mean of each channel over `mean_image` [h, w, c] in [0, 1]."""
+  mean = jnp.mean(mean_image, axis=(0, 1))
+  return jnp.arctanh(jnp.clip(2 * mean - 1, -0.99, 0.99))
