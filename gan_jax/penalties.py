@@ -1,35 +1,119 @@
 """Regularisers of the discriminator: functions of its logits around the data and the samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 Critic = Callable[[jax.Array], jax.Array]  # images [n, ...] to logits [n]
-Penalty = Callable[[Critic, jax.Array, jax.Array, jax.Array], jax.Array]  # critic, real, fake, key
+# critic, real [n, ...], fake [n, ...], keys [n] (one for each place in the batch), axis_name: a scalar
+PenaltyFn = Callable[[Critic, jax.Array, jax.Array, jax.Array, str | None], jax.Array]
 
 
-def r1(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+def slopes(critic: Critic, images: jax.Array) -> jax.Array:
+  """|grad D| with respect to each of `images` [n, ...], squared: [n]."""
+  gradients = jax.grad(lambda images: critic(images).sum())(images)
+  return jnp.sum(gradients.reshape(gradients.shape[0], -1) ** 2, axis=1)
+
+
+def r1(
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: str | None
+) -> jax.Array:
   """1/2 E |grad D(x)|^2 on the data, eq. 9 of Mescheder et al. (2018), their 1/2 included.
 
   The gradient is of the logit with respect to images in [-1, 1].
   """
-  del fake, key
-  slopes = jax.grad(lambda images: critic(images).sum())(real)
-  return jnp.mean(jnp.sum(slopes.reshape(slopes.shape[0], -1) ** 2, axis=1)) / 2
+  del fake, keys, axis_name
+  return jnp.mean(slopes(critic, real)) / 2
 
 
-PENALTIES: dict[str, Penalty] = {'r1': r1}
+def r2(
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: str | None
+) -> jax.Array:
+  """1/2 E |grad D(G(z))|^2 on the samples, eq. 10 of Mescheder et al. (2018), their 1/2 included."""
+  del real, keys, axis_name
+  return jnp.mean(slopes(critic, fake)) / 2
 
 
-def weighted_sum(weights: dict[str, float]) -> Penalty | None:
-  """The sum of weight times penalty over names of `PENALTIES`; None where every weight is 0."""
-  terms = [(weight, PENALTIES[name]) for name, weight in weights.items() if weight]
-  if not terms:
-    return None
+def gradient_penalty(
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: str | None
+) -> jax.Array:
+  """E (|grad D| - 1)^2 between data and samples: WGAN-GP, eq. 3 of Gulrajani et al. (2017)."""
+  del axis_name
+  between = jax.vmap(lambda key, x, y: x + jax.random.uniform(key) * (y - x))(keys, real, fake)
+  return _one_lipschitz(critic, between)
 
-  def total(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
-    values = [weight * penalty(critic, real, fake, key) for weight, penalty in terms]
-    return jnp.sum(jnp.stack(values))
 
-  return total
+def dragan(
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: str | None
+) -> jax.Array:
+  """E (|grad D| - 1)^2 around the data, Kodali et al. (2017): x + u std(x) / 2, u ~ U(0, 1)^d.
+
+  One standard deviation, of all numbers in the global batch.
+  """
+  del fake
+  moments = jnp.stack([jnp.mean(real), jnp.mean(real**2)])
+  mean, square = moments if axis_name is None else lax.pmean(moments, axis_name)
+  noise = jax.vmap(lambda key: jax.random.uniform(key, real.shape[1:]))(keys)
+  return _one_lipschitz(critic, real + jnp.sqrt(jnp.maximum(square - mean**2, 0)) / 2 * noise)
+
+
+def _one_lipschitz(critic: Critic, images: jax.Array) -> jax.Array:
+  squares = slopes(critic, images)
+  # The root has no slope at 0, where a critic that is flat would turn everything into NaN.
+  norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+  return jnp.mean((norms - 1) ** 2)
+
+
+PENALTIES: dict[str, PenaltyFn] = {
+  'r1': r1,
+  'r2': r2,
+  'gradient_penalty': gradient_penalty,
+  'dragan': dragan,
+}
+
+
+class Penalty(NamedTuple):
+  """A term of D's loss: `weight` times the penalty, at every `every`-th update `every` times over."""
+
+  fn: PenaltyFn
+  weight: float | jax.Array
+  every: int = 1
+
+
+def weighted_sum(
+  weights: Mapping[str, float], every: Mapping[str, int] | None = None
+) -> tuple[Penalty, ...]:
+  """The penalties of `PENALTIES` whose weight is not 0; `every` holds their lazy intervals."""
+  return tuple(
+    Penalty(PENALTIES[name], weight, (every or {}).get(name, 1))
+    for name, weight in weights.items()
+    if weight
+  )
+
+
+def total(
+  penalties: tuple[Penalty, ...],
+  critic: Critic,
+  real: jax.Array,
+  fake: jax.Array,
+  keys: jax.Array,
+  count: jax.Array,
+  axis_name: str | None = None,
+) -> jax.Array:
+  """What `penalties` add to D's loss at its update number `count`, a scalar.
+
+  A lazy penalty (Karras et al., 2020) is skipped, not masked, between its turns.
+  """
+  values = [jnp.zeros(())]
+  for penalty in penalties:
+    value = lambda penalty=penalty: (
+      penalty.every * penalty.weight * penalty.fn(critic, real, fake, keys, axis_name)
+    )
+    if penalty.every == 1:
+      values.append(value())
+    else:
+      values.append(lax.cond(count % penalty.every == 0, value, lambda: jnp.zeros(())))
+  return jnp.sum(jnp.stack(values))
