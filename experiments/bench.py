@@ -23,14 +23,17 @@ from absl import flags
 from sklearn.neighbors import KernelDensity
 
 from experiments import launcher
-from gan_jax import config as config_lib
-from gan_jax import data, evaluate, parallel
+from gan_jax import data, evaluate, parallel, train
 from gan_jax import gan as gan_lib
+from gan_jax.batches import Batch
 from gan_jax.config import Config
 from gan_jax.data import Dataset
 from gan_jax.errors import UserError
+from gan_jax.feeds import Data
 from gan_jax.metrics import parzen
 from gan_jax.stretch import run_steps
+from gan_jax.tasks.images import ImageTask
+from gan_jax.updates import alternating_step
 
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each measurement.')
 _STEPS = flags.DEFINE_integer('steps', 40, 'Training steps in a round.')
@@ -70,16 +73,16 @@ def show(title: str, seconds: dict[str, float], scale: float, unit: str) -> None
 
 def training(dataset: Dataset, steps: int) -> dict[str, Callable[[], Any]]:
   """Rivals that each take `steps` alternating steps of the game `_GAME`."""
-  gan = config_lib.build(_GAME, dataset.train.shape[1:], len(dataset.train))
+  task = ImageTask(dataset)
+  recipe = train.recipe_of(_GAME, task)
+  gan = recipe.gan
   key = jax.random.key(0)
   start = gan_lib.init(gan, key, jnp.zeros((1, *dataset.train.shape[1:])))
   rivals: dict[str, Callable[[], Any]] = {}
   devices = jax.devices()[:1]
-  mapped = parallel.pmap(
-    functools.partial(run_steps, gan, _GAME), devices, n_args=4, donate_argnum=1
-  )
-  plain = jax.jit(functools.partial(run_steps, gan, _GAME), donate_argnums=1)
-  on_device = parallel.replicate(dataset.train, devices)
+  mapped = parallel.pmap(functools.partial(run_steps, recipe), devices, n_args=4, donate_argnum=1)
+  plain = jax.jit(functools.partial(run_steps, recipe), donate_argnums=1)
+  on_device = parallel.replicate(task.data(held_out=False).without_labels(), devices)
   for name, stretch in (
     ('gan_jax: pmap of many steps, batches drawn inside', mapped),
     ('the same under jit', plain),
@@ -93,12 +96,12 @@ def training(dataset: Dataset, steps: int) -> dict[str, Callable[[], Any]]:
 
 
 def _stretches(
-  stretch: Callable[..., Any], key: jax.Array, state: gan_lib.GanState, images_: jax.Array, n: int
+  stretch: Callable[..., Any], key: jax.Array, state: gan_lib.GanState, data: Data, n: int
 ) -> Callable[[], None]:
   held = [state]
 
   def run() -> None:
-    held[0], metrics = stretch(key, held[0], images_, np.int32(n))
+    held[0], metrics = stretch(key, held[0], data, np.int32(n))
     jax.device_get(metrics)
 
   return run
@@ -115,12 +118,15 @@ def _host_batches(dataset: Dataset) -> Iterator[np.ndarray]:
 def _fed(
   gan: gan_lib.Gan, key: jax.Array, start: gan_lib.GanState, dataset: Dataset, steps: int
 ) -> Callable[[], None]:
-  step = jax.jit(functools.partial(gan_lib.alternating_step, gan), donate_argnums=1)
+  @functools.partial(jax.jit, donate_argnums=1)
+  def step(key: jax.Array, state: gan_lib.GanState, images: jax.Array) -> Any:
+    return alternating_step(gan, key, state, lambda i: Batch(images), 1)
+
   held, batches = [jax.tree.map(jnp.copy, start)], _host_batches(dataset)
 
   def run() -> None:
     for i in range(steps):
-      held[0], metrics = step(jax.random.fold_in(key, i), held[0], next(batches)[None])
+      held[0], metrics = step(jax.random.fold_in(key, i), held[0], next(batches))
     jax.device_get(metrics)
 
   return run

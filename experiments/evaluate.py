@@ -1,9 +1,9 @@
-"""Measure a run as Goodfellow et al. (2014) did, beside floors and ceilings of the same procedure.
+"""Measure a run beside floors and ceilings of the same procedure.
 
   python -m experiments.evaluate --run=runs/mnist
 
-Prints the Parzen log-likelihood of raw and averaged weights, and writes it to the run's folder as
-evaluation_SPLIT_STEP.json.
+Prints what is known of raw and averaged weights (images: Parzen log-likelihood as in 2014, Frechet
+distance; games: their oracle) and writes it to the run's folder as evaluation_SPLIT_STEP.json.
 """
 
 import json
@@ -12,8 +12,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import launcher
-from gan_jax import evaluate, restore
-from gan_jax.data import default_data_dir, load
+from gan_jax import restore, tasks
 from gan_jax.errors import UserError
 from gan_jax.runs import write_atomically
 
@@ -31,20 +30,11 @@ def main(argv: list[str]) -> None:
     raise UserError('--run: name the folder of a run')
   folder = Path(_RUN.value)
   trained = restore.open_run(folder, _CHECKPOINT.value)
-  data_dir = _DATA_DIR.value or trained.config.data_dir or default_data_dir()
-  dataset = load(trained.config.dataset, data_dir)
+  task = tasks.open_task(trained.config, launcher.cache_dir(), _DATA_DIR.value)
   split, seed = _SPLIT.value, _SEED.value
-  scores = evaluate.parzen_scores(trained.gan, trained.state, dataset, split, seed)
-  references = evaluate.references(dataset, split, seed, cache=launcher.cache_dir())
-  shares = evaluate.class_shares(trained.gan, trained.state, dataset, seed)
-  protocol = evaluate.protocol(dataset, split, seed) | {'checkpoint': trained.step}
-  print(evaluate.as_text(scores, references, shares, protocol))
-  result = {
-    'protocol': protocol,
-    'parzen': evaluate.as_json(scores),
-    'references': evaluate.as_json(references),
-    'class_shares': shares,
-  }
+  report = task.report(trained.gan, trained.state, split, seed)
+  print(f'{folder}, checkpoint {trained.step}\n{report.text}')
+  result = report.values | {'checkpoint': trained.step}
   path = folder / f'evaluation_{split}_{trained.step:08d}.json'
   write_atomically(path, (json.dumps(result, indent=2) + '\n').encode())
 

@@ -23,6 +23,7 @@ _UNWRITABLE = {
   *(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR),
   *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG),
 }
+_RARE: list[str] = []  # flags that --help leaves to --helpfull
 Main = Callable[[list[str]], int | None]
 
 
@@ -33,6 +34,9 @@ def run(main: Main) -> NoReturn:
   """
   if {'--help', '-h', '-help', '--helpshort'} & set(sys.argv[1:]):
     print(usage())
+    sys.exit(0)
+  if '--helpfull' in sys.argv[1:]:
+    print(usage(everything=True))
     sys.exit(0)
   app.run(functools.partial(_guarded, main), flags_parser=_parse)
   raise AssertionError('app.run does not return')
@@ -146,20 +150,30 @@ def define_fields(description: type) -> dict[str, flags.FlagHolder[Any]]:
     else:
       holders[field.name] = define[field.type](field.name, field.default, text)
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
+    if field.metadata.get('rare'):
+      _RARE.append(field.name)
   return holders
 
 
-def usage() -> str:
-  """The script's docstring and a line for each of its flags."""
+def usage(everything: bool = False) -> str:
+  """The script's docstring and a line for each of its flags, the rare ones where asked for `everything`."""
   module = sys.modules['__main__']
   lines = [(module.__doc__ or '').strip(), '']
+  rare = [] if everything else _RARE
   for flag in flags.FLAGS.get_key_flags_for_module(module):  # in the order of their definition
-    lines.append(_flag_line(flag))
+    if flag.name not in rare:
+      lines.append(_flag_line(flag))
+  if rare:
+    lines.append(f'and {len(rare)} more, by --helpfull')
   return '\n'.join(lines)
 
 
 def _flag_line(flag: flags.Flag[Any]) -> str:
   name = f'  --{flag.name}={"" if flag.default is None else flag.default}'
+  text = flag.help
+  if isinstance(flag, flags.EnumFlag):  # which have their choices in front, in one long word
+    choices = ', '.join(filter(None, flag.parser.enum_values))
+    text = f'{text.split(">: ", 1)[-1].rstrip(".")}: {choices}.'
   return textwrap.fill(
-    f'{name:<31} {flag.help}', 100, subsequent_indent=' ' * 32, break_long_words=False
+    f'{name:<31} {text}', 100, subsequent_indent=' ' * 32, break_long_words=False
   )

@@ -5,7 +5,7 @@
   python -m experiments.sample --run=runs/mnist --num_samples=100 --output=pictures/
   python -m experiments.sample --run=runs/mnist --interpolate --output=walk.png
 
-The name of the output says which: .npz holds `images`, uint8 [n, h, w, c].
+The name of the output says which: .npz holds `images`, uint8 [n, h, w, c], or the points of a game.
 """
 
 import os
@@ -17,6 +17,7 @@ from absl import flags
 from experiments import launcher
 from gan_jax import pictures, restore, sampling
 from gan_jax.errors import UserError
+from gan_jax.gan import Weights
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _OUTPUT = flags.DEFINE_string('output', None, 'A file .npz or .png, or a folder.')
@@ -43,15 +44,28 @@ def main(argv: list[str]) -> None:
   trained = restore.open_run(Path(_RUN.value), _CHECKPOINT.value)
   gan = trained.gan
   sampling.check_memory(n, trained.shape, gan.latent.size)
-  params, stats = sampling.weights(trained.state, _WEIGHTS.value), trained.state.g.stats
+  weights = sampling.weights(trained.state, _WEIGHTS.value)
   path.parent.mkdir(parents=True, exist_ok=True)
+  if len(trained.shape) != 3:
+    _write_points(path, trained, weights)
+    return
   if _INTERPOLATE.value:
-    pictures.save(path, pictures.interpolation(gan, params, stats, seed))
+    pictures.save(path, pictures.interpolation(gan, weights, seed))
   elif path.suffix == '.png':
-    pictures.save(path, pictures.samples(gan, params, stats, seed, n))
+    pictures.save(path, pictures.samples(gan, weights, seed, n))
   else:
-    images = sampling.paint(gan, params, stats, sampling.fixed_latents(gan.latent, seed, n))
+    images = sampling.paint(gan, weights, sampling.fixed_latents(gan.latent, seed, n))
     (_write_array if path.suffix == '.npz' else _write_folder)(path, images)
+  print(f'{path}: from step {trained.step} of {_RUN.value}')
+
+
+def _write_points(path: Path, trained: restore.Trained, weights: Weights) -> None:
+  """Write samples of a game, float32 [n, ...]."""
+  if path.suffix != '.npz' or _INTERPOLATE.value:
+    game = trained.config.dataset
+    raise UserError(f'--output={path}: {game} has no images to draw; name an .npz for its points')
+  latents = sampling.fixed_latents(trained.gan.latent, _SEED.value, _NUM_SAMPLES.value)
+  _write_array(path, sampling.points(trained.gan, weights, latents))
   print(f'{path}: from step {trained.step} of {_RUN.value}')
 
 

@@ -1,10 +1,19 @@
 """Which examples come next: an endless shuffled stream that is computed and never stored."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 _ROUNDS = 6
+
+
+class Batch(NamedTuple):
+  """What an update meets: images [n, ...] in [-1, 1], or points, and their labels, int32 [n] or None."""
+
+  images: jax.Array
+  labels: jax.Array | None = None
 
 
 def _mix(x: jax.Array) -> jax.Array:

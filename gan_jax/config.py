@@ -1,45 +1,85 @@
 """What describes a run: one frozen dataclass, checked once, and the Gan that it stands for."""
 
 import dataclasses
-import math
+import functools
 from collections.abc import Iterable
 from typing import Any
 
-import jax
+import jax.numpy as jnp
+import numpy.typing as npt
+import optax
 
-from gan_jax import optimizers
+from gan_jax import augmentations, balance, checks, optimizers, penalties, projections
+from gan_jax.augmentations import AUGMENTATIONS, control
 from gan_jax.errors import UserError
-from gan_jax.gan import UPDATES, Gan
+from gan_jax.gan import Gan
 from gan_jax.latents import LATENTS, Latent
-from gan_jax.losses import LOSSES, weigh_discriminator
+from gan_jax.losses import LOSSES, smooth_labels, weigh_discriminator
 from gan_jax.networks import NETWORKS
-from gan_jax.penalties import weighted_sum
+from gan_jax.networks.spec import DTYPES, INITS, NORMS, Spec
+from gan_jax.updates import UPDATES
 
 
-def _setting(default: Any, help: str, choices: Iterable[str] | None = None) -> Any:
-  metadata = {'help': help, 'choices': None if choices is None else tuple(choices)}
+def _setting(
+  default: Any, help: str, choices: Iterable[str] | None = None, rare: bool = False
+) -> Any:
+  metadata = {'help': help, 'choices': None if choices is None else tuple(choices), 'rare': rare}
   return dataclasses.field(default=default, metadata=metadata)
+
+
+_rare = functools.partial(_setting, rare=True)  # shown by --helpfull only
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
   """Every choice that the result of a run depends on; each field is a flag of the same name."""
 
-  dataset: str = _setting('mnist', 'Images to learn: a TFDS name.')
+  dataset: str = _setting('mnist', 'A TFDS image set, folder:PATH, stacked_mnist, or a game.')
   data_dir: str = _setting('', 'Where prepared data lie; by default $GAN_JAX_DATA_DIR, or data.')
+  image_size: int = _setting(0, 'Resize images to so many pixels a side; 0 leaves them.')
+  strict: bool = _rare(False, 'Refuse an image folder with a file that cannot be read.')
+  contrast: float = _rare(0.0, 'Scale of global contrast normalisation (2014: 55); 0 for none.')
+  conditional: bool = _setting(False, 'Tell both networks the label.')
   network: str = _setting('mlp', 'Pair of networks.', NETWORKS)
-  g_width: int = _setting(1200, "Units of G's hidden layers.")
-  d_width: int = _setting(240, "Units of D's hidden layers (maxout: of 5 pieces each).")
-  g_output_bias: str = _setting('marginals', "Start of G's output bias.", ('marginals', 'zeros'))
-  init: str = _setting('scaled', "First weights: by fan-in, or 2014's.", ('scaled', '2014'))
+  g_width: int = _setting(0, "Units or channels of G; 0 for the network's default.")
+  d_width: int = _setting(0, "Units or channels of D; 0 for the network's default.")
+  g_depth: int = _rare(0, "Layers or blocks of G; 0 for the network's default.")
+  d_depth: int = _rare(0, "Layers or blocks of D; 0 for the network's default.")
+  g_norm: str = _rare('', "G's normalisation; empty for the network's default.", NORMS)
+  d_norm: str = _rare('', "D's normalisation; empty for the network's default.", NORMS)
+  scale: float = _rare(1.0, 'Size of points: D divides them by it, G multiplies.')
+  g_output_bias: str = _rare('marginals', "Start of G's output bias.", ('marginals', 'zeros'))
+  init: str = _rare('scaled', "First weights: by fan-in, 2014's, or PyTorch's default.", INITS)
   d_dropout: bool = _setting(False, "D's dropout of 2014: .2 on its input, .5 on hidden layers.")
+  dtype: str = _rare('float32', 'Type to compute in; parameters stay float32.', DTYPES)
+  remat: bool = _rare(False, 'Compute blocks twice instead of keeping their outputs.')
   loss: str = _setting('non_saturating', 'Adversarial loss.', LOSSES)
-  d_loss_weight: float = _setting(1.0, "Factor on D's loss; 0.5 is the mean over the mixture.")
-  r1: float = _setting(1.0, 'Weight of the R1 penalty on D, 1/2 E|grad D(x)|^2; 0 for none.')
+  label_smoothing: float = _setting(0.0, "One-sided: lowers D's target of 1 on data by this.")
+  d_loss_weight: float = _rare(1.0, "Factor on D's loss; 0.5 is the mean over the mixture.")
+  r1: float = _setting(1.0, 'Weight of R1, 1/2 E|grad D(x)|^2 on data: the 1/2 is inside.')
+  r2: float = _setting(0.0, 'Weight of R2, 1/2 E|grad D(G(z))|^2 on samples: the 1/2 is inside.')
+  gradient_penalty: float = _setting(0.0, 'Weight of WGAN-GP, E(|grad D| - 1)^2 in between.')
+  dragan: float = _rare(0.0, 'Weight of DRAGAN, E(|grad D| - 1)^2 around the data.')
+  r1_every: int = _rare(1, "Updates of D between R1's turns, each weighed that many times.")
+  r2_every: int = _rare(1, "The same for R2's turns.")
+  gradient_penalty_every: int = _rare(1, "The same for WGAN-GP's turns.")
+  dragan_every: int = _rare(1, "The same for DRAGAN's turns.")
+  penalty_decay: float = _rare(1.0, "Factor on penalties' weights at the end of a geometric decay.")
+  consensus: float = _rare(0.0, "Weight of 1/2 |v|^2, v both players' gradients.")
+  d_clip: float = _rare(0.0, "Clip D's weights to [-d_clip, d_clip]; 0 for not.")
+  max_norm: float = _rare(0.0, "Largest norm of a unit's incoming weights; 0 for any.")
+  augment: str = _setting('none', 'What D sees instead of images.', AUGMENTATIONS)
+  augment_p: float = _rare(1.0, 'Probability of each augmentation, without --ada_target.')
+  ada_target: float = _rare(
+    0.0, 'ADA: adapt that probability until E sign D(x) is this (.6); 0: no.'
+  )
+  instance_noise: float = _rare(0.0, "Std of noise on D's inputs, falling to 0 over the run.")
   latent: str = _setting('uniform', 'Prior p(z), of unit variance.', LATENTS)
   latent_size: int = _setting(100, 'Dimensions of z.')
   update: str = _setting('alternating', 'Order of the updates.', UPDATES)
-  k: int = _setting(1, 'Discriminator updates per generator update.')
+  k: str = _setting('1', 'Updates of D per update of G: a number, 0.5 too, or auto.')
+  k_target: float = _rare(0.5, "auto: D's advantage on held-out data, 2 P(D(x) > D(G(z))) - 1.")
+  unroll: int = _rare(5, 'Updates of D that G looks ahead with --update=unrolled.')
   batch_size: int = _setting(100, 'Images per update, over all devices.')
   g_optimizer: str = _setting('adam', "G's optimizer.", optimizers.OPTIMIZERS)
   d_optimizer: str = _setting('adam', "D's optimizer.", optimizers.OPTIMIZERS)
@@ -47,8 +87,8 @@ class Config:
   d_lr: float = _setting(2e-4, "D's learning rate.")
   g_b1: float = _setting(0.5, "G's Adam beta1, or momentum.")
   d_b1: float = _setting(0.5, "D's Adam beta1, or momentum.")
-  g_b2: float = _setting(0.999, "G's Adam beta2, or last momentum of sgd_2014.")
-  d_b2: float = _setting(0.999, "D's Adam beta2, or last momentum of sgd_2014.")
+  g_b2: float = _rare(0.999, "G's Adam beta2, or last momentum of sgd_2014.")
+  d_b2: float = _rare(0.999, "D's Adam beta2, or last momentum of sgd_2014.")
   g_schedule: str = _setting('constant', "Course of G's learning rate.", optimizers.SCHEDULES)
   d_schedule: str = _setting('constant', "Course of D's learning rate.", optimizers.SCHEDULES)
   ema_decay: float = _setting(0.999, "Decay of the moving average of G's weights.")
@@ -58,59 +98,19 @@ class Config:
   eval_every: int = _setting(
     2000, 'Steps between evaluations, each with pictures and a checkpoint.'
   )
-  checkpoint_every: int = _setting(1000, 'Steps between checkpoints.')
-  keep: int = _setting(3, 'Latest checkpoints to keep, beside the best.')
+  checkpoint_every: int = _rare(1000, 'Steps between checkpoints.')
+  keep: int = _rare(3, 'Latest checkpoints to keep, beside the best.')
 
   def __post_init__(self) -> None:
     """Refuse, with one line, what cannot be run."""
     for field in dataclasses.fields(self):
-      _check_field(field, getattr(self, field.name))
-    if self.update == 'simultaneous' and self.k != 1:
-      raise UserError(
-        f'--k={self.k}: --update=simultaneous moves both players once per step; '
-        'use --k=1, or --update=alternating'
-      )
-    for player in 'gd':
-      b2 = getattr(self, f'{player}_b2')
-      if getattr(self, f'{player}_optimizer') == 'sgd_2014' and b2 > 0.99:
-        raise UserError(
-          f'--{player}_b2={b2}: with --{player}_optimizer=sgd_2014 this is the last momentum; '
-          f'2014 had --{player}_b2=0.7'
-        )
-      if (
-        getattr(self, f'{player}_optimizer') == 'adam'
-        and getattr(self, f'{player}_schedule') == '2014'
-      ):
-        raise UserError(
-          f'--{player}_schedule=2014: this decay belongs to --{player}_optimizer=sgd_2014, '
-          'not adam; choose constant, linear or cosine'
-        )
+      checks.check_setting(field, getattr(self, field.name))
+    checks.check_together(self)
 
-
-_ABOVE_ZERO = {'g_lr', 'd_lr', 'd_loss_weight'}
-_NOT_NEGATIVE = {'r1'}
-_FRACTIONS = {'g_b1', 'd_b1', 'g_b2', 'd_b2', 'ema_decay'}
-_FROM_ZERO = {'seed'}
-
-
-def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
-  """Raise UserError where one setting by itself makes no sense."""
-  flag = f'--{field.name}={value}'
-  choices = field.metadata['choices']
-  if choices is not None and value not in choices:
-    raise UserError(f'{flag}: choose one of {", ".join(choices)}')
-  if field.type is float and not math.isfinite(value):
-    raise UserError(f'{flag}: give a finite number')
-  if field.name in _ABOVE_ZERO and value <= 0:
-    raise UserError(f'{flag}: give a number above 0')
-  if field.name in _NOT_NEGATIVE and value < 0:
-    raise UserError(f'{flag}: give 0, or a number above it')
-  if field.name in _FRACTIONS and not 0 <= value < 1:
-    raise UserError(f'{flag}: give a number of at least 0 and below 1')
-  if field.type is int:
-    least = 0 if field.name in _FROM_ZERO else 1
-    if not least <= value < 2**31:
-      raise UserError(f'{flag}: give a whole number from {least} to {2**31 - 1}')
+  @property
+  def ratio(self) -> balance.Ratio | None:
+    """The fixed k; None where it is chosen while training."""
+    return None if self.k == 'auto' else balance.ratio(float(self.k))
 
 
 # What a run may change when it goes on, because no update of any network depends on it.
@@ -120,7 +120,8 @@ _FREE = {'data_dir', 'log_every', 'eval_every', 'checkpoint_every', 'keep'}
 def differences(old: dict[str, Any], new: Config) -> list[str]:
   """The settings in which a run folder's `old` flags forbid to go on with `new`, as '--flag=old, now new'."""
   free = set(_FREE)
-  if not {new.g_schedule, new.d_schedule} & optimizers.DEPEND_ON_STEPS:
+  falling = {new.g_schedule, new.d_schedule} & optimizers.DEPEND_ON_STEPS
+  if not (falling or new.instance_noise or new.penalty_decay != 1):
     free.add('steps')
   return [
     f'--{name} is {old.get(name)}, now {value}'
@@ -139,37 +140,89 @@ def from_json(values: dict[str, Any]) -> Config:
 
 
 def build(
-  config: Config, shape: tuple[int, ...], n: int, mean_image: jax.Array | None = None
+  config: Config,
+  shape: tuple[int, ...],
+  n: int | None,
+  n_classes: int = 0,
+  mean_image: npt.ArrayLike | None = None,
 ) -> Gan:
-  """The Gan of a run on n images of `shape` [h, w, c].
+  """The Gan of a run on n examples of `shape`, None for endlessly many; raises UserError.
 
   `mean_image` [h, w, c] in [0, 1] starts the generator's output bias; only training needs it.
   """
-  if config.g_output_bias == 'zeros':
-    mean_image = None
+  if config.conditional and not n_classes:
+    raise UserError(f'--conditional: {config.dataset} has no labels; use --noconditional')
+  augmentations.check(config.augment, shape)
+  n_classes = n_classes if config.conditional else 0
+  unbiased = config.g_output_bias == 'zeros' or config.contrast > 0
   generator, discriminator = NETWORKS[config.network](
-    shape,
-    g_width=config.g_width,
-    d_width=config.d_width,
-    init=config.init,
-    d_dropout=config.d_dropout,
-    mean_image=mean_image,
+    Spec(
+      shape=shape,
+      n_classes=n_classes,
+      mean_image=None if unbiased or mean_image is None else jnp.asarray(mean_image, jnp.float32),
+      **{
+        name: getattr(config, name)
+        for name in (
+          *('g_width', 'd_width', 'g_depth', 'd_depth', 'g_norm', 'd_norm'),
+          *('init', 'd_dropout', 'dtype', 'remat', 'scale'),
+        )
+      },
+    )
   )
-  epoch = max(1, n // (config.batch_size * config.k))
-
-  def tx(player: str, epoch: int) -> Any:
-    lr, b1, b2 = (getattr(config, f'{player}_{name}') for name in ('lr', 'b1', 'b2'))
-    updates = config.steps * (config.k if player == 'd' else 1)
-    schedule = optimizers.SCHEDULES[getattr(config, f'{player}_schedule')](lr, updates)
-    return optimizers.OPTIMIZERS[getattr(config, f'{player}_optimizer')](schedule, b1, b2, epoch)
-
+  ada = None
+  if config.ada_target:
+    ada = functools.partial(control.update, batch_size=config.batch_size, target=config.ada_target)
+  names = penalties.PENALTIES
+  loss = LOSSES[config.loss]
+  if config.label_smoothing:
+    loss = smooth_labels(loss, config.label_smoothing)
+  bound = [projections.max_column_norm(config.max_norm)] if config.max_norm else []
+  clip = [projections.clip(config.d_clip)] if config.d_clip else []
   return Gan(
     generator=generator,
     discriminator=discriminator,
-    g_tx=tx('g', epoch),
-    d_tx=tx('d', epoch * config.k),
-    loss=weigh_discriminator(LOSSES[config.loss], config.d_loss_weight),
-    penalty=weighted_sum({'r1': config.r1}),
+    g_tx=_optimizer(config, 'g', n),
+    d_tx=_optimizer(config, 'd', n),
+    loss=weigh_discriminator(loss, config.d_loss_weight),
     latent=Latent(config.latent, config.latent_size),
+    g_rate=optimizers.SCHEDULES[config.g_schedule](config.g_lr, config.steps),
+    d_rate=optimizers.SCHEDULES[config.d_schedule](config.d_lr, config.steps),
     ema_decay=config.ema_decay,
+    penalties=penalties.weighted_sum(
+      {name: getattr(config, name) for name in names},
+      {name: getattr(config, f'{name}_every') for name in names},
+    ),
+    penalty_scale=(
+      None
+      if config.penalty_decay == 1
+      else optax.exponential_decay(1.0, config.steps, config.penalty_decay)
+    ),
+    consensus=config.consensus,
+    unroll=config.unroll if config.update == 'unrolled' else 0,
+    g_project=projections.sequence(*bound),
+    d_project=projections.sequence(*bound, *clip),
+    augment=config.augment,
+    augment_p=config.augment_p,
+    ada=ada,
+    noise=(
+      optax.linear_schedule(config.instance_noise, 0.0, config.steps)
+      if config.instance_noise
+      else None
+    ),
+    balance=balance.Balance(config.k_target) if config.k == 'auto' else None,
+    n_classes=n_classes,
+    contrast=config.contrast,
   )
+
+
+def _optimizer(config: Config, player: str, n: int | None) -> optax.GradientTransformation:
+  """The optimizer of player 'g' or 'd'; an epoch is n examples, seen by D."""
+  k = 1.0 if config.k == 'auto' else float(config.k)
+  updates = k if player == 'd' else 1.0
+  epoch = max(1, round((n or 1) * updates / (config.batch_size * k)))
+  name, b1, b2 = (getattr(config, f'{player}_{each}') for each in ('optimizer', 'b1', 'b2'))
+  make = optimizers.OPTIMIZERS[name]
+  if name == 'adam' and config.update == 'unrolled' and player == 'd':
+    make = optimizers.smooth_adam
+  tx = make(b1, b2, epoch)
+  return optimizers.optimistic(tx) if config.update == 'optimistic' else tx

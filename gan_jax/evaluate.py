@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,22 +45,35 @@ def flat(images: np.ndarray) -> jax.Array:
   return jnp.asarray(images.reshape(len(images), -1), jnp.float32) / 255
 
 
+class Samples(NamedTuple):
+  """Samples of one set of weights."""
+
+  unit: jax.Array  # float32 rows [n, d] in [0, 1]
+  painted: np.ndarray  # the same as pictures, uint8 [n, h, w, c]
+
+
+def draw(gan: Gan, state: GanState, seed: int, n: int = N_SAMPLES) -> dict[str, Samples]:
+  """The first n samples of `seed` from the 'raw' and the 'ema' generator."""
+  latents = sampling.fixed_latents(gan.latent, seed, n)
+  drawn = {}
+  for which in ('raw', 'ema'):
+    images = jnp.concatenate(list(sampling.batches(gan, sampling.weights(state, which), latents)))
+    painted = np.asarray(sampling.to_uint8(gan, images))
+    unit = flat(painted) if gan.contrast else (images.reshape(n, -1) + 1) / 2
+    drawn[which] = Samples(unit, painted)
+  return drawn
+
+
 def parzen_scores(
-  gan: Gan, state: GanState, dataset: Dataset, split: str, seed: int, n: int = N_SAMPLES
+  drawn: dict[str, Samples], dataset: Dataset, split: str
 ) -> dict[str, parzen.LogLikelihood]:
-  """The Parzen log-likelihood of 'raw' and 'ema' samples on 'test' or 'validation'.
+  """The Parzen log-likelihood of each set of samples on 'test' or 'validation'.
 
   Sigma is chosen on the first 1,000 validation images either way; on 'validation' the score is over
   the others.
   """
   selection, queries = held_out(dataset, split)
-  latents = sampling.fixed_latents(gan.latent, seed, n)
-  scores = {}
-  for which in ('raw', 'ema'):
-    params = sampling.weights(state, which)
-    images = jnp.concatenate(list(sampling.batches(gan, params, state.g.stats, latents)))
-    scores[which] = parzen.parzen((images.reshape(n, -1) + 1) / 2, selection, queries)
-  return scores
+  return {name: parzen.parzen(x.unit, selection, queries) for name, x in drawn.items()}
 
 
 def held_out(dataset: Dataset, split: str) -> tuple[jax.Array, jax.Array]:
@@ -144,24 +157,6 @@ def references(
   return {name: scores[name] for name in names}
 
 
-def class_shares(
-  gan: Gan, state: GanState, dataset: Dataset, seed: int, n: int = 2000
-) -> list[float] | None:
-  """Share of n 'ema' samples whose nearest training image has each label; None without labels.
-
-  A cheap look at coverage: in pixels, nearest neighbours mislabel about 3 % of MNIST's test images,
-  and more where classes look alike.
-  """
-  if dataset.train_labels is None:
-    return None
-  latents = sampling.fixed_latents(gan.latent, seed, n)
-  samples = sampling.paint(gan, sampling.weights(state, 'ema'), state.g.stats, latents)
-  indices, _ = nearest(flat(samples), flat(dataset.train))
-  labels = dataset.train_labels[np.asarray(indices)]
-  counts = np.bincount(labels, minlength=int(dataset.train_labels.max()) + 1)
-  return (counts / n).tolist()
-
-
 def protocol(dataset: Dataset, split: str, seed: int, n: int = N_SAMPLES) -> dict[str, Any]:
   """Everything that has to be equal for two Parzen figures to be compared."""
   return {
@@ -183,13 +178,12 @@ def as_json(scores: dict[str, parzen.LogLikelihood]) -> dict[str, dict[str, floa
   return {name: score._asdict() for name, score in scores.items()}
 
 
-def as_text(
+def as_lines(
   scores: dict[str, parzen.LogLikelihood],
   references: dict[str, parzen.LogLikelihood],
-  shares: list[float] | None,
   protocol: dict[str, Any],
-) -> str:
-  """A page for a person: the scores among floors and ceilings, and the protocol that they share."""
+) -> list[str]:
+  """A table for a person: the scores among floors and ceilings."""
   dataset, split = protocol['dataset'], protocol['split']
   rows = [
     (
@@ -208,13 +202,7 @@ def as_text(
   for which, score in scores.items():
     rows.append((names[which], score.mean, score.standard_error, f'  sigma {score.sigma:.3f}  <--'))
   rows.sort(key=lambda row: -row[1])
-  lines = [
+  return [
     f'Parzen log-likelihood on {dataset}, {split} images (nats per image; it rewards blur above reality)',
     *(f'  {name:<44} {mean:8.1f} +- {error:4.1f}{note}' for name, mean, error, note in rows),
   ]
-  if shares is not None:
-    there = sum(share > 0.01 for share in shares)
-    percents = ' '.join(f'{100 * share:.1f}' for share in shares)
-    lines.append(f'classes with over 1 % of samples: {there} of {len(shares)}   (%: {percents})')
-  lines.append('protocol: ' + ', '.join(f'{key} {value}' for key, value in protocol.items()))
-  return '\n'.join(lines)

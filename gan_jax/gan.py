@@ -1,4 +1,4 @@
-"""A GAN as two pure networks, two losses, two optimizers and one pure step."""
+"""A GAN as two pure networks, two losses, two optimizers, and the update of either player."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,10 +10,16 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from gan_jax import augmentations, penalties
+from gan_jax.augmentations import control
+from gan_jax.balance import Balance
+from gan_jax.batches import Batch
 from gan_jax.latents import Latent
 from gan_jax.latents import sample as sample_latents
 from gan_jax.losses import Loss
+from gan_jax.optimizers import Schedule
 from gan_jax.penalties import Penalty
+from gan_jax.projections import Projection
 from gan_jax.randomness import example_keys
 
 PyTree = Any
@@ -28,62 +34,117 @@ class Gan(NamedTuple):
   g_tx: optax.GradientTransformation
   d_tx: optax.GradientTransformation
   loss: Loss
-  penalty: Penalty | None  # added to D's loss
   latent: Latent
-  ema_decay: float
+  g_rate: Schedule  # learning rates, by the step
+  d_rate: Schedule
+  ema_decay: float | jax.Array = 0.999
+  penalties: tuple[Penalty, ...] = ()  # added to D's loss
+  penalty_scale: Schedule | None = None  # factor on all of them, by the step; None for 1
+  consensus: float | jax.Array = 0.0  # weight of 1/2 |v|^2, v the gradients of both players
+  unroll: int = 0  # updates of D that G looks ahead
+  g_project: Projection | None = None  # what happens to weights after each update
+  d_project: Projection | None = None
+  augment: str = 'none'  # what D sees instead of images, by its name in AUGMENTATIONS
+  augment_p: float = 1.0  # the probability of it, where no `ada` adapts it to E sign D(x)
+  ada: Callable[[control.Controls, jax.Array], control.Controls] | None = None
+  noise: Callable[[jax.Array], jax.Array] | None = None  # std of instance noise, by G's updates
+  balance: Balance | None = None  # what chooses k while training; None for a fixed k
+  n_classes: int = 0  # 0 for unconditional networks
+  contrast: float = 0.0  # the scale of contrast-normalised images; 0 for images in [-1, 1]
+
+
+class Weights(flax.struct.PyTreeNode):
+  """What a network computes with."""
+
+  params: PyTree
+  stats: PyTree  # collections besides 'params', such as batch statistics; {} where there are none
 
 
 class Player(flax.struct.PyTreeNode):
   """One network's variables and its optimizer's state."""
 
   params: PyTree
-  stats: PyTree  # collections besides 'params', such as batch statistics; {} where there are none
+  stats: PyTree
   opt_state: optax.OptState
+  count: jax.Array  # updates so far, int32
+
+  @property
+  def weights(self) -> Weights:
+    """Without the optimizer."""
+    return Weights(self.params, self.stats)
 
 
 class GanState(flax.struct.PyTreeNode):
   """Exactly what a checkpoint holds."""
 
-  step: jax.Array  # generator updates so far, int32
+  step: jax.Array  # steps so far, each with one generator update, int32
   g: Player
   d: Player
-  g_ema: PyTree
+  g_ema: Weights
+  controls: dict[str, PyTree]  # what controllers adjust while training; {} where nothing does
 
 
 def init(gan: Gan, key: jax.Array, images: jax.Array) -> GanState:
-  """A state before its first update; `images` [n, h, w, c] give only their shape."""
+  """A state before its first update; `images` [n, ...] give only their shape."""
   g_key, d_key, z_key = jax.random.split(key, 3)
+  labels = jnp.zeros(1, jnp.int32) if gan.n_classes else None
   latents = sample_latents(gan.latent, z_key[None])
-  g = _init_player(gan.generator, gan.g_tx, g_key, latents)
-  d = _init_player(gan.discriminator, gan.d_tx, d_key, images[:1])
+  g = _init_player(gan.generator, gan.g_tx, g_key, latents, labels)
+  d = _init_player(gan.discriminator, gan.d_tx, d_key, images[:1], labels)
+  controls: dict[str, PyTree] = {}
+  if gan.ada is not None:
+    controls['augment'] = control.init()
+  if gan.balance is not None:
+    controls['k'] = gan.balance.start()
   # A copy: a donated state must not hold one buffer twice.
-  return GanState(jnp.zeros((), jnp.int32), g, d, jax.tree.map(jnp.copy, g.params))
+  return GanState(jnp.zeros((), jnp.int32), g, d, jax.tree.map(jnp.copy, g.weights), controls)
 
 
 def _init_player(
-  network: nn.Module, tx: optax.GradientTransformation, key: jax.Array, inputs: jax.Array
+  network: nn.Module,
+  tx: optax.GradientTransformation,
+  key: jax.Array,
+  inputs: jax.Array,
+  labels: jax.Array | None,
 ) -> Player:
-  stats, params = flax.core.pop(network.init(key, inputs, train=False), 'params')
-  return Player(params, stats, tx.init(params))
+  stats, params = flax.core.pop(network.init(key, inputs, labels, train=False), 'params')
+  return Player(params, stats, tx.init(params), jnp.zeros((), jnp.int32))
 
 
 def generate(
-  gan: Gan, params: PyTree, stats: PyTree, key: jax.Array, n: int, axis_name: str | None
+  gan: Gan,
+  params: PyTree,
+  stats: PyTree,
+  key: jax.Array,
+  batch: Batch,
+  axis_name: str | None,
 ) -> tuple[jax.Array, PyTree]:
-  """This device's n fakes [n, ...] in training mode, and the generator's new statistics."""
-  latents = sample_latents(gan.latent, example_keys(key, n, axis_name))
+  """As many fakes [n, ...] as `batch` has images, with its labels, in training mode; G's new statistics."""
+  latents = sample_latents(gan.latent, example_keys(key, batch.images.shape[0], axis_name))
   return gan.generator.apply(
-    {'params': params, **stats}, latents, train=True, axis_name=axis_name, mutable=list(stats)
+    {'params': params, **stats},
+    latents,
+    batch.labels,
+    train=True,
+    axis_name=axis_name,
+    mutable=list(stats),
   )
 
 
 def judge(
-  gan: Gan, params: PyTree, stats: PyTree, key: jax.Array, images: jax.Array, axis_name: str | None
+  gan: Gan,
+  state: GanState,
+  params: PyTree,
+  stats: PyTree,
+  key: jax.Array,
+  batch: Batch,
+  axis_name: str | None,
 ) -> tuple[jax.Array, PyTree]:
-  """Logits [n] of `images` in training mode, and the discriminator's new statistics."""
+  """Logits [n] of a batch as D sees it while it learns, and D's new statistics."""
   return gan.discriminator.apply(
     {'params': params, **stats},
-    images,
+    look(gan, state, key, batch.images, axis_name),
+    batch.labels,
     train=True,
     axis_name=axis_name,
     mutable=list(stats),
@@ -91,185 +152,192 @@ def judge(
   )
 
 
+def look(
+  gan: Gan, state: GanState, key: jax.Array, images: jax.Array, axis_name: str | None
+) -> jax.Array:
+  """What D is shown of `images` [n, ...]: augmented, and under instance noise."""
+  if gan.augment == 'none' and gan.noise is None:
+    return images
+  keys = example_keys(jax.random.fold_in(key, 2), images.shape[0], axis_name)
+  if gan.augment != 'none':
+    p = gan.augment_p if gan.ada is None else state.controls['augment'].p
+    images = augmentations.augment(gan.augment, keys, images, p)
+  if gan.noise is not None:
+    noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+    images = augmentations.instance_noise(noise_keys, images, gan.noise(state.step))
+  return images
+
+
 def discriminate(
   gan: Gan,
+  state: GanState,
   params: PyTree,
   stats: PyTree,
   key: jax.Array,
-  images: jax.Array,
+  batch: Batch,
   fakes: jax.Array,
   axis_name: str | None,
 ) -> tuple[tuple[jax.Array, jax.Array], PyTree]:
   """Logits (real [n], fake [n]) in training mode, and the discriminator's new statistics."""
   real_key, fake_key = jax.random.split(key)
-  real, stats = judge(gan, params, stats, real_key, images, axis_name)
-  fake, stats = judge(gan, params, stats, fake_key, fakes, axis_name)
+  real, stats = judge(gan, state, params, stats, real_key, batch, axis_name)
+  fake, stats = judge(gan, state, params, stats, fake_key, batch._replace(images=fakes), axis_name)
   return (real, fake), stats
 
 
 def penalize(
   gan: Gan,
+  state: GanState,
   params: PyTree,
-  stats: PyTree,
   key: jax.Array,
-  images: jax.Array,
+  batch: Batch,
   fakes: jax.Array,
   axis_name: str | None,
 ) -> jax.Array:
-  """The penalty on D, scalar; it sees D through the dropout mask of the real images."""
-  if gan.penalty is None:
+  """The penalties on D, scalar; they see D as the real images do, through the same dropout mask."""
+  if not gan.penalties:
     return jnp.zeros(())
   # The same key as in `discriminate`, so that the compiler computes that forward pass only once.
   real_key, _ = jax.random.split(key)
 
-  def critic(x: jax.Array) -> jax.Array:
-    return judge(gan, params, stats, real_key, x, axis_name)[0]
+  def critic(images: jax.Array) -> jax.Array:
+    seen = batch._replace(images=images)
+    return judge(gan, state, params, state.d.stats, real_key, seen, axis_name)[0]
 
-  return gan.penalty(critic, images, fakes, jax.random.fold_in(key, 1))
+  keys = example_keys(jax.random.fold_in(key, 1), fakes.shape[0], axis_name)
+  value = penalties.total(
+    gan.penalties, critic, batch.images, fakes, keys, state.d.count, axis_name
+  )
+  return value if gan.penalty_scale is None else gan.penalty_scale(state.step) * value
+
+
+def discriminator_loss(
+  gan: Gan,
+  state: GanState,
+  params: PyTree,
+  key: jax.Array,
+  batch: Batch,
+  fakes: jax.Array,
+  axis_name: str | None,
+) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+  """What D descends on a batch and as many fakes, with its new statistics and its metrics."""
+  (real, fake), stats = discriminate(
+    gan, state, params, state.d.stats, key, batch, fakes, axis_name
+  )
+  loss = gan.loss.discriminator(real, fake)
+  penalty = penalize(gan, state, params, key, batch, fakes, axis_name)
+  return loss + penalty, (stats, {'d_loss': loss, 'd_penalty': penalty, **beliefs(real, fake)})
 
 
 def update_discriminator(
-  gan: Gan, key: jax.Array, state: GanState, images: jax.Array, *, axis_name: str | None = None
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, *, axis_name: str | None = None
 ) -> tuple[GanState, Metrics]:
-  """One descent step of the discriminator on `images` [n, h, w, c]; the generator stands still."""
-  z_key, dropout_key = jax.random.split(key)
-  fakes, _ = generate(gan, state.g.params, state.g.stats, z_key, images.shape[0], axis_name)
+  """One descent step of the discriminator on a batch of n; the generator stands still."""
+  z_key, d_key = jax.random.split(key)
+  fakes, _ = generate(gan, state.g.params, state.g.stats, z_key, batch, axis_name)
 
   def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-    (real, fake), stats = discriminate(
-      gan, params, state.d.stats, dropout_key, images, fakes, axis_name
-    )
-    loss = gan.loss.discriminator(real, fake)
-    penalty = penalize(gan, params, state.d.stats, dropout_key, images, fakes, axis_name)
-    metrics = {'d_loss': loss, 'd_penalty': penalty, **beliefs(real, fake)}
-    return loss + penalty, (stats, metrics)
+    return discriminator_loss(gan, state, params, d_key, batch, fakes, axis_name)
 
   grads, (stats, metrics) = jax.grad(loss_fn, has_aux=True)(state.d.params)
   grads, stats, metrics = pmean((grads, stats, metrics), axis_name)
-  return state.replace(d=descend(gan.d_tx, state.d, grads, stats)), metrics
+  return advance_discriminator(gan, state, grads, stats, metrics), metrics
 
 
 def update_generator(
-  gan: Gan, key: jax.Array, state: GanState, images: jax.Array, *, axis_name: str | None = None
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, *, axis_name: str | None = None
 ) -> tuple[GanState, Metrics]:
   """One descent step of the generator, and of its moving average; the discriminator stands still.
 
-  `images` [n, h, w, c] give the batch size, and their logits to losses that compare real with fake.
+  The batch gives its size, its labels, and its logits to losses that compare real with fake.
   """
-  z_key, dropout_key = jax.random.split(key)
+  z_key, d_key = jax.random.split(key)
 
   def loss_fn(params: PyTree) -> tuple[jax.Array, PyTree]:
-    fakes, stats = generate(gan, params, state.g.stats, z_key, images.shape[0], axis_name)
-    (real, fake), _ = discriminate(
-      gan, state.d.params, state.d.stats, dropout_key, images, fakes, axis_name
-    )
+    fakes, stats = generate(gan, params, state.g.stats, z_key, batch, axis_name)
+    d = foresee(gan, d_key, state, batch, fakes, axis_name)
+    (real, fake), _ = discriminate(gan, state, d.params, d.stats, d_key, batch, fakes, axis_name)
     return gan.loss.generator(real, fake), stats
 
   (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.g.params)
   grads, stats, loss = pmean((grads, stats, loss), axis_name)
-  return advance(gan, state, descend(gan.g_tx, state.g, grads, stats)), {'g_loss': loss}
+  return advance_generator(gan, state, grads, stats), {'g_loss': loss}
 
 
-def alternating_step(
+def foresee(
   gan: Gan,
   key: jax.Array,
   state: GanState,
-  images: jax.Array,
-  k: int | jax.Array | None = None,
-  *,
-  axis_name: str | None = None,
-) -> tuple[GanState, Metrics]:
-  """Algorithm 1 of Goodfellow et al. (2014): k discriminator updates, then one generator update.
+  batch: Batch,
+  fakes: jax.Array,
+  axis_name: str | None,
+) -> Player:
+  """D after `gan.unroll` more updates against these fakes, as a function of them (Metz et al., 2017)."""
 
-  `images` [k_max, n, h, w, c] hold a minibatch for each discriminator update. `k` in 1..k_max, all by
-  default, may be traced: the loop stops after k, and update i draws the same noise whatever k is.
-  """
-  d_key, g_key = jax.random.split(key)
+  def ahead(player: Player, _: Any) -> tuple[Player, None]:
+    there = state.replace(d=player)
+    grads, (stats, _) = jax.grad(
+      lambda params: discriminator_loss(gan, there, params, key, batch, fakes, axis_name),
+      has_aux=True,
+    )(player.params)
+    grads, stats = pmean((grads, stats), axis_name)
+    rate = gan.d_rate(state.step)
+    return descend(gan.d_tx, rate, player, grads, stats, gan.d_project), None
 
-  def update(i: int | jax.Array, state: GanState) -> tuple[GanState, Metrics]:
-    i_key = jax.random.fold_in(d_key, i)
-    return update_discriminator(gan, i_key, state, images[i], axis_name=axis_name)
-
-  if images.shape[0] == 1:
-    state, d_metrics = update(0, state)
-  else:
-    unseen = jax.tree.map(
-      lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(update, 0, state)[1]
-    )
-    stop = images.shape[0] if k is None else k
-    state, d_metrics = lax.fori_loop(0, stop, lambda i, carry: update(i, carry[0]), (state, unseen))
-  state, g_metrics = update_generator(gan, g_key, state, images[0], axis_name=axis_name)
-  return state, d_metrics | g_metrics
-
-
-def simultaneous_step(
-  gan: Gan,
-  key: jax.Array,
-  state: GanState,
-  images: jax.Array,
-  k: int | jax.Array | None = None,
-  *,
-  axis_name: str | None = None,
-) -> tuple[GanState, Metrics]:
-  """One update of both players from one forward pass, as in the code released with the 2014 paper.
-
-  Both objectives see the same fakes through the same dropout mask, and neither sees the other's
-  update. `images` [1, n, h, w, c]; there is no k here.
-  """
-  del k
-  z_key, dropout_key = jax.random.split(key)
-  n = images.shape[1]
-  fakes, g_pullback, g_stats = jax.vjp(
-    lambda params: generate(gan, params, state.g.stats, z_key, n, axis_name),
-    state.g.params,
-    has_aux=True,
-  )
-  (real, fake), d_pullback, d_stats = jax.vjp(
-    lambda params, fakes: discriminate(
-      gan, params, state.d.stats, dropout_key, images[0], fakes, axis_name
-    ),
-    state.d.params,
-    fakes,
-    has_aux=True,
-  )
-  both = (0, 1)
-  d_loss, d_cotangents = jax.value_and_grad(gan.loss.discriminator, both)(real, fake)
-  g_loss, g_cotangents = jax.value_and_grad(gan.loss.generator, both)(real, fake)
-  d_grads, _ = d_pullback(d_cotangents)
-  (g_grads,) = g_pullback(d_pullback(g_cotangents)[1])
-  penalty, penalty_grads = jax.value_and_grad(
-    lambda params: penalize(gan, params, state.d.stats, dropout_key, images[0], fakes, axis_name)
-  )(state.d.params)
-  d_grads = jax.tree.map(jnp.add, d_grads, penalty_grads)
-  metrics = {'d_loss': d_loss, 'd_penalty': penalty, 'g_loss': g_loss, **beliefs(real, fake)}
-  d_grads, d_stats, g_grads, g_stats, metrics = pmean(
-    (d_grads, d_stats, g_grads, g_stats, metrics), axis_name
-  )
-  state = state.replace(d=descend(gan.d_tx, state.d, d_grads, d_stats))
-  return advance(gan, state, descend(gan.g_tx, state.g, g_grads, g_stats)), metrics
+  return lax.scan(ahead, state.d, length=gan.unroll)[0] if gan.unroll else state.d
 
 
 def beliefs(real: jax.Array, fake: jax.Array) -> Metrics:
-  """Mean D(x) and mean D(G(z)): the probabilities that D gives to data and to samples."""
-  return {'d_real': jnp.mean(jax.nn.sigmoid(real)), 'd_fake': jnp.mean(jax.nn.sigmoid(fake))}
+  """Mean D(x) and mean D(G(z)), the probabilities that D gives to data and samples; E sign logit D(x)."""
+  return {
+    'd_real': jnp.mean(jax.nn.sigmoid(real)),
+    'd_fake': jnp.mean(jax.nn.sigmoid(fake)),
+    'd_sign': jnp.mean(jnp.sign(real)),
+  }
+
+
+def direction(
+  tx: optax.GradientTransformation, rate: Any, player: Player, grads: PyTree
+) -> tuple[PyTree, optax.OptState]:
+  """What the optimizer adds to the parameters for `grads`, and its new state."""
+  wrapped = optax.with_extra_args_support(tx)
+  return wrapped.update(grads, player.opt_state, player.params, learning_rate=rate)
 
 
 def descend(
-  tx: optax.GradientTransformation, player: Player, grads: PyTree, stats: PyTree
+  tx: optax.GradientTransformation,
+  rate: Any,
+  player: Player,
+  grads: PyTree,
+  stats: PyTree,
+  project: Projection | None = None,
 ) -> Player:
-  """The player after its optimizer took one step along `grads`."""
-  updates, opt_state = tx.update(grads, player.opt_state, player.params)
-  return Player(optax.apply_updates(player.params, updates), stats, opt_state)
+  """The player after its optimizer took one step along `grads`, and `project` brought it back."""
+  updates, opt_state = direction(tx, rate, player, grads)
+  params = optax.apply_updates(player.params, updates)
+  return Player(project(params) if project else params, stats, opt_state, player.count + 1)
 
 
-def advance(gan: Gan, state: GanState, g: Player) -> GanState:
-  """The state with the new generator: its average follows, and the step is counted.
+def advance_discriminator(
+  gan: Gan, state: GanState, grads: PyTree, stats: PyTree, metrics: Metrics
+) -> GanState:
+  """The state with D one update further, and with what controls its augmentation."""
+  controls = state.controls
+  if gan.ada is not None:
+    controls = controls | {'augment': gan.ada(controls['augment'], metrics['d_sign'])}
+  d = descend(gan.d_tx, gan.d_rate(state.step), state.d, grads, stats, gan.d_project)
+  return state.replace(d=d, controls=controls)
+
+
+def advance_generator(gan: Gan, state: GanState, grads: PyTree, stats: PyTree) -> GanState:
+  """The state with G one update further: its average follows, and the step is counted.
 
   The decay rises to its value as (1 + t) / (10 + t), so that the average forgets the random start.
   """
+  g = descend(gan.g_tx, gan.g_rate(state.step), state.g, grads, stats, gan.g_project)
   t = state.step.astype(jnp.float32)
   decay = jnp.minimum(gan.ema_decay, (1 + t) / (10 + t))
-  g_ema = optax.incremental_update(g.params, state.g_ema, 1 - decay)
+  g_ema = optax.incremental_update(g.weights, state.g_ema, 1 - decay)
   return state.replace(step=state.step + 1, g=g, g_ema=g_ema)
 
 
@@ -278,10 +346,17 @@ def pmean(tree: PyTree, axis_name: str | None) -> PyTree:
   return tree if axis_name is None else lax.pmean(tree, axis_name)
 
 
-def sample(gan: Gan, params: PyTree, stats: PyTree, latents: jax.Array) -> jax.Array:
-  """Images [n, h, w, c] in [-1, 1] for `latents` [n, size], in evaluation mode."""
-  return jnp.asarray(gan.generator.apply({'params': params, **stats}, latents, train=False))
+def sample(
+  gan: Gan, weights: Weights, latents: jax.Array, labels: jax.Array | None = None
+) -> jax.Array:
+  """Images [n, ...] in [-1, 1] for `latents` [n, size], in evaluation mode."""
+  variables = {'params': weights.params, **weights.stats}
+  return jnp.asarray(gan.generator.apply(variables, latents, labels, train=False))
 
 
-StepFn = Callable[..., tuple[GanState, Metrics]]
-UPDATES: dict[str, StepFn] = {'alternating': alternating_step, 'simultaneous': simultaneous_step}
+def logits(
+  gan: Gan, weights: Weights, images: jax.Array, labels: jax.Array | None = None
+) -> jax.Array:
+  """D's logits [n] of `images` [n, ...] as they are, in evaluation mode."""
+  variables = {'params': weights.params, **weights.stats}
+  return jnp.asarray(gan.discriminator.apply(variables, images, labels, train=False))

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gan_jax.runs import write_atomically
 
-BEST_BY = 'validation_parzen_ema'  # the held-out metric that 'best' means
+BEST_BY = 'score'  # of a task's measurement; higher is better
 _LINE_EVERY = 15.0  # seconds between progress lines where there is no terminal
 
 

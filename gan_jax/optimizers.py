@@ -1,27 +1,33 @@
-"""Optimizers and learning-rate schedules by name."""
+"""Optimizers and learning-rate schedules by name.
+
+A learning rate is a function of the step (G's updates so far), for both players: so D's rate ends with
+the run however often D moves. Optimizers receive it with every call, as `learning_rate`.
+"""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
-Schedule = Callable[..., optax.Schedule]
+Schedule = Callable[[jax.Array], Any]  # step to rate
 
 
-def _constant(lr: float, steps: int) -> optax.Schedule:
+def _constant(lr: float, steps: int) -> Schedule:
   del steps
   return optax.constant_schedule(lr)
 
 
-def _linear(lr: float, steps: int) -> optax.Schedule:
+def _linear(lr: float, steps: int) -> Schedule:
   return optax.linear_schedule(lr, 0.0, steps)
 
 
-def _cosine(lr: float, steps: int) -> optax.Schedule:
+def _cosine(lr: float, steps: int) -> Schedule:
   return optax.cosine_decay_schedule(lr, steps)
 
 
-def _released_2014(lr: float, steps: int) -> optax.Schedule:
+def _released_2014(lr: float, steps: int) -> Schedule:
   """Lr / 1.000004^t, not below 1e-6: the authors' released configuration."""
   del steps
   return optax.exponential_decay(lr, 1, 1 / 1.000004, end_value=min(lr, 1e-6))
@@ -31,37 +37,71 @@ SCHEDULES = {'constant': _constant, 'linear': _linear, 'cosine': _cosine, '2014'
 DEPEND_ON_STEPS = frozenset({'linear', 'cosine'})
 
 
-def adam(
-  schedule: optax.Schedule, b1: float, b2: float, epoch: int
-) -> optax.GradientTransformation:
+def scale_by_rate() -> optax.GradientTransformationExtraArgs:
+  """Times minus the `learning_rate` of this call."""
+
+  def update(
+    updates: Any, state: Any, params: Any = None, *, learning_rate: Any, **others: Any
+  ) -> tuple[Any, Any]:
+    del params, others
+    return jax.tree.map(lambda u: -learning_rate * u, updates), state
+
+  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def adam(b1: Any, b2: Any, epoch: int) -> optax.GradientTransformation:
   """Kingma & Ba (2015)."""
   del epoch
-  return optax.adam(schedule, b1, b2)
+  return optax.chain(optax.scale_by_adam(b1, b2), scale_by_rate())
 
 
-def sgd(schedule: optax.Schedule, b1: float, b2: float, epoch: int) -> optax.GradientTransformation:
+def smooth_adam(b1: Any, b2: Any, epoch: int) -> optax.GradientTransformation:
+  """Adam with 1e-16 under its root, where a gradient of 0 would have no derivative: for unrolling."""
+  del epoch
+  return optax.chain(optax.scale_by_adam(b1, b2, eps_root=1e-16), scale_by_rate())
+
+
+def sgd(b1: Any, b2: Any, epoch: int) -> optax.GradientTransformation:
   """Gradient descent with classical momentum b1: v = b1 v - lr g, w += v."""
   del b2, epoch
-  return _momentum(schedule, optax.constant_schedule(b1))
+  # The rate comes before the accumulator: a later change of rate does not rescale what is in it.
+  return optax.chain(scale_by_rate(), optax.trace(b1))
 
 
-def sgd_2014(
-  schedule: optax.Schedule, b1: float, b2: float, epoch: int
-) -> optax.GradientTransformation:
+def sgd_2014(b1: Any, b2: Any, epoch: int) -> optax.GradientTransformation:
   """Classical momentum that rises from b1 to b2, linearly over epochs 1 to 250 of `epoch` updates."""
 
   def momentum(count: jnp.ndarray) -> jnp.ndarray:
     return b1 + (b2 - b1) * jnp.minimum((count // epoch).astype(jnp.float32) / 249, 1)
 
-  return _momentum(schedule, momentum)
-
-
-def _momentum(schedule: optax.Schedule, momentum: optax.Schedule) -> optax.GradientTransformation:
-  # The rate comes before the accumulator: a later change of rate does not rescale what is in it.
-  return optax.chain(
-    optax.scale_by_learning_rate(schedule),
-    optax.inject_hyperparams(optax.trace)(decay=momentum),
-  )
+  return optax.chain(scale_by_rate(), optax.inject_hyperparams(optax.trace)(decay=momentum))
 
 
 OPTIMIZERS = {'adam': adam, 'sgd': sgd, 'sgd_2014': sgd_2014}
+
+
+class OptimisticState(NamedTuple):
+  """The wrapped optimizer's state, and what it answered last."""
+
+  inner: optax.OptState
+  previous: Any
+
+
+def optimistic(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+  """Twice this update less the one before: optimistic gradient descent, and optimistic Adam.
+
+  Eq. 2 and algorithm 1 of Daskalakis et al. (2018); the update before the first is 0.
+  """
+  wrapped = optax.with_extra_args_support(tx)
+
+  def init(params: Any) -> OptimisticState:
+    return OptimisticState(wrapped.init(params), jax.tree.map(jnp.zeros_like, params))
+
+  def update(
+    updates: Any, state: OptimisticState, params: Any = None, **others: Any
+  ) -> tuple[Any, OptimisticState]:
+    now, inner = wrapped.update(updates, state.inner, params, **others)
+    ahead = jax.tree.map(lambda u, before: 2 * u - before, now, state.previous)
+    return ahead, OptimisticState(inner, now)
+
+  return optax.GradientTransformationExtraArgs(init, update)

@@ -11,7 +11,7 @@ from gan_jax import latents as latents_lib
 from gan_jax import sampling
 from gan_jax.data import Dataset
 from gan_jax.evaluate import flat
-from gan_jax.gan import Gan, GanState, PyTree
+from gan_jax.gan import Gan, GanState, Weights
 from gan_jax.images import grid
 from gan_jax.metrics.neighbours import nearest
 from gan_jax.runs import write_atomically
@@ -33,37 +33,36 @@ def save_all(
   folder: Path, step: int, gan: Gan, state: GanState, seed: int, dataset: Dataset
 ) -> None:
   """Every picture of one evaluation, named by its step; the grid from raw weights as well."""
-  ema, raw, stats = state.g_ema, state.g.params, state.g.stats
-  save(folder / f'grid_{step:08d}.png', samples(gan, ema, stats, seed))
-  save(folder / f'grid_raw_{step:08d}.png', samples(gan, raw, stats, seed))
-  save(folder / f'neighbours_{step:08d}.png', neighbours(gan, ema, stats, seed, dataset))
-  save(folder / f'interpolation_{step:08d}.png', interpolation(gan, ema, stats, seed))
+  ema, raw = sampling.weights(state, 'ema'), sampling.weights(state, 'raw')
+  save(folder / f'grid_{step:08d}.png', samples(gan, ema, seed))
+  save(folder / f'grid_raw_{step:08d}.png', samples(gan, raw, seed))
+  save(folder / f'neighbours_{step:08d}.png', neighbours(gan, ema, seed, dataset))
+  save(folder / f'interpolation_{step:08d}.png', interpolation(gan, ema, seed))
 
 
-def samples(gan: Gan, params: PyTree, stats: PyTree, seed: int, n: int = _GRID) -> np.ndarray:
+def samples(gan: Gan, weights: Weights, seed: int, n: int = _GRID) -> np.ndarray:
   """The first n samples of `seed` as one picture, uint8 [h, w, c]."""
-  return grid(sampling.paint(gan, params, stats, sampling.fixed_latents(gan.latent, seed, n)))
+  return grid(sampling.paint(gan, weights, sampling.fixed_latents(gan.latent, seed, n)))
 
 
 def interpolation(
-  gan: Gan, params: PyTree, stats: PyTree, seed: int, rows: int = _ROWS, columns: int = 12
+  gan: Gan, weights: Weights, seed: int, rows: int = _ROWS, columns: int = 12
 ) -> np.ndarray:
-  """Each row walks from one fixed latent to another; uint8 [h, w, c]."""
+  """Each row walks from one fixed latent to another, in one class; uint8 [h, w, c]."""
   ends = sampling.fixed_latents(gan.latent, seed, 2 * rows)
   paths = [
     latents_lib.interpolate(gan.latent, ends[2 * i], ends[2 * i + 1], columns) for i in range(rows)
   ]
-  return grid(sampling.paint(gan, params, stats, jnp.concatenate(paths)), columns)
+  labels = jnp.repeat(jnp.arange(rows) % gan.n_classes, columns) if gan.n_classes else None
+  return grid(sampling.paint(gan, weights, jnp.concatenate(paths), labels), columns)
 
 
-def neighbours(
-  gan: Gan, params: PyTree, stats: PyTree, seed: int, dataset: Dataset, n: int = 20
-) -> np.ndarray:
+def neighbours(gan: Gan, weights: Weights, seed: int, dataset: Dataset, n: int = 20) -> np.ndarray:
   """Samples in odd columns, each with its nearest training image to the right; uint8 [h, w, c].
 
   A generator that remembers the data shows pairs of twins (Figure 2 of Goodfellow et al., 2014).
   """
-  fakes = sampling.paint(gan, params, stats, sampling.fixed_latents(gan.latent, seed, n))
+  fakes = sampling.paint(gan, weights, sampling.fixed_latents(gan.latent, seed, n))
   indices, _ = nearest(flat(fakes), flat(dataset.train))
   pairs = np.stack([fakes, dataset.train[np.asarray(indices)]], axis=1)
   return grid(pairs.reshape(-1, *fakes.shape[1:]), columns=10)

@@ -1,63 +1,113 @@
-"""Curves of a run."""
+"""Curves and points of a run."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from gan_jax.losses import Loss
 from gan_jax.runs import write_atomically
 
+Records = list[dict[str, Any]]  # lines of metrics.jsonl
 
-def curves(
-  path: Path, records: list[dict[str, Any]], loss: Loss, parzen_of_real: float | None
-) -> None:
-  """Draw losses, beliefs and Parzen figures of `records` (lines of metrics.jsonl) to a PNG.
 
-  The dashed lines are the values at equilibrium. Losses that sit on them do not prove that G is good:
-  D may be bad. That is what the third panel is for.
-  """
+def _figure(width: float, height: float) -> Any:
   from matplotlib.figure import Figure  # a second of every start-up, were it at the top
 
-  undecided = jnp.zeros(1)
-  equilibrium = tuple(float(fn(undecided, undecided)) for fn in loss)
-  figure = Figure(figsize=(9, 8), layout='constrained')
-  losses, beliefs, scores = figure.subplots(3, 1, sharex=True)
-  trained = [record for record in records if 'd_loss' in record]
-  for axes, names, targets in (
-    (losses, ('d_loss', 'g_loss'), equilibrium),
-    (beliefs, ('d_real', 'd_fake'), (0.5,)),
-  ):
-    for name, label in zip(names, _LABELS[names], strict=True):
-      axes.plot([r['step'] for r in trained], [r[name] for r in trained], label=label, linewidth=1)
-    for target in targets:
-      axes.axhline(target, color='grey', linestyle='--', linewidth=0.8)
-    axes.legend(loc='upper right')
-  losses.set_ylabel('loss (nats)')
-  beliefs.set_ylabel('mean probability')
-  beliefs.set_ylim(0, 1)
-  _scores(scores, records, parzen_of_real)
-  scores.set_xlabel('generator updates')
+  return Figure(figsize=(width, height), layout='constrained')
+
+
+def _write(path: Path, figure: Any) -> None:
   file = io.BytesIO()
   figure.savefig(file, dpi=110)
+  path.parent.mkdir(parents=True, exist_ok=True)
   write_atomically(path, file.getvalue())
 
 
-_LABELS = {('d_loss', 'g_loss'): ('D', 'G'), ('d_real', 'd_fake'): ('D(x)', 'D(G(z))')}
+def curves(
+  path: Path, records: Records, loss: Loss, plot_scores: Callable[[Any, Records], None]
+) -> None:
+  """Draw losses, beliefs, k and scores of `records` to a PNG.
+
+  The dashed lines are the values at equilibrium. Losses that sit on them do not prove that G is good:
+  D may be bad. That is what the last panel is for.
+  """
+  undecided = jnp.zeros(1)
+  equilibrium = tuple(float(fn(undecided, undecided)) for fn in loss)
+  trained = [record for record in records if 'd_loss' in record]
+  controlled = [record for record in trained if 'advantage' in record]
+  figure = _figure(9, 8 + (2 if controlled else 0))
+  losses, beliefs, *balance, scores = figure.subplots(4 if controlled else 3, 1, sharex=True)
+  for axes, names, targets in (
+    (losses, ('d_loss', 'g_loss'), equilibrium),
+    (beliefs, ('d_real', 'd_fake'), (0.5,)),
+    *((axes, ('k', 'advantage'), ()) for axes in balance),
+  ):
+    for name in names:
+      axes.plot(
+        [r['step'] for r in trained], [r[name] for r in trained], label=_LABELS[name], linewidth=1
+      )
+    for target in targets:
+      axes.axhline(target, color='grey', linestyle='--', linewidth=0.8)
+    axes.legend(loc='upper right')
+  losses.set_ylabel('loss')
+  beliefs.set_ylabel('mean probability')
+  beliefs.set_ylim(0, 1)
+  plot_scores(scores, records)
+  scores.set_xlabel('generator updates')
+  _write(path, figure)
 
 
-def _scores(axes: Any, records: list[dict[str, Any]], parzen_of_real: float | None) -> None:
-  measured = [record for record in records if 'validation_parzen_ema' in record]
+_LABELS = {
+  'd_loss': 'D',
+  'g_loss': 'G',
+  'd_real': 'D(x)',
+  'd_fake': 'D(G(z))',
+  'k': 'k',
+  'advantage': "D's held-out advantage",
+}
+
+
+def scores(
+  axes: Any, records: Records, name: str, references: dict[str, float], label: str = ''
+) -> None:
+  """The values `name`_raw and `name`_ema of `records`, and dashed lines at `references`."""
+  measured = [record for record in records if f'{name}_ema' in record]
   steps = [record['step'] for record in measured]
-  for name, label in (('raw', 'last weights'), ('ema', 'moving average')):
-    values = [record[f'validation_parzen_{name}'] for record in measured]
-    axes.plot(steps, values, label=label, marker='o', markersize=3)
-  if parzen_of_real is not None:
-    axes.axhline(
-      parzen_of_real, color='grey', linestyle='--', linewidth=0.8, label='training images'
-    )
-  if measured:  # the first evaluations lie so low that they would flatten all others
-    axes.set_ylim(bottom=max(-300, min(min(r['validation_parzen_ema'] for r in measured) - 20, 0)))
-  axes.set_ylabel('Parzen log-likelihood,\nvalidation (nats)')
-  axes.legend(loc='lower right')
+  for which, weights in (('raw', 'last weights'), ('ema', 'moving average')):
+    values = [record[f'{name}_{which}'] for record in measured]
+    axes.plot(steps, values, label=weights, marker='o', markersize=3)
+  for reference, value in references.items():
+    axes.axhline(value, color='grey', linestyle='--', linewidth=0.8, label=reference)
+  axes.set_ylabel(label or name.replace('_', ' '))
+  axes.legend(loc='best')
+
+
+def points(
+  path: Path, real: np.ndarray, fake: np.ndarray, extent: tuple[float, ...] | None = None
+) -> None:
+  """Draw samples [n, d] of the truth and of a generator to a PNG: a scatter, histograms or lines."""
+  figure = _figure(5, 5)
+  axes = figure.subplots()
+  if real.shape[1] == 2:
+    for data, label in ((real, 'data'), (fake, 'samples')):
+      axes.scatter(data[:, 0], data[:, 1], s=4, alpha=0.5, label=label, linewidths=0)
+    axes.set_aspect('equal')
+    if extent is not None:
+      axes.set_xlim(extent[0], extent[1])
+      axes.set_ylim(extent[2], extent[3])
+  elif real.shape[1] == 1:
+    # Not wider than the data ask for: one sample far away would squeeze all others into one bar.
+    low, high = extent if extent is not None else (real.min() - 1, real.max() + 1)
+    bins = np.linspace(low, high, 61)
+    for data, label in ((real, 'data'), (fake, 'samples')):
+      axes.hist(np.clip(data[:, 0], low, high), bins, density=True, alpha=0.5, label=label)
+  else:
+    for data, colour, label in ((real, 'C0', 'data'), (fake, 'C1', 'samples')):
+      lines = axes.plot(data[:40].T, color=colour, alpha=0.4, linewidth=0.8)
+      lines[0].set_label(label)
+  axes.legend(loc='upper right')
+  _write(path, figure)

@@ -19,17 +19,17 @@ class Trained(NamedTuple):
   gan: Gan
   state: GanState
   step: int
-  shape: tuple[int, ...]  # [h, w, c] of an image
+  shape: tuple[int, ...]  # of one example
 
 
 def open_run(folder: Path, which: str) -> Trained:
   """The run in `folder` at its 'last' or 'best' checkpoint, or at a step given in digits.
 
-  Needs no data: the shape of the images is written in the run. Raises UserError.
+  Needs no data: their shape and their classes are written in the run. Raises UserError.
   """
   description = runs.read_config(folder)
-  shape = runs.read_image_shape(folder)
-  model = config.build(description, shape, n=1)
+  shape, n_classes = runs.read_shape(folder)
+  model = config.build(description, shape, 1, n_classes)
   saved = _open_checkpoints(folder, description)
   try:
     step = _choose(saved, folder, which)

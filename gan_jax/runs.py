@@ -77,7 +77,12 @@ def _begun(child: Path) -> bool:
 
 
 def describe(
-  folder: Path, config: Config, image_shape: tuple[int, ...], fingerprint: str, devices: str
+  folder: Path,
+  config: Config,
+  shape: tuple[int, ...],
+  n_classes: int,
+  fingerprint: str,
+  devices: str,
 ) -> None:
   """Write config.json: all flags, the data, and on what each process that trained the run ran.
 
@@ -100,7 +105,8 @@ def describe(
   description = {
     'flags': dataclasses.asdict(config),
     'data': fingerprint,
-    'image_shape': image_shape,
+    'shape': shape,
+    'n_classes': n_classes,
     'ran_on': before if before[-1:] == [here] else [*before, here],
   }
   write_atomically(folder / 'config.json', (json.dumps(description, indent=2) + '\n').encode())
@@ -126,7 +132,7 @@ def _read(folder: Path) -> dict[str, Any]:
   path = folder / 'config.json'
   try:
     description = json.loads(path.read_text())
-    description['flags'].keys(), description['image_shape'][0]
+    description['flags'].keys(), description['shape'][0], description['n_classes'] + 0
   except FileNotFoundError:
     raise UserError(f'--run={folder}: there is no run here (no config.json)') from None
   except (ValueError, TypeError, KeyError, AttributeError, IndexError):
@@ -150,9 +156,10 @@ def read_config(folder: Path) -> Config:
     ) from None
 
 
-def read_image_shape(folder: Path) -> tuple[int, ...]:
-  """[h, w, c] of the images of a run; raises UserError where there is no run."""
-  return tuple(_read(folder)['image_shape'])
+def read_shape(folder: Path) -> tuple[tuple[int, ...], int]:
+  """The shape of an example of a run, and the number of classes; raises UserError where there is no run."""
+  description = _read(folder)
+  return tuple(description['shape']), description['n_classes']
 
 
 @contextlib.contextmanager

@@ -13,33 +13,43 @@ import numpy as np
 from gan_jax import images as images_lib
 from gan_jax import latents as latents_lib
 from gan_jax.errors import UserError
-from gan_jax.gan import Gan, GanState, PyTree, sample
+from gan_jax.gan import Gan, GanState, Weights, sample
 from gan_jax.latents import Latent
 from gan_jax.randomness import example_keys
 
 _BATCH = 1000
-_STREAM = 0x5A17  # keeps samples apart from everything that training draws from the same seed
+STREAM = 0x5A17  # keeps samples apart from everything that training draws from the same seed
 
 
-def weights(state: GanState, which: str) -> PyTree:
-  """The generator's parameters: 'ema' for their moving average, 'raw' for the last ones."""
-  return {'ema': state.g_ema, 'raw': state.g.params}[which]
+def weights(state: GanState, which: str) -> Weights:
+  """The generator's weights: 'ema' for their moving average, 'raw' for the last ones."""
+  return {'ema': state.g_ema, 'raw': state.g.weights}[which]
 
 
 def fixed_latents(latent: Latent, seed: int, n: int) -> jax.Array:
   """The first n latents [n, size] of `seed`: the same ones in every picture and every evaluation."""
-  key = jax.random.fold_in(jax.random.key(seed), _STREAM)
+  key = jax.random.fold_in(jax.random.key(seed), STREAM)
   return latents_lib.sample(latent, example_keys(key, n, None))
 
 
-def batches(gan: Gan, params: PyTree, stats: PyTree, latents: jax.Array) -> Iterator[jax.Array]:
-  """Images [n, h, w, c] in [-1, 1] of `latents` [n, size], a batch at a time to bound the memory."""
+def batches(
+  gan: Gan, weights: Weights, latents: jax.Array, labels: jax.Array | None = None
+) -> Iterator[jax.Array]:
+  """Samples [n, ...] of `latents` [n, size] as G makes them, a batch at a time to bound the memory.
+
+  A conditional generator is asked for `labels` [n], without them for every class in turn.
+  """
+  if gan.n_classes and labels is None:
+    labels = jnp.arange(latents.shape[0]) % gan.n_classes
   step = _generator(gan)
-  for start in range(0, latents.shape[0], _BATCH):
-    batch = latents[start : start + _BATCH]
+  n, size = latents.shape[0], min(_BATCH, latents.shape[0])
+  for start in range(0, n, size):
+    batch = latents[start : start + size]
     # One shape, one compilation: the last batch is filled up and cut.
-    filled = jnp.pad(batch, ((0, _BATCH - batch.shape[0]), (0, 0)))
-    yield step(params, stats, filled)[: batch.shape[0]]
+    missing = size - batch.shape[0]
+    filled = jnp.pad(batch, ((0, missing), (0, 0)))
+    asked = None if labels is None else jnp.pad(labels[start : start + size], (0, missing))
+    yield step(weights, filled, asked)[: batch.shape[0]]
 
 
 @functools.lru_cache(maxsize=8)
@@ -47,15 +57,29 @@ def _generator(gan: Gan) -> Callable[..., jax.Array]:
   return jax.jit(functools.partial(sample, gan))
 
 
-def paint(gan: Gan, params: PyTree, stats: PyTree, latents: jax.Array) -> np.ndarray:
-  """Images uint8 [n, h, w, c] of `latents` [n, size]."""
-  parts = [np.asarray(images_lib.to_uint8(x)) for x in batches(gan, params, stats, latents)]
+def points(gan: Gan, weights: Weights, latents: jax.Array) -> np.ndarray:
+  """Samples float32 [n, ...] of `latents` [n, size], as G makes them."""
+  return np.concatenate([np.asarray(x) for x in batches(gan, weights, latents)])
+
+
+def paint(
+  gan: Gan, weights: Weights, latents: jax.Array, labels: jax.Array | None = None
+) -> np.ndarray:
+  """Images uint8 [n, h, w, c] of `latents` [n, size]; labels as in `batches`."""
+  parts = [np.asarray(to_uint8(gan, x)) for x in batches(gan, weights, latents, labels)]
   return np.concatenate(parts)
 
 
+def to_uint8(gan: Gan, images: jax.Array) -> jax.Array:
+  """What G makes, as a picture."""
+  if gan.contrast:  # its mean and contrast are lost: take those of a common photograph
+    return images_lib.to_uint8(images * (64 / 127.5))
+  return images_lib.to_uint8(images)
+
+
 def check_memory(n: int, shape: tuple[int, ...], latent_size: int) -> None:
-  """Raise UserError where n images of `shape` and their latents do not fit into this machine's memory."""
-  per_sample = 2 * math.prod(shape) + 12 * latent_size  # bytes: uint8 twice, float32 and keys
+  """Raise UserError where n examples of `shape` and their latents do not fit into this machine's memory."""
+  per_sample = 8 * math.prod(shape) + 12 * latent_size  # bytes: float32 twice at most, and keys
   free = available_memory()
   if n * per_sample > free:
     raise UserError(

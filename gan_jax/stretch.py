@@ -1,58 +1,119 @@
 """Many training steps as one pure program over data that lie on the device."""
 
-import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax import batches, images
+from gan_jax import balance
 from gan_jax import gan as gan_lib
-from gan_jax.config import Config
+from gan_jax.balance import Balance, Ratio
+from gan_jax.batches import Batch
+from gan_jax.feeds import Data, Feed
 from gan_jax.gan import Gan, GanState, Metrics
+from gan_jax.latents import sample as sample_latents
+from gan_jax.randomness import example_keys
+from gan_jax.updates import UPDATES
 
 
-def draw(
-  key: jax.Array, step: jax.Array, data: jax.Array, config: Config, axis_name: str | None
-) -> jax.Array:
-  """This device's minibatches of one step, [k, batch / devices, h, w, c] in [-1, 1], from uint8 data."""
+class Recipe(NamedTuple):
+  """How a Gan is trained: in which order, how often, on what."""
+
+  gan: Gan
+  update: str  # a name in UPDATES
+  k: Ratio | None  # None where the gan's `balance` chooses
+  batch_size: int  # over all devices
+  feed: Feed
+  held_out: Feed  # of what training never sees, for the controller of k
+
+
+def draw(recipe: Recipe, key: jax.Array, data: Any, i: jax.Array, axis_name: str | None) -> Batch:
+  """This device's share of the i-th minibatch, counted in updates of D."""
   n_devices = 1 if axis_name is None else lax.axis_size(axis_name)
-  rows = config.batch_size // n_devices
+  rows = recipe.batch_size // n_devices
   first = 0 if axis_name is None else lax.axis_index(axis_name) * rows
-  updates = step.astype(jnp.uint32) * jnp.uint32(config.k) + jnp.arange(config.k, dtype=jnp.uint32)
-  rows_of = first + jnp.arange(rows)
-  positions = updates[:, None] * jnp.uint32(config.batch_size) + rows_of[None].astype(jnp.uint32)
-  indices = batches.shuffled(key, positions.reshape(-1), data.shape[0])
-  return images.to_unit(data[indices]).reshape(config.k, rows, *data.shape[1:])
+  start = i.astype(jnp.uint32) * jnp.uint32(recipe.batch_size)
+  return recipe.feed(key, start + (first + jnp.arange(rows)).astype(jnp.uint32), data)
+
+
+def train_step(
+  recipe: Recipe, key: jax.Array, state: GanState, data: Data, axis_name: str | None
+) -> tuple[GanState, Metrics]:
+  """One step of the recipe: the updates of D that are due, the update of G, the controllers."""
+  gan = recipe.gan
+  data_key, noise_key, held_out_key = jax.random.split(key, 3)
+  if gan.balance is None:
+    assert recipe.k is not None
+    n_d = recipe.k.due(state.step)
+  else:
+    n_d, control = gan.balance.due(state.controls['k'])
+    state = state.replace(controls=state.controls | {'k': control})
+  step_key = jax.random.fold_in(noise_key, state.step)
+  state, metrics = UPDATES[recipe.update](
+    gan,
+    step_key,
+    state,
+    lambda i: draw(recipe, data_key, data.train, i, axis_name),
+    n_d,
+    axis_name=axis_name,
+  )
+  if gan.balance is not None:
+    state = rebalance(recipe, gan.balance, held_out_key, state, data)
+    metrics = metrics | {'advantage': state.controls['k'].advantage}
+  if gan.ada is not None:
+    metrics = metrics | {'augment_p': state.controls['augment'].p}
+  return state, metrics
+
+
+def rebalance(
+  recipe: Recipe, controller: Balance, key: jax.Array, state: GanState, data: Data
+) -> GanState:
+  """The state with k adapted to D's advantage on held-out data, where a measurement is due."""
+  gan = recipe.gan
+
+  def measured() -> balance.Control:
+    turn = (state.step // controller.every).astype(jnp.uint32)
+    positions = turn * jnp.uint32(controller.n) + jnp.arange(controller.n, dtype=jnp.uint32)
+    batch = recipe.held_out(jax.random.fold_in(key, 0), positions, data.held_out)
+    z_keys = example_keys(jax.random.fold_in(jax.random.fold_in(key, 1), turn), controller.n, None)
+    latents = sample_latents(gan.latent, z_keys)
+    fakes = gan_lib.sample(gan, state.g.weights, latents, batch.labels)
+    real, fake = (
+      gan_lib.logits(gan, state.d.weights, images, batch.labels) for images in (batch.images, fakes)
+    )
+    return controller.adapt(state.controls['k'], balance.advantage(real, fake))
+
+  due = state.step % controller.every == 0
+  control = lax.cond(due, measured, lambda: state.controls['k'])
+  return state.replace(controls=state.controls | {'k': control})
 
 
 def run_steps(
-  gan: Gan,
-  config: Config,
+  recipe: Recipe,
   key: jax.Array,
   state: GanState,
-  data: jax.Array,
+  data: Data,
   n: int | jax.Array,
   *,
   axis_name: str | None = None,
 ) -> tuple[GanState, Metrics]:
-  """N training steps in one program: the new state and the mean of each metric over the n steps.
+  """N training steps in one program: the new state, and the mean of each metric.
 
-  `n` is traced, so that every stretch between two events of the loop runs the same program: that is
-  what makes a resumed run equal an unbroken one bit for bit.
+  The mean is over steps, for metrics named d_* over updates of D; `k` is how many of these there were
+  per step. `n` is traced, so that every stretch between two events of the loop runs the same
+  program: that is what makes a resumed run equal an unbroken one bit for bit.
   """
-  data_key, noise_key = jax.random.split(key)
-  update = functools.partial(gan_lib.UPDATES[config.update], gan, axis_name=axis_name)
-
-  def one(state: GanState) -> tuple[GanState, Metrics]:
-    minibatches = draw(data_key, state.step, data, config, axis_name)
-    return update(jax.random.fold_in(noise_key, state.step), state, minibatches)
 
   def add(_: Any, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
-    state, metrics = one(carry[0])
+    state, metrics = train_step(recipe, key, carry[0], data, axis_name)
     return state, jax.tree.map(jnp.add, carry[1], metrics)
 
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, state)[1])
+  shapes = jax.eval_shape(lambda: train_step(recipe, key, state, data, None))[1]
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
   state, sums = lax.fori_loop(0, n, add, (state, zeros))
-  return state, jax.tree.map(lambda x: x / n, sums)
+  d_updates = sums.pop('d_updates')
+  # Where D did not move there is nothing to take the mean of: NaN would look like divergence, so 0.
+  d_weight = 1 / jnp.maximum(d_updates, 1)
+  means = {name: x * d_weight if name.startswith('d_') else x / n for name, x in sums.items()}
+  return state, {**means, 'k': d_updates / n}

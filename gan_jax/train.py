@@ -16,14 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import checkpoint, diagnose, evaluate, logs, parallel, pictures, plots, runs
+from gan_jax import checkpoint, diagnose, logs, parallel, plots, runs
 from gan_jax import config as config_lib
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
-from gan_jax.data import Dataset, default_data_dir, load
 from gan_jax.errors import UserError
+from gan_jax.feeds import Data
 from gan_jax.gan import Gan, GanState, Metrics
-from gan_jax.stretch import run_steps
+from gan_jax.stretch import Recipe, run_steps
+from gan_jax.tasks import Task, open_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +42,11 @@ class Session:
 
   config: Config
   folder: Path
-  dataset: Dataset
+  task: Task
   gan: Gan
   devices: Sequence[jax.Device]
-  data: jax.Array  # uint8 [n, h, w, c], a copy on every device
+  data: Data  # a copy on every device
   stretch: Callable[..., tuple[GanState, Metrics]]  # run_steps, compiled: (key, state, data, n)
-  cache: Path | None  # for figures that depend on the data alone
 
   @property
   def key(self) -> jax.Array:
@@ -56,8 +56,14 @@ class Session:
   def start(self) -> GanState:
     """The state before the first update, on every device."""
     init = jax.jit(functools.partial(gan_lib.init, self.gan))
-    zeros = jnp.zeros((1, *self.data.shape[1:]))
+    zeros = jnp.zeros((1, *self.task.shape))
     return parallel.replicate(init(jax.random.fold_in(self.key, 0), zeros), self.devices)
+
+
+def recipe_of(config: Config, task: Task) -> Recipe:
+  """How a run with these settings is trained on this task; raises UserError."""
+  gan = config_lib.build(config, task.shape, task.n_train, task.n_classes, task.mean_image)
+  return Recipe(gan, config.update, config.ratio, config.batch_size, task.feed, task.held_out)
 
 
 def open_session(
@@ -70,18 +76,19 @@ def open_session(
       f'--batch_size={config.batch_size}: {len(devices)} devices cannot share it evenly; '
       f'use --batch_size={fit}'
     )
-  dataset = load(config.dataset, config.data_dir or default_data_dir())
-  n, *shape = dataset.train.shape
-  if config.batch_size > n:
+  task = open_task(config, cache)
+  if task.n_train is not None and config.batch_size > task.n_train:
     raise UserError(
-      f'--batch_size={config.batch_size}: {config.dataset} has only {n} training images'
+      f'--batch_size={config.batch_size}: {config.dataset} has only {task.n_train} training images'
     )
-  gan = config_lib.build(config, tuple(shape), n, dataset.train.mean(axis=0) / 255)
-  stretch = parallel.pmap(
-    functools.partial(run_steps, gan, config), devices, n_args=4, donate_argnum=1
-  )
-  data = parallel.replicate(dataset.train, devices)
-  return Session(config, folder, dataset, gan, devices, data, stretch, cache)
+  recipe = recipe_of(config, task)
+  gan = recipe.gan
+  stretch = parallel.pmap(functools.partial(run_steps, recipe), devices, n_args=4, donate_argnum=1)
+  data = task.data(held_out=gan.balance is not None)
+  if not gan.n_classes:
+    data = data.without_labels()
+  data = parallel.replicate(data, devices)
+  return Session(config, folder, task, gan, devices, data, stretch)
 
 
 def train(
@@ -103,8 +110,8 @@ def train(
         return Outcome(done[-1], already=True)
       session = open_session(config, folder, devices, cache)
       kind = f'{len(devices)} x {devices[0].device_kind}'
-      fingerprint = session.dataset.fingerprint
-      runs.describe(folder, config, session.data.shape[1:], fingerprint, kind)
+      task = session.task
+      runs.describe(folder, config, task.shape, task.n_classes, task.fingerprint, kind)
       state = session.start()
       if done:
         state = saved.restore(done[-1], state)
@@ -217,25 +224,14 @@ class _Loop:
     self._saved.save(self._step, state, score)
 
   def _evaluate(self, state: GanState) -> float:
-    """Measure on validation images and paint; returns the score by which the best is chosen."""
+    """Measure on validation data and paint; returns the score by which the best is chosen."""
     session, config, step = self._session, self._session.config, self._step
-    gan, dataset = session.gan, session.dataset
+    gan, task = session.gan, session.task
     state = jax.device_put(state, session.devices[0])  # what follows needs no more than one
-    scores = evaluate.parzen_scores(gan, state, dataset, 'validation', config.seed)
-    values = {f'validation_parzen_{which}': score.mean for which, score in scores.items()}
-    self._metrics.write(step, values)
-    real = self._parzen_of_real
-    self._progress.say(
-      f'step {step}: validation Parzen log-likelihood {scores["raw"].mean:.1f} nats, '
-      f'{scores["ema"].mean:.1f} with averaged weights (training images: {real:.1f})'
-    )
-    pictures.save_all(session.folder / 'samples', step, gan, state, config.seed, dataset)
+    measured = task.measure(gan, state, config.seed)
+    self._metrics.write(step, measured.values | {logs.BEST_BY: measured.score})
+    self._progress.say(f'step {step}: {measured.line}')
+    task.paint(session.folder / 'samples', step, gan, state, config.seed)
     records = logs.read_metrics(session.folder / 'metrics.jsonl')
-    plots.curves(session.folder / 'curves.png', records, gan.loss, real)
-    return values[logs.BEST_BY]
-
-  @functools.cached_property
-  def _parzen_of_real(self) -> float:
-    session = self._session
-    dataset, seed = session.dataset, session.config.seed
-    return evaluate.references(dataset, 'validation', seed, ['real'], session.cache)['real'].mean
+    plots.curves(session.folder / 'curves.png', records, gan.loss, task.plot_scores)
+    return measured.score

@@ -11,6 +11,9 @@ import sys
 import time
 from typing import NamedTuple
 
+import jax
+import numpy as np
+
 from gan_jax import logs, restore
 from gan_jax.data import cache, dataset
 
@@ -18,6 +21,10 @@ ROOT = pathlib.Path(__file__).parent.parent
 DATASET = 'few_digits'  # the first images of MNIST: whatever is prepared can be trained on
 _SIZES = {'train': 2000, 'validation': 1100, 'test': 200}
 TINY = (f'--dataset={DATASET}', '--g_width=32', '--d_width=8', '--batch_size=20')
+STEPS = 1000
+RUN = (*TINY, f'--steps={STEPS}', '--log_every=100', '--eval_every=500', '--checkpoint_every=250')
+# What a script may say on stderr beside an error.
+PROGRESS = ('step ', 'going on from step ', f'{DATASET}: training a classifier')
 
 
 class Ended(NamedTuple):
@@ -66,6 +73,38 @@ def records(run):
   return [
     {key: value for key, value in line.items() if key != 'steps_per_second'} for line in lines
   ]
+
+
+def newest(run):
+  """The folder of a run's last checkpoint."""
+  return max(path for path in (run / 'checkpoints').iterdir() if path.name.isdecimal())
+
+
+def assert_same_run(left, right):
+  """Bit for bit, but for what a clock says."""
+  jax.tree.map(np.testing.assert_array_equal, state(left), state(right))
+  assert records(left) == records(right)
+  pictures = sorted(path.name for path in (right / 'samples').iterdir())
+  assert sorted(path.name for path in (left / 'samples').iterdir()) == pictures
+  for name in pictures:
+    assert (left / 'samples' / name).read_bytes() == (right / 'samples' / name).read_bytes()
+  assert newest(left).name == newest(right).name
+
+
+def errors(ended):
+  """The lines of stderr that are no progress."""
+  return [line for line in ended.err.splitlines() if not line.startswith(PROGRESS)]
+
+
+def assert_mistake(ended, *fragments):
+  """Exit code 2, and nothing on stderr but progress and one line that says what is wrong."""
+  assert 'Traceback' not in ended.err
+  assert ended.code == 2, ended
+  (line,) = errors(ended)
+  assert line.startswith('error: ')
+  for fragment in fragments:
+    assert fragment in line
+  assert ended.out == ''
 
 
 def wait_for_step(run, step, process, timeout=120):

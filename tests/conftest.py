@@ -1,7 +1,10 @@
+import os
+
 import jax
 import pytest
 
 from experiments import launcher
+from tests import commands
 
 # Before anything asks for a device: the tests see four, as a small host would.
 jax.config.update('jax_num_cpu_devices', 4)
@@ -17,3 +20,34 @@ def mnist():
   from gan_jax import data
 
   return data.load('mnist', data.default_data_dir())
+
+
+@pytest.fixture(scope='session')
+def env(tmp_path_factory, pytestconfig, mnist):
+  """The environment of scripts: few images, and what an earlier session compiled and learned of them."""
+  data_dir = tmp_path_factory.mktemp('data')
+  commands.write_few_digits(data_dir, mnist)
+  cache = pytestconfig.cache.mkdir('scripts')
+  return os.environ | {
+    'GAN_JAX_DATA_DIR': str(data_dir),
+    'XDG_CACHE_HOME': str(cache),
+    'JAX_PLATFORMS': 'cpu',
+  }
+
+
+@pytest.fixture(scope='session')
+def scripts(env, tmp_path_factory):
+  """scripts(name, *args): runs one of them to its end."""
+  running = commands.Scripts(tmp_path_factory.mktemp('streams'), env)
+  yield running
+  running.close()
+
+
+@pytest.fixture(scope='session')
+def trained(env, tmp_path_factory):
+  """A run that nothing disturbed; tests that change it take a copy."""
+  folder = tmp_path_factory.mktemp('trained') / 'run'
+  ended = commands.finish(commands.start('train', *commands.RUN, f'--run={folder}', env=env))
+  assert ended.code == 0, ended.err
+  assert 'finished: 1000 steps' in ended.out
+  return folder

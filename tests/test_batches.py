@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_jax.batches import shuffled
+from gan_jax.batches import Batch, shuffled
 
 KEY = jax.random.key(0)
 
@@ -42,3 +42,16 @@ def test_order_looks_random():
 
 def test_a_stream_can_be_entered_anywhere():
   np.testing.assert_array_equal(stream(70, 0, 500)[123:], stream(70, 123, 500))
+
+
+def test_orders_of_large_sets_are_bijections_too():
+  """Of a size for which most of the domain of the permutation lies outside."""
+  n = 2**18 + 1
+  assert len(set(stream(n, 0, n).tolist())) == n
+
+
+def test_a_batch_without_labels_holds_its_images_alone():
+  """So that it can be mapped and donated whether or not there are labels."""
+  images, labels = jnp.zeros((4, 2)), jnp.zeros(4, jnp.int32)
+  assert len(jax.tree.leaves(Batch(images))) == 1
+  assert len(jax.tree.leaves(Batch(images, labels))) == 2

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from gan_jax import evaluate
+from gan_jax import evaluate, sampling
+from gan_jax import gan as gan_lib
+from gan_jax.data import Dataset
+from tests.games import SHAPE, replace_params, tiny
 
 
 @pytest.mark.parametrize(
@@ -49,3 +52,51 @@ def test_marginals_keep_each_pixel_and_forget_the_rest(mnist):
   correlation = lambda x: jnp.corrcoef(x[:, i], x[:, j])[0, 1]
   assert correlation(train) > 0.5
   assert abs(correlation(drawn)) < 0.05
+
+
+def made(**options):
+  """A game whose last weights are not its average."""
+  gan, _, state = tiny(**options)
+  params = jax.tree.map(lambda x: 3 * x, state.g.params)
+  return gan, replace_params(state, 'g', params)
+
+
+def test_samples_are_the_same_as_rows_and_as_pictures():
+  gan, state = made()
+  drawn = evaluate.draw(gan, state, seed=0, n=30)
+  for samples in drawn.values():
+    assert samples.painted.shape == (30, *SHAPE)
+    np.testing.assert_allclose(samples.unit, evaluate.flat(samples.painted), atol=0.5 / 255 + 1e-6)
+  assert np.any(drawn['raw'].painted != drawn['ema'].painted)
+  again = evaluate.draw(gan, state, seed=0, n=10)
+  np.testing.assert_array_equal(again['ema'].painted, drawn['ema'].painted[:10])
+
+
+def test_samples_without_their_contrast_are_judged_as_they_are_painted():
+  gan, state = made()
+  drawn = evaluate.draw(gan._replace(contrast=55.0), state, seed=0, n=10)['raw']
+  np.testing.assert_array_equal(drawn.unit, evaluate.flat(drawn.painted))
+  darker = evaluate.draw(gan, state, seed=0, n=10)['raw'].painted
+  assert drawn.painted.std() < darker.std()
+
+
+def test_a_conditional_generator_is_asked_for_every_class_in_turn():
+  gan, state = made(n_classes=3)
+  latents = sampling.fixed_latents(gan.latent, 0, 1010)  # more than one call draws
+  drawn = sampling.points(gan, state.g.weights, latents)
+  labels = jnp.arange(1010) % 3
+  whole = gan_lib.sample(gan, state.g.weights, latents, labels)
+  np.testing.assert_allclose(drawn, whole, atol=1e-5)
+  ones = sampling.paint(gan, state.g.weights, latents[:7], jnp.ones(7, jnp.int32))
+  expected = gan_lib.sample(gan, state.g.weights, latents[:7], jnp.ones(7, jnp.int32))
+  np.testing.assert_allclose(ones, (expected + 1) * 127.5, atol=0.51)
+
+
+def test_small_sets_choose_sigma_on_half_of_their_validation_images():
+  pixels = np.arange(60, dtype=np.uint8).reshape(60, 1, 1, 1)
+  few = Dataset('few', pixels, pixels[:31], pixels[40:], None, None, None, 'f00d')
+  assert evaluate.n_selection(few) == 15
+  selection, queries = evaluate.held_out(few, 'validation')
+  assert (selection.shape, queries.shape) == ((15, 1), (16, 1))
+  assert evaluate.protocol(few, 'test', 0)['n_queries'] == 20
+  assert '15 validation' in evaluate.protocol(few, 'test', 0)['sigma']

@@ -22,6 +22,9 @@ RUN = (
   '--log_every=20',
   f'--eval_every={EVAL_EVERY}',
   '--checkpoint_every=50',
+  '--k=auto',
+  '--augment=translation',
+  '--ada_target=0.6',
 )
 AIMS = ('start-up', 'training', 'checkpoint', 'evaluation')
 

@@ -1,21 +1,36 @@
 import dataclasses
 import json
+import types
 
 import jax
 import numpy as np
 import pytest
 
-from gan_jax import checkpoint, data, diagnose, evaluate, logs, restore, runs, train
+from gan_jax import (
+  checkpoint,
+  data,
+  diagnose,
+  evaluate,
+  logs,
+  plots,
+  restore,
+  runs,
+  sampling,
+  tasks,
+  train,
+)
 from gan_jax.config import Config
 from gan_jax.data import Dataset
 from gan_jax.errors import DivergedError, UserError
-from gan_jax.metrics.parzen import LogLikelihood
+from gan_jax.tasks import Measurement, games, images
 from tests.games import assert_equal
 
 SMALL = Config(
   g_width=16, d_width=4, batch_size=8, latent_size=4, steps=25,
   log_every=5, eval_every=20, checkpoint_every=10, keep=2,
 )  # fmt: skip
+MEASURE = images.ImageTask.measure
+RING = dataclasses.replace(SMALL, dataset='ring', network='relu', latent_size=2, d_width=16)
 
 
 @pytest.fixture(autouse=True)
@@ -33,15 +48,29 @@ def little_data(monkeypatch):
     labels[90:],
     'f00d',
   )
-  monkeypatch.setattr(train, 'load', lambda name, data_dir: dataset)
-  score = lambda gan, state, *_: {
-    'raw': LogLikelihood(float(state.step), 1.0, 0.1),
-    'ema': LogLikelihood(-abs(float(state.step) - 20), 1.0, 0.1),  # the best is step 20
-  }
-  monkeypatch.setattr(evaluate, 'parzen_scores', score)
+  monkeypatch.setattr(tasks, 'load', lambda name, where, **options: dataset)
+  best_is_20 = lambda step: -abs(float(step) - 20)
   monkeypatch.setattr(
-    evaluate, 'references', lambda *_, **__: {'real': LogLikelihood(0.0, 1.0, 0.1)}
+    images.ImageTask,
+    'measure',
+    lambda self, gan, state, seed: Measurement(
+      {'validation_frechet_raw': 1.0, 'validation_frechet_ema': 2.0}, best_is_20(state.step), 'line'
+    ),
   )
+  return dataset
+
+
+@pytest.fixture
+def pictures():
+  """Asked for by the tests that look at them; the others go without, which is most of their time."""
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(request, monkeypatch):
+  if 'pictures' not in request.fixturenames:
+    monkeypatch.setattr(images.ImageTask, 'paint', lambda *args: None)
+    monkeypatch.setattr(games.GameTask, 'paint', lambda *args: None)
+    monkeypatch.setattr(plots, 'curves', lambda *args: None)
 
 
 def run(folder, config=SMALL, n_devices=1):
@@ -56,11 +85,13 @@ def final(folder):
   return trained.state, records
 
 
-def test_a_run_leaves_its_files(tmp_path):
+def test_a_run_leaves_its_files(tmp_path, pictures):
   outcome = run(tmp_path / 'run')
   assert outcome == train.Outcome(25)
   description = json.loads((tmp_path / 'run/config.json').read_text())
   assert description['flags'] == dataclasses.asdict(SMALL)
+  assert description['shape'] == [8, 8, 1]
+  assert description['n_classes'] == 3
   assert description['ran_on'][0]['versions']['jax'] == jax.__version__
   assert {'grid', 'grid_raw', 'neighbours', 'interpolation'} == {
     path.stem.rsplit('_', 1)[0] for path in (tmp_path / 'run/samples').glob('*_00000025.png')
@@ -81,15 +112,27 @@ def test_checkpoints_keep_the_last_few_and_the_best(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'changes', [{}, {'k': 3}, {'update': 'simultaneous', 'g_optimizer': 'sgd_2014', 'g_b2': 0.7}]
+  'config',
+  [
+    dataclasses.replace(SMALL, k='auto', augment='translation', ada_target=0.01),
+    dataclasses.replace(SMALL, k='1.5', conditional=True, d_dropout=True, r1_every=4),
+    dataclasses.replace(SMALL, update='simultaneous', g_optimizer='sgd_2014', g_b2=0.7),
+    RING,
+  ],
+  ids=['controllers', 'conditional', '2014', 'game'],
 )
-def test_resumed_equals_unbroken_bit_for_bit(tmp_path, changes):
-  config = dataclasses.replace(SMALL, d_dropout=True, steps=25, **changes)
+def test_resumed_equals_unbroken_bit_for_bit(tmp_path, config):
+  """All that a run remembers is in its state, and all of that is in its checkpoints."""
   run(tmp_path / 'whole', config)
-  for steps in (10, 17, 25):
+  for steps in (13, 25):
     run(tmp_path / 'parts', dataclasses.replace(config, steps=steps))
-  whole, parts = final(tmp_path / 'whole'), final(tmp_path / 'parts')
-  assert_equal(parts[0], whole[0])
+  whole, parts = final(tmp_path / 'whole')[0], final(tmp_path / 'parts')[0]
+  assert_equal(parts, whole)
+  assert set(whole.controls) == ({'k', 'augment'} if config.k == 'auto' else set())
+  if config.k == 'auto':
+    assert whole.controls['augment'].r_t != 0
+    assert whole.controls['k'].advantage != config.k_target
+  assert whole.d.count == {'auto': whole.d.count, '1': 25, '1.5': 38}[config.k]
 
 
 def test_same_seed_same_run_and_another_seed_another(tmp_path):
@@ -109,9 +152,64 @@ def test_a_run_goes_on_on_another_number_of_devices(tmp_path):
     np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-def test_training_never_sees_validation_or_test_images(tmp_path, monkeypatch):
+def test_training_never_sees_validation_or_test_images(tmp_path, little_data):
+  """Nor labels, unless its networks ask for them; validation images only to choose k."""
   session = train.open_session(SMALL, tmp_path, jax.devices()[:1])
-  np.testing.assert_array_equal(session.data, session.dataset.train)
+  np.testing.assert_array_equal(session.data.train.images, little_data.train)
+  assert session.data.train.labels is None
+  assert session.data.held_out == ()
+  config = dataclasses.replace(SMALL, k='auto', conditional=True)
+  held_out = train.open_session(config, tmp_path, jax.devices()[:1]).data
+  np.testing.assert_array_equal(held_out.train.labels, little_data.train_labels)
+  np.testing.assert_array_equal(held_out.held_out.images, little_data.validation)
+
+
+def test_a_game_needs_no_data_folder(tmp_path, monkeypatch, pictures):
+  """It trains, is judged by its oracle, painted, and read back with nothing but its folder."""
+  monkeypatch.setattr(tasks, 'load', None)
+  run(tmp_path, dataclasses.replace(RING, k='auto'))
+  trained = restore.open_run(tmp_path, 'best')
+  assert trained.shape == (2,)
+  assert (tmp_path / 'samples' / 'points_00000025.png').exists()
+  assert (tmp_path / 'curves.png').exists()
+  task = tasks.open_task(trained.config)
+  scored = {record['step']: record for record in final(tmp_path)[1] if 'score' in record}
+  assert sorted(scored) == [20, 25]
+  assert scored[25]['score'] == -scored[25]['cell_kl_ema']
+  report = task.report(trained.gan, trained.state, 'test', 0)
+  assert report.values['oracle']['ema'] == pytest.approx(
+    {name: scored[trained.step][f'{name}_ema'] for name in task.game.ideal}, rel=1e-4
+  )
+  for name in task.game.ideal:
+    assert name in report.text
+  json.dumps(report.values)
+  latents = sampling.fixed_latents(trained.gan.latent, 0, 1500)
+  drawn = sampling.points(trained.gan, trained.state.g_ema, latents)
+  assert (drawn.shape, drawn.dtype) == ((1500, 2), np.float32)
+
+
+def test_a_run_is_measured_on_validation_images(tmp_path, monkeypatch):
+  """With the features of a classifier, in place of which four pixels stand here."""
+  fake = types.SimpleNamespace(
+    features=lambda pictures: pictures.reshape(len(pictures), -1)[:, :4].astype(np.float32),
+    probabilities=lambda pictures: np.eye(3)[pictures[:, 0, 0, 0] % 3],
+    hash='c1a55',
+  )
+  monkeypatch.setattr(images.ImageTask, 'measure', MEASURE)
+  monkeypatch.setattr(images.classifier_lib, 'load_or_train', lambda *args: fake)
+  monkeypatch.setattr(evaluate, 'N_SAMPLES', 50)
+  config = dataclasses.replace(SMALL, steps=1, conditional=True)
+  run(tmp_path, config)
+  record = next(r for r in final(tmp_path)[1] if 'score' in r)
+  names = {f'validation_{what}_{w}' for what in ('parzen', 'frechet') for w in ('raw', 'ema')}
+  assert names <= set(record)
+  assert record['score'] == -record['validation_frechet_ema']
+  trained = restore.open_run(tmp_path, 'last')
+  report = tasks.open_task(config).report(trained.gan, trained.state, 'test', 0)
+  assert sum(report.values['class_shares']) == pytest.approx(1)
+  assert set(report.values['frechet']) == {'raw', 'ema', 'real'}
+  assert report.values['protocol']['frechet_n'] == 50
+  json.dumps(report.values)
 
 
 def test_stops_are_a_function_of_the_step():
@@ -157,10 +255,10 @@ def test_a_state_that_breaks_in_the_last_step_is_not_saved(tmp_path, monkeypatch
     assert saved.steps() == []
 
 
-def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch):
+def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch, little_data):
   run(tmp_path, dataclasses.replace(SMALL, steps=10))
-  changed = train.load('noise', '')._replace(fingerprint='beef')
-  monkeypatch.setattr(train, 'load', lambda name, data_dir: changed)
+  changed = little_data._replace(fingerprint='beef')
+  monkeypatch.setattr(tasks, 'load', lambda name, where, **options: changed)
   with pytest.raises(UserError, match='other data'):
     run(tmp_path)
 
@@ -177,10 +275,10 @@ def test_two_processes_cannot_train_one_run(tmp_path):
 
 
 def test_a_run_with_other_flags_is_refused_and_left_alone(tmp_path):
-  run(tmp_path)
+  run(tmp_path, dataclasses.replace(SMALL, steps=1))
   before = (tmp_path / 'config.json').read_bytes()
   with pytest.raises(UserError, match=r'--loss is non_saturating, now saturating; --k is 1, now 2'):
-    run(tmp_path, dataclasses.replace(SMALL, k=2, loss='saturating'))
+    run(tmp_path, dataclasses.replace(SMALL, k='2', loss='saturating'))
   assert (tmp_path / 'config.json').read_bytes() == before
 
 

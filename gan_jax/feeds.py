@@ -1,0 +1,63 @@
+"""Where minibatches come from: images on the device, or a game that never ends."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax import batches, images
+from gan_jax.batches import Batch
+
+# The examples at `positions` [n] (uint32) of the endless stream of `key`, made from arrays on the device.
+Feed = Callable[[jax.Array, jax.Array, Any], Batch]
+
+
+class Images(NamedTuple):
+  """Images as they lie on the device: uint8 [n, h, w, c], and their labels, int32 [n] or None."""
+
+  images: Any
+  labels: Any = None
+
+
+class Data(NamedTuple):
+  """What a feed makes examples from: `Images`, or () for a game."""
+
+  train: Any
+  held_out: Any = ()  # for the controller of k; training never sees it
+
+  def without_labels(self) -> 'Data':
+    """The same, for networks that are not told them."""
+    return Data(*(x._replace(labels=None) if isinstance(x, Images) else x for x in self))
+
+
+def from_images(stack: int = 1, n_labels: int = 0, contrast: float = 0.0) -> Feed:
+  """Shuffled images in [-1, 1]; `contrast` above 0 normalises each to that scale instead.
+
+  With `stack` above 1 as many images, shuffled each for itself, become the channels of one, and its
+  label is the number that their labels, each one of `n_labels`, spell.
+  """
+
+  def feed(key: jax.Array, positions: jax.Array, data: Images) -> Batch:
+    n = data.images.shape[0]
+    keys = [key] if stack == 1 else jax.random.split(key, stack)
+    indices = jnp.stack([batches.shuffled(each, positions, n) for each in keys])
+    picked = images.stack(data.images, indices)
+    labels = None
+    if data.labels is not None:
+      labels = images.stack_labels(data.labels, indices, n_labels)
+    if contrast:
+      return Batch(images.global_contrast_normalize(picked, contrast), labels)
+    return Batch(images.to_unit(picked), labels)
+
+  return feed
+
+
+def from_game(sample: Callable[[jax.Array], jax.Array]) -> Feed:
+  """Fresh examples of a game: `sample` makes one of them from a key."""
+
+  def feed(key: jax.Array, positions: jax.Array, data: Any) -> Batch:
+    del data
+    return Batch(jax.vmap(lambda position: sample(jax.random.fold_in(key, position)))(positions))
+
+  return feed
