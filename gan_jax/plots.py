@@ -1,7 +1,7 @@
 """Curves and points of a run."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,4 +110,31 @@ def points(
       lines = axes.plot(data[:40].T, color=colour, alpha=0.4, linewidth=0.8)
       lines[0].set_label(label)
   axes.legend(loc='upper right')
+  _write(path, figure)
+
+
+def figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, Any]]) -> None:
+  """Draw a strip like Figure 1 of Goodfellow et al. (2014) to a PNG, a panel for each of `steps`.
+
+  A panel has over cells 'x': densities 'p' of the data and 'q' of the samples, 'd' and the 'best' D*;
+  and latents 'z' with the points 'g' where G sends them.
+  """
+  figure = _figure(3 * len(panels), 3.6)
+  for i, (axes, step, panel) in enumerate(
+    zip(figure.subplots(1, len(panels), sharey=True), steps, panels, strict=True)
+  ):
+    x, low, high = panel['x'], panel['x'][0], panel['x'][-1]
+    axes.plot(x, panel['p'], 'k:', label='data p')
+    axes.plot(x, panel['q'], 'g-', label='samples q', linewidth=1)
+    axes.plot(x, panel['d'], 'b--', label='D', linewidth=1.2)
+    axes.plot(x, panel['best'], 'b-', label='D* = p / (p + q)', linewidth=0.5)
+    z = low + (panel['z'] - panel['z'][0]) / np.ptp(panel['z']) * (high - low)
+    for start, end in zip(z, np.clip(panel['g'], low, high), strict=True):
+      axes.plot([start, end], [-0.6, -0.2], color='grey', linewidth=0.6)
+    axes.text(low, -0.55, 'z', ha='right')
+    axes.text(low, -0.25, 'x', ha='right')
+    axes.set_title(f'{step} updates')
+    axes.set_xticks([])
+    if i == 0:
+      axes.legend(loc='upper left', fontsize=7)
   _write(path, figure)

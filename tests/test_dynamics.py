@@ -161,9 +161,8 @@ def memory(state):
 
 def as_arrays(case):
   """The case as a compiled step takes it."""
-  loss = jnp.asarray(list(LOSSES).index(case.loss))
-  k = Ratio(jnp.asarray(case.k.numerator), jnp.asarray(case.k.denominator))
-  return jax.tree.map(jnp.asarray, case._replace(loss=loss, k=k))
+  loss, k = list(LOSSES).index(case.loss), Ratio(case.k.numerator, case.k.denominator)
+  return jax.tree.map(np.asarray, case._replace(loss=loss, k=k))
 
 
 def first_state(rule, case, point):
@@ -254,7 +253,7 @@ def bounded(case, w):
 
 
 def alternating(case, w):
-  """psi' = psi - h_D v_1(psi, theta), k times in the mean; theta' = theta - h_G v_2(psi', theta)."""
+  """psi' = psi - h_D v_1(psi, theta), k times; then theta' = theta - h_G v_2(psi', theta)."""
   (psi, theta), t = w, 0
   while True:
     for _ in range(math.ceil((t + 1) * case.k) - math.ceil(t * case.k)):
@@ -268,7 +267,7 @@ def unrolled(n, case, w):
   """As above, but G descends L_G(psi_n(theta) theta): from psi_0 = psi', n more updates of D.
 
   With s_j = d psi_j / d theta: s_0 = 0, s_{j+1} = s_j - h_D (p'(b_j) (psi_j + theta s_j) theta +
-  p(b_j) + r'(psi_j) s_j), or 0 where the clip holds; G's gradient is q(psi_n theta) (psi_n + theta s_n).
+  p(b_j) + r'(psi_j) s_j), or 0 where the clip holds; G descends q(psi_n theta) (psi_n + theta s_n).
   """
   (psi, theta), (p, dp, q, _) = w, SLOPES[case.loss]
   while True:
@@ -371,7 +370,7 @@ def extragradient_adam(case, w):
 
 
 def unrolled_adam(n, case, w):
-  """G's derivative through D's Adam by a complex step: f'(x) = Im f(x + i e) / e, nothing cancels."""
+  """G's derivative through D's Adam by a complex step, f'(x) = Im f(x + i e) / e: nothing cancels."""
   (psi, theta), (p, _, q, _) = w, SLOPES[case.loss]
   d, g = Adam(case.d_rate, eps_root=1e-16), Adam(case.g_rate, eps_root=1e-16)
   while True:
@@ -452,10 +451,10 @@ def test_each_rule_with_adam_is_its_map_on_paper(name, loss):
   np.testing.assert_allclose(points, iterate(law, case, 50), rtol=1e-8, atol=1e-10)
 
 
-# At the equilibrium (0, 0) the field is linear: v = A w, A = [[g, a], [-a, 0]], g the weight of R1 and
-# a the slope p(0) = -q(0): 1 for the Wasserstein and the hinge loss, 1/2 where it is a sigmoid's. The
-# eigenvalues of A are mu = (g +- sqrt(g^2 - 4 a^2)) / 2: +- i a without a penalty (Mescheder et al.,
-# 2018, lemma 2.3 and theorem 4.1).
+# At the equilibrium (0, 0) the field is linear: v = A w, A = [[g, a], [-a, 0]], g the weight of R1
+# and a the slope p(0) = -q(0): 1 for the Wasserstein and the hinge loss, 1/2 where it is a sigmoid's.
+# The eigenvalues of A are mu = (g +- sqrt(g^2 - 4 a^2)) / 2: +- i a without a penalty (Mescheder et
+# al., 2018, lemma 2.3 and theorem 4.1).
 
 
 def eigenvalues(name, h, a=1.0, g=0.0, k=1, n=1, c=0.0):
@@ -477,8 +476,8 @@ def eigenvalues(name, h, a=1.0, g=0.0, k=1, n=1, c=0.0):
     # psi' = (1 - h g)^k psi - h a s theta, s = sum_{j < k} (1 - h g)^j; theta' = theta + h a psi'.
     shrink, s = (1 - h * g) ** k, sum((1 - h * g) ** j for j in range(k))
     return np.roots([1, -(1 + shrink - s * (h * a) ** 2), shrink])
-  # psi' = psi - h a theta; theta' = theta + h a (psi' - 2 n h a theta): psi_n is psi' - n h a theta,
-  # and as much again comes from its derivative.
+  # psi' = psi - h a theta; theta' = theta + h a (psi' - 2 n h a theta): psi_n is psi' - n h a theta
+  # and its derivative adds as much again.
   assert name == 'unrolled'
   assert g == 0
   return np.roots([1, -(2 - (2 * n + 1) * (h * a) ** 2), 1 - 2 * n * (h * a) ** 2])

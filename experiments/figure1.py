@@ -1,0 +1,80 @@
+"""Figure 1 of Goodfellow et al. (2014), drawn from a real game: D chases p / (p + q), and G climbs D.
+
+  python -m experiments.figure1 --output=figure1.png
+
+Trains a GAN on a Gaussian for some seconds. Each panel shows the density of the data (dotted), of the
+samples (solid), D (dashed) beside the best possible D*(x) = p / (p + q) (thin), and below it where G
+sends latents. At the end D is 1/2 wherever there are data.
+"""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments import launcher
+from gan_jax import gan as gan_lib
+from gan_jax import plots, sampling, tasks, train
+from gan_jax.config import Config
+from gan_jax.games import GAMES
+from gan_jax.stretch import run_steps
+
+_OUTPUT = flags.DEFINE_string('output', 'figure1.png', 'PNG to write.')
+_SEED = launcher.define_seed('Seed of the game.')
+_STEPS = (10, 100, 300, 1000, 4000)
+_LOW, _HIGH, _CELLS = -2.0, 3.0, 200
+
+
+def main(argv: list[str]) -> None:
+  """Train, stopping for a picture."""
+  del argv
+  config = Config(
+    dataset='gaussian', network='relu', g_width=64, d_width=64, latent='uniform', latent_size=1,
+    loss='non_saturating', r1=0.05, k='2', batch_size=512, g_lr=1e-3, d_lr=2e-3,
+    g_schedule='cosine', d_schedule='cosine', steps=_STEPS[-1], seed=_SEED.value,
+  )  # fmt: skip
+  task = tasks.open_task(config)
+  recipe = train.recipe_of(config, task)
+  key = jax.random.key(config.seed)
+  state = gan_lib.init(recipe.gan, jax.random.fold_in(key, 0), jnp.zeros((1, 1)))
+  advance = jax.jit(functools.partial(run_steps, recipe))
+  panels, done = [], 0
+  for step in _STEPS:
+    state, _ = advance(key, state, task.data(held_out=False), np.int32(step - done))
+    done = step
+    panels.append(_look(recipe.gan, state))
+  path = Path(_OUTPUT.value)
+  plots.figure_1(path, _STEPS, panels)
+  off = np.mean(np.abs(panels[-1]['d'] - 0.5) * panels[-1]['p']) / np.mean(panels[-1]['p'])
+  print(f'{path}: at step {done}, mean |D(x) - 1/2| over the data is {off:.3f}')
+
+
+def _look(gan: gan_lib.Gan, state: gan_lib.GanState) -> dict[str, Any]:
+  """Densities and D over cells of the line, and where a row of latents goes."""
+  edges = np.linspace(_LOW, _HIGH, _CELLS + 1)
+  x = (edges[1:] + edges[:-1]) / 2
+  fakes = sampling.points(gan, state.g.weights, sampling.fixed_latents(gan.latent, 0, 200_000))
+  counts, _ = np.histogram(fakes[:, 0], edges)
+  log_density = GAMES['gaussian'].log_density
+  assert log_density is not None
+  p = np.exp(np.asarray(jax.vmap(log_density)(jnp.asarray(x)[:, None])))
+  q = counts / len(fakes) / (edges[1] - edges[0])
+  logits = gan_lib.logits(gan, state.d.weights, jnp.asarray(x, jnp.float32)[:, None])
+  z = jnp.linspace(-(3**0.5), 3**0.5, 25)[:, None]
+  return {
+    'x': x,
+    'p': p,
+    'q': q,
+    'd': np.asarray(jax.nn.sigmoid(logits)),
+    'best': p / np.maximum(p + q, 1e-12),
+    'z': np.asarray(z[:, 0]),
+    'g': np.asarray(gan_lib.sample(gan, state.g.weights, z))[:, 0],
+  }
+
+
+if __name__ == '__main__':
+  launcher.run(main)

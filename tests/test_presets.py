@@ -1,0 +1,58 @@
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from gan_jax import config as config_lib
+from gan_jax import gan as gan_lib
+from gan_jax.config import Config
+from gan_jax.games import GAMES
+
+PRESETS = sorted(Path('experiments/presets').glob('*.flags'))
+SHAPES = {
+  'mnist': (28, 28, 1),
+  'fashion_mnist': (28, 28, 1),
+  'stacked_mnist': (28, 28, 3),
+  'cifar10': (32, 32, 3),
+}
+
+
+def read(path):
+  """The Config of a flagfile, as absl would read it."""
+  fields = {field.name: field for field in dataclasses.fields(Config)}
+  lines = [line for line in path.read_text().splitlines() if line.startswith('--')]
+  pairs = (line.removeprefix('--').partition('=') for line in lines)
+  return Config(
+    **{
+      name: value in ('', 'true') if fields[name].type is bool else fields[name].type(value)
+      for name, _, value in pairs
+    }
+  )
+
+
+def test_there_are_presets():
+  assert {'mnist', 'mnist_2014', 'ring', 'grid', 'painter'} <= {path.stem for path in PRESETS}
+
+
+@pytest.mark.parametrize('path', PRESETS, ids=lambda path: path.stem)
+def test_every_preset_says_what_it_is_and_can_be_built(path):
+  assert path.read_text().startswith('# ')
+  config = read(path)
+  shape = SHAPES.get(config.dataset) or GAMES[config.dataset].shape
+  gan = config_lib.build(config, shape, 50_000, 10, jnp.full(shape, 0.5))
+  state = jax.eval_shape(
+    lambda key: gan_lib.init(gan, key, jnp.zeros((1, *shape))), jax.random.key(0)
+  )
+  assert {leaf.dtype for leaf in jax.tree.leaves(state.g.params)} == {jnp.dtype('float32')}
+
+
+def test_parameters_of_2014():
+  """MNIST: G 2,503,984 and D 1,231,441, as counted from the released configuration."""
+  gan = config_lib.build(read(Path('experiments/presets/mnist_2014.flags')), SHAPES['mnist'], 1)
+  state = jax.eval_shape(
+    lambda key: gan_lib.init(gan, key, jnp.zeros((1, 28, 28, 1))), jax.random.key(0)
+  )
+  count = lambda player: sum(leaf.size for leaf in jax.tree.leaves(player.params))
+  assert (count(state.g), count(state.d)) == (2_503_984, 1_231_441)
