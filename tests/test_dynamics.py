@@ -370,7 +370,7 @@ def extragradient_adam(case, w):
 
 
 def unrolled_adam(n, case, w):
-  """G's derivative through D's Adam by a complex step, f'(x) = Im f(x + i e) / e: nothing cancels."""
+  """G's slope through D's Adam by a complex step, f'(x) = Im f(x + i e) / e: nothing cancels."""
   (psi, theta), (p, _, q, _) = w, SLOPES[case.loss]
   d, g = Adam(case.d_rate, eps_root=1e-16), Adam(case.g_rate, eps_root=1e-16)
   while True:
@@ -452,7 +452,7 @@ def test_each_rule_with_adam_is_its_map_on_paper(name, loss):
 
 
 # At the equilibrium (0, 0) the field is linear: v = A w, A = [[g, a], [-a, 0]], g the weight of R1
-# and a the slope p(0) = -q(0): 1 for the Wasserstein and the hinge loss, 1/2 where it is a sigmoid's.
+# and a the slope p(0) = -q(0): 1 for the Wasserstein and the hinge loss, 1/2 for a sigmoid.
 # The eigenvalues of A are mu = (g +- sqrt(g^2 - 4 a^2)) / 2: +- i a without a penalty (Mescheder et
 # al., 2018, lemma 2.3 and theorem 4.1).
 
