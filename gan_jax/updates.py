@@ -155,14 +155,15 @@ def extragradient_step(
   """Both players look one update ahead, and take the gradient from there (Korpelevich, 1976).
 
   With Adam it is algorithm 4 of Gidel et al. (2019): the moments take in both gradients. The look ahead
-  and the update use the same minibatch and noise (Mishchenko et al., 2020).
+  and the update use the same minibatch and noise (Mishchenko et al., 2020). Batch
+  statistics take in both.
   """
   del n_d
   batch = draw(state.d.count)
   ahead = move(gan, state, consensus_field(gan, key, state, batch, axis_name))
-  ahead = ahead.replace(
-    step=state.step, d=ahead.d.replace(count=state.d.count)
-  )  # time stands still
+  # Time stands still: schedules, lazy penalties and controllers are the same at both points.
+  d = ahead.d.replace(count=state.d.count)
+  ahead = ahead.replace(step=state.step, controls=state.controls, d=d)
   there = consensus_field(gan, key, ahead, batch, axis_name)
   state = state.replace(
     d=state.d.replace(opt_state=ahead.d.opt_state), g=state.g.replace(opt_state=ahead.g.opt_state)
@@ -182,7 +183,7 @@ def rk4_step(
   """One step of the fourth-order Runge-Kutta method along both players' gradients (Qin et al., 2020).
 
   The learning rate is the length of the step, so the optimizers have to be plain gradient descent:
-  anything with a memory makes another equation of it.
+  anything with a memory makes another equation of it. Projections act on arrival, not in between.
   """
   del n_d
   batch = draw(state.d.count)
@@ -224,7 +225,10 @@ HAVE_K = frozenset({'alternating', 'unrolled'})
 
 
 def gradient_evaluations(update: str, unroll: int, steps: int, d_updates: int) -> int:
-  """Gradients of one player on one minibatch that so many steps and updates of D have cost."""
+  """Gradients of one player on one minibatch that so many steps and updates of D have cost.
+
+  Penalties and the consensus term, which differentiate gradients, are not counted.
+  """
   if update in HAVE_K:
     return d_updates + steps * (1 + (2 * unroll if update == 'unrolled' else 0))
   return steps * 2 * {'extragradient': 2, 'rk4': 4}.get(update, 1)
