@@ -34,6 +34,8 @@ def check_setting(field: dataclasses.Field[Any], value: Any) -> None:
     raise UserError(f'{flag}: give 0, or a number above it')
   if name in _FRACTIONS and not 0 <= value < 1:
     raise UserError(f'{flag}: give a number of at least 0 and below 1')
+  if name == 'noise_share' and not 0 < value <= 1:
+    raise UserError(f'{flag}: give a share of the run, above 0 and at most 1')
   if name == 'augment_p' and not 0 <= value <= 1:
     raise UserError(f'{flag}: give a probability, from 0 to 1')
   if name == 'label_smoothing' and not 0 <= value <= 0.5:

@@ -73,7 +73,8 @@ class Config:
   ada_target: float = _rare(
     0.0, 'ADA: adapt that probability until E sign D(x) is this (.6); 0: no.'
   )
-  instance_noise: float = _rare(0.0, "Std of noise on D's inputs, falling to 0 over the run.")
+  instance_noise: float = _rare(0.0, "Std of noise on D's inputs at the start, falling linearly.")
+  noise_share: float = _rare(1.0, 'Share of the run in which that noise falls to 0.')
   latent: str = _setting('uniform', 'Prior p(z), of unit variance.', LATENTS)
   latent_size: int = _setting(100, 'Dimensions of z.')
   update: str = _setting('alternating', 'Order of the updates.', UPDATES)
@@ -205,7 +206,7 @@ def build(
     augment_p=config.augment_p,
     ada=ada,
     noise=(
-      optax.linear_schedule(config.instance_noise, 0.0, config.steps)
+      optax.linear_schedule(config.instance_noise, 0.0, round(config.noise_share * config.steps))
       if config.instance_noise
       else None
     ),

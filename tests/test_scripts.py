@@ -15,7 +15,7 @@ from gan_jax.config import Config
 from tests import commands
 from tests.commands import RUN, STEPS, TINY
 
-SCRIPTS = ('train', 'sample', 'evaluate', 'prepare_data')
+SCRIPTS = ('train', 'sample', 'evaluate', 'prepare_data', 'repeat', 'compare_k', 'figure1')
 
 # Help
 

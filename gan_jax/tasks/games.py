@@ -38,6 +38,11 @@ class GameTask:
     return self.game.shape
 
   @property
+  def ranked_by(self) -> tuple[str, bool]:
+    """The oracle's number that leaves the fewest ways out."""
+    return self.game.best_by, self.game.higher_is_better
+
+  @property
   def fingerprint(self) -> str:
     """Sha256 of the game's first examples: it changes when the game does."""
     drawn = np.asarray(self._real(0, 1000))
@@ -75,8 +80,8 @@ class GameTask:
     """The oracle's numbers."""
     judged = self.judge(gan, state, seed)
     values = {f'{name}_{which}': x for which in judged for name, x in judged[which].items()}
-    best_by = self.game.best_by
-    score = judged['ema'][best_by] * (1 if self.game.higher_is_better else -1)
+    best_by, higher_is_better = self.ranked_by
+    score = judged['ema'][best_by] * (1 if higher_is_better else -1)
     told = ', '.join(
       f'{name} {judged["raw"][name]:.3g} / {judged["ema"][name]:.3g} ({self.game.ideal[name]:.3g})'
       for name in judged['raw']

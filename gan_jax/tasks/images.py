@@ -32,6 +32,11 @@ class ImageTask:
     self.n_train = len(dataset.train)
 
   @property
+  def ranked_by(self) -> tuple[str, bool]:
+    """Frechet distance where a classifier can be trained, else Parzen windows."""
+    return ('frechet', False) if self.n_classes else ('parzen', True)
+
+  @property
   def mean_image(self) -> np.ndarray:
     """The mean training image [h, w, c] in [0, 1]."""
     mean = self.dataset.train.mean(axis=0) / 255

@@ -68,6 +68,11 @@ class Task(Protocol):
     """How held-out examples are made on the device."""
     ...
 
+  @property
+  def ranked_by(self) -> tuple[str, bool]:
+    """The number of a report's scores by which generators are ranked; whether higher is better."""
+    ...
+
   def data(self, held_out: bool) -> Data:
     """What the feeds make examples from, on the host; held-out data where they are asked for."""
     ...

@@ -1,0 +1,108 @@
+"""Runs of experiments.train beside one another, each in a process of its own, and what they reach."""
+
+import concurrent.futures
+import dataclasses
+import os
+import queue
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments import launcher
+from gan_jax import restore, tasks
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+
+
+class Run(NamedTuple):
+  """What to train, and in which folder."""
+
+  folder: Path
+  config: Config
+
+
+class Judged(NamedTuple):
+  """What a run reached at one checkpoint, and what it had cost by then."""
+
+  scores: dict[str, dict[str, float]]  # of 'raw' and 'ema' weights on test data, by name
+  g_updates: int
+  d_updates: int
+
+
+def check(seeds: int, jobs: int) -> None:
+  """Raise UserError where --seeds or --jobs is no number of runs."""
+  for flag, value in (('seeds', seeds), ('jobs', jobs)):
+    if value < 1:
+      raise UserError(f'--{flag}={value}: give a number of at least 1')
+
+
+def train(runs: Sequence[Run], jobs: int) -> None:
+  """Train all runs, `jobs` at a time, each on its own share of the cores; finished ones cost a second.
+
+  Raises UserError where one of them fails, after the others have ended.
+  """
+  cores = _cores()
+  share = max(1, len(cores) // jobs)
+  shares: queue.SimpleQueue[set[int]] = queue.SimpleQueue()
+  for i in range(jobs):
+    shares.put({cores[j % len(cores)] for j in range(i * share, (i + 1) * share)})
+
+  def one(run: Run) -> int:
+    mine = shares.get()
+    try:
+      return _train(run, mine)
+    finally:
+      shares.put(mine)
+
+  with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    codes = list(pool.map(one, runs))
+  for run, code in zip(runs, codes, strict=True):
+    if code:
+      raise UserError(f'{run.folder} ended with exit code {code}; see {_log(run)}')
+
+
+def _cores() -> list[int]:
+  """The cores that this process may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return sorted(os.sched_getaffinity(0))
+  return list(range(os.cpu_count() or 1))
+
+
+def _log(run: Run) -> Path:
+  return run.folder.with_name(f'{run.folder.name}.log')
+
+
+def _train(run: Run, cores: set[int]) -> int:
+  flags_ = [f'--{name}={value}' for name, value in dataclasses.asdict(run.config).items()]
+  command = [sys.executable, '-m', 'experiments.train', *flags_, f'--run={run.folder}']
+  run.folder.parent.mkdir(parents=True, exist_ok=True)
+  began = time.monotonic()
+  # Two programs that both think the whole machine theirs take half as long again as one after the other.
+  environment = os.environ | {'NPROC': str(len(cores))}
+  with _log(run).open('w') as log:
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    if hasattr(os, 'sched_setaffinity'):
+      os.sched_setaffinity(process.pid, cores)
+    code = process.wait()
+  print(f'{run.folder}: exit code {code} after {time.monotonic() - began:.0f} s', flush=True)
+  return code
+
+
+def judge(run: Run, checkpoint: str = 'last') -> Judged:
+  """What `run` reached on test data at its 'last' or 'best' checkpoint."""
+  trained = restore.open_run(run.folder, checkpoint)
+  task = tasks.open_task(trained.config, launcher.cache_dir())
+  scores = task.report(trained.gan, trained.state, 'test', 0).scores
+  return Judged(scores, int(trained.state.step), int(trained.state.d.count))
+
+
+def spread(values: Sequence[float]) -> str:
+  """Mean +- standard deviation (range), for a table."""
+  deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+  return (
+    f'{statistics.mean(values):.4g} +- {deviation:.2g} ({min(values):.4g} to {max(values):.4g})'
+  )

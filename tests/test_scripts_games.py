@@ -1,0 +1,88 @@
+"""Scripts that train several runs of a game, or draw one."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import commands
+
+GAME = ('--dataset=ring', '--network=relu', '--g_width=8', '--d_width=8', '--latent_size=2')
+SHORT = ('--batch_size=16', '--steps=20', '--log_every=20', '--eval_every=20')
+
+
+def test_repeat_trains_every_seed_once_and_tells_mean_and_range(scripts, tmp_path):
+  command = ('repeat', *GAME, *SHORT, '--seeds=2', '--jobs=2', f'--run={tmp_path}')
+  ended = scripts(*command)
+  assert (ended.code, ended.err) == (0, '')
+  summary = json.loads((tmp_path / 'summary.json').read_text())
+  values = summary['values']['covariance_ratio']
+  assert set(values) == {'last raw', 'last ema', 'best raw', 'best ema'}
+  assert len(set(values['last ema'])) == 2  # each seed is another run
+  mean = f'{np.mean(values["last ema"]):.4g} +- {np.std(values["last ema"], ddof=1):.2g}'
+  assert mean in ended.out
+  assert (tmp_path / 'summary.md').read_text() in ended.out
+  before = (tmp_path / 'seed_1' / 'metrics.jsonl').read_bytes()
+  again = scripts(*command)
+  assert json.loads((tmp_path / 'summary.json').read_text()) == summary, again
+  assert (tmp_path / 'seed_1' / 'metrics.jsonl').read_bytes() == before
+
+
+def test_a_seed_of_repeat_is_the_run_that_train_makes(scripts, tmp_path):
+  scripts('repeat', *GAME, *SHORT, '--seeds=2', f'--run={tmp_path / "many"}')
+  scripts('train', *GAME, *SHORT, '--seed=1', f'--run={tmp_path / "one"}')
+  commands.assert_same_run(tmp_path / 'many' / 'seed_1', tmp_path / 'one')
+
+
+def test_repeat_names_the_run_that_failed(scripts, tmp_path):
+  broken = ('--d_lr=1e38', '--d_optimizer=sgd', '--r1=0', '--seeds=1')
+  ended = scripts('repeat', *GAME, *SHORT, *broken, f'--run={tmp_path}')
+  assert ended.code == 2
+  assert re.fullmatch(r'error: \S+/seed_0 ended with exit code 3; see \S+/seed_0.log\n', ended.err)
+  assert 'not finite' in (tmp_path / 'seed_0.log').read_text()
+
+
+def test_compare_k_gives_every_k_the_same_compute(scripts, tmp_path):
+  flags = ('--ks=0.5,1,5,auto', '--seeds=1', '--steps=60', f'--run={tmp_path}')
+  ended = scripts('compare_k', *GAME, *SHORT[:1], '--log_every=20', *flags, timeout=200)
+  assert (ended.code, ended.err) == (0, '')
+  settings = json.loads((tmp_path / 'compare_k.json').read_text())['settings']
+  for k, setting in settings.items():
+    (judged,) = setting['judged']
+    assert judged['g_updates'] == setting['steps']
+    spent = judged['g_updates'] + judged['d_updates']
+    # A fixed k keeps to the budget but for what the last step rounds; auto but for what seeds differ in.
+    assert spent == pytest.approx(120, abs=12 if k == 'auto' else 6)
+  assert settings['5']['judged'][0]['d_updates'] == 5 * settings['5']['steps']
+  assert '| p against k = ' in ended.out
+  with Image.open(tmp_path / 'compare_k.png') as picture:
+    assert np.asarray(picture).std() > 0
+
+
+@pytest.mark.parametrize(
+  ('command', 'fragment'),
+  [
+    ('compare_k --ks=0', '--k=0'),
+    ('compare_k --ks=1,x', '--k=x'),
+    ('compare_k --k=auto', '--k=auto'),
+    ('compare_k --seeds=0', '--seeds=0'),
+    ('repeat --jobs=0', '--jobs=0'),
+  ],
+)
+def test_what_cannot_be_compared_is_one_line(command, fragment, scripts, tmp_path):
+  script, *flags = command.split()
+  ended = scripts(script, *GAME, *flags, f'--run={tmp_path / "run"}')
+  commands.assert_mistake(ended, fragment)
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.slow
+def test_figure_1_ends_undecided(scripts, tmp_path):
+  """At the end D is 1/2 where the data are."""
+  ended = scripts('figure1', f'--output={tmp_path / "x.png"}')
+  assert (ended.code, ended.err) == (0, '')
+  assert float(ended.out.split()[-1]) < 0.05
+  with Image.open(tmp_path / 'x.png') as picture:
+    assert picture.width > 3 * picture.height
