@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 import scipy.linalg
@@ -110,3 +111,38 @@ def test_features_that_are_not_finite_have_no_distance():
 
 def test_constant_features_are_at_the_distance_of_their_means():
   assert distance(np.zeros((5, 3)), np.ones((5, 3))) == 3
+
+
+SPREAD = np.linspace(0.5, 1.5, 16)
+# Known, not estimated: N(0, I) against a mean of .1 and deviations SPREAD in 16 dimensions.
+KNOWN = frechet.Moments(2, np.zeros(16), np.eye(16))
+TRUTH = 16 * 0.1**2 + ((SPREAD - 1) ** 2).sum()
+
+
+def fakes(n, seed):
+  return 0.1 + SPREAD * np.random.default_rng(seed).normal(size=(n, 16))
+
+
+def test_distance_to_infinitely_many_fakes_is_nearer_to_the_truth_than_that_to_n():
+  finite, infinite = [], []
+  for seed in range(30):
+    x = fakes(400, seed)
+    found = frechet.moments(x)
+    finite.append(frechet.frechet_distance(KNOWN.mean, np.eye(16), found.mean, found.covariance))
+    infinite.append(frechet.frechet_infinity(KNOWN, x, jax.random.key(seed)))
+  bias = np.mean(finite) - TRUTH
+  assert bias > 5 * np.std(finite) / np.sqrt(30)
+  assert abs(np.mean(infinite) - TRUTH) < bias / 4
+  assert np.mean(np.abs(np.subtract(infinite, TRUTH))) < np.mean(np.abs(np.subtract(finite, TRUTH)))
+
+
+def test_fakes_that_are_all_alike_are_as_far_at_any_number():
+  """|(0, 1, 2)|^2 and the trace of the unit covariance."""
+  same = np.tile(np.arange(3.0), (50, 1))
+  known = frechet.Moments(2, np.zeros(3), np.eye(3))
+  assert frechet.frechet_infinity(known, same, jax.random.key(0)) == pytest.approx(5 + 3, rel=1e-9)
+
+
+def test_too_few_fakes_to_extrapolate_are_an_error_that_says_how_many_are_needed():
+  with pytest.raises(ValueError, match=r'169 fakes of 16 features.* 170 are needed'):
+    frechet.frechet_infinity(KNOWN, fakes(169, 0), jax.random.key(0))

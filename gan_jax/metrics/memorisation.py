@@ -1,0 +1,102 @@
+"""Whether a generator hands out its training data: distances to it that fresh data would not have."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gan_jax.metrics.clusters import cell_of, partition
+from gan_jax.metrics.neighbours import TILE, kth_nearest, nearest, squared_distances
+
+MIN_FAKES = 20  # a cell counts with more fakes than this: tau = 20 / m, as the authors have it
+
+
+def authenticity(train: jax.Array, fake: jax.Array) -> float:
+  """Percentage of fakes [m, d] that copy nothing: AuthPct of Alaa et al. (2022).
+
+  A fake is authentic if its nearest training point, of `train` [n, d], is nearer to another training
+  point than to the fake. A perfect sampler gets the odds that nearest neighbours are not mutual: 38 in
+  the plane, and more where few points of many dimensions are neighbours of many (85 with 10,000 of a
+  normal in 64). Measure a test set beside it. NaN where a feature is not finite; raises ValueError
+  without two training points and a fake.
+  """
+  train, fake = jnp.asarray(train), jnp.asarray(fake)
+  if len(train) < 2 or len(fake) < 1:
+    raise ValueError(
+      f'{len(train)} training points and {len(fake)} fakes: authenticity needs 2 and 1'
+    )
+  return float(_authenticity(train, fake))
+
+
+@jax.jit
+def _authenticity(train: jax.Array, fake: jax.Array) -> jax.Array:
+  origin = train.mean(axis=0, keepdims=True)
+  finite = jnp.isfinite(train).all() & jnp.isfinite(fake).all()
+  train, fake = train - origin, fake - origin
+  index, distance = nearest(fake, train)
+  squares = kth_nearest(train[index], index, train, 1)
+  return jnp.where(finite, 100 * jnp.mean(squares < distance**2), jnp.nan)
+
+
+def data_copying(
+  train: jax.Array, test: jax.Array, fake: jax.Array, key: jax.Array, n_cells: int = 10
+) -> float:
+  """C_T of Meehan et al. (2020): how much farther fakes [m, d] are from `train` [l, d] than `test` [n, d].
+
+  In each cell of k-means on the training set: the Mann-Whitney z of distances to the cell's nearest
+  training point, fakes against test; then their mean, weighted by the share of test points.
+  Far below 0 (-3, say): copies; far above: fakes lie farther off than fresh data. Cells without more
+  than 20 fakes do not enter. NaN where none is left, or where a feature is not finite; raises
+  ValueError without n_cells training points, a test point and 21 fakes.
+  """
+  train, test, fake = jnp.asarray(train), jnp.asarray(test), jnp.asarray(fake)
+  if len(train) < n_cells or len(test) < 1 or len(fake) <= MIN_FAKES:
+    raise ValueError(
+      f'{len(train)} training points, {len(test)} test points and {len(fake)} fakes: '
+      f'C_T in {n_cells} cells needs {n_cells}, 1 and {MIN_FAKES + 1}'
+    )
+  if not all(jnp.isfinite(x).all() for x in (train, test, fake)):
+    return float('nan')
+  centres = partition(key, train, n_cells)
+  test_cells, test_distances = map(np.asarray, _distances_in_cells(train, centres, test))
+  fake_cells, fake_distances = map(np.asarray, _distances_in_cells(train, centres, fake))
+  scores, weights = [], []
+  for cell in range(n_cells):
+    ours, theirs = fake_distances[fake_cells == cell], test_distances[test_cells == cell]
+    if len(ours) > MIN_FAKES and len(theirs):
+      scores.append(mann_whitney_z(ours, theirs))
+      weights.append(len(theirs))
+  return float(np.average(scores, weights=weights)) if scores else float('nan')
+
+
+@jax.jit
+def _distances_in_cells(
+  train: jax.Array, centres: jax.Array, points: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """The cell of each point [n, d], and its distance to the nearest training point of that cell: [n], [n]."""
+  origin = train.mean(axis=0, keepdims=True)
+  train, centres, points = train - origin, centres - origin, points - origin
+  cells = cell_of(train, centres)
+
+  def visit(point: jax.Array) -> tuple[jax.Array, jax.Array]:
+    cell = cell_of(point[None], centres)[0]
+    squares = jnp.where(cells == cell, squared_distances(point[None], train)[0], jnp.inf)
+    return cell, jnp.linalg.norm(point - train[squares.argmin()])
+
+  return lax.map(visit, points, batch_size=TILE)
+
+
+def mann_whitney_z(a: np.ndarray, b: np.ndarray) -> float:
+  """The z of the Mann-Whitney U of numbers [m] against numbers [n]: below 0 where `a` tends to be smaller.
+
+  Ties share their mean rank and narrow the null; there is no correction for continuity. 0 where all
+  are tied.
+  """
+  m, n = len(a), len(b)
+  total = m + n
+  _, order, counts = np.unique(np.concatenate([a, b]), return_inverse=True, return_counts=True)
+  ranks = np.cumsum(counts) - (counts - 1) / 2
+  u = ranks[order[:m]].sum() - m * (m + 1) / 2
+  ties = np.sum(counts.astype(np.float64) ** 3 - counts) / max(total * (total - 1), 1)
+  variance = m * n / 12 * (total + 1 - ties)
+  return float((u - m * n / 2) / np.sqrt(variance)) if variance > 0 else 0.0
