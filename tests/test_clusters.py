@@ -24,6 +24,13 @@ def test_centres_are_those_of_scikit_learn_from_the_same_start(d):
   )
 
 
+def test_a_few_rounds_are_those_of_scikit_learn():
+  points = np.random.default_rng(2).normal(size=(1500, 4)).astype(np.float32)
+  theirs = KMeans(20, init=points[:20], n_init=1, max_iter=3, tol=0, algorithm='lloyd').fit(points)
+  ours = clusters.k_means(points, points[:20], max_steps=3)
+  np.testing.assert_allclose(ours, theirs.cluster_centers_, atol=1e-4)
+
+
 def test_cells_of_distant_blobs_are_the_blobs():
   points = blobs()
   centres = clusters.partition(jax.random.key(0), points, 6)

@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.cluster import KMeans
 
 from gan_jax import evaluate, sampling
 from gan_jax import gan as gan_lib
@@ -31,16 +30,6 @@ def test_validation_scores_leave_out_the_images_that_chose_sigma(mnist):
   np.testing.assert_array_equal(selection, evaluate.flat(mnist.validation[:1000]))
   np.testing.assert_array_equal(queries, evaluate.flat(mnist.validation[1000:]))
   assert evaluate.held_out(mnist, 'test')[1].shape == (10_000, 784)
-
-
-def test_k_means_equals_scikit_learn_from_the_same_start():
-  points = jax.random.normal(jax.random.key(0), (1500, 4))
-  start = points[:20]
-  theirs = KMeans(20, init=np.asarray(start), n_init=1, max_iter=3, tol=0, algorithm='lloyd')
-  theirs.fit(np.asarray(points))
-  np.testing.assert_allclose(
-    evaluate.k_means(points, start, iterations=3), theirs.cluster_centers_, atol=1e-4
-  )
 
 
 def test_marginals_keep_each_pixel_and_forget_the_rest(mnist):

@@ -33,14 +33,19 @@ def read(path):
 
 
 def test_there_are_presets():
-  assert {'mnist', 'mnist_2014', 'ring', 'grid', 'painter'} <= {path.stem for path in PRESETS}
+  assert {'mnist', 'mnist_2014', 'ring', 'grid', 'painter', 'images32', 'images64'} <= {
+    path.stem for path in PRESETS
+  }
 
 
 @pytest.mark.parametrize('path', PRESETS, ids=lambda path: path.stem)
 def test_every_preset_says_what_it_is_and_can_be_built(path):
   assert path.read_text().startswith('# ')
   config = read(path)
-  shape = SHAPES.get(config.dataset) or GAMES[config.dataset].shape
+  if config.dataset.startswith('folder:'):
+    shape = (config.image_size, config.image_size, 3)
+  else:
+    shape = SHAPES.get(config.dataset) or GAMES[config.dataset].shape
   gan = config_lib.build(config, shape, 50_000, 10, jnp.full(shape, 0.5))
   state = jax.eval_shape(
     lambda key: gan_lib.init(gan, key, jnp.zeros((1, *shape))), jax.random.key(0)

@@ -132,7 +132,10 @@ def test_an_evaluation_has_references_and_a_protocol(scripts, trained, env):
   assert references['noise'] < result['parzen']['ema']['mean'] < references['real']
   assert result['checkpoint'] in (500, 1000)
   assert result['protocol']['n_samples'] == 10_000
-  assert result['frechet']['real'] < result['frechet']['ema']
+  features = result['features']
+  assert features['fresh']['frechet'] < features['ema']['frechet']
+  assert features['train']['copying'] < -3 < features['fresh']['copying']
+  assert features['train']['authentic'] == 0 < features['fresh']['authentic']
   few = data.load(commands.DATASET, env['GAN_JAX_DATA_DIR'])
   assert result['protocol']['fingerprint'] == few.fingerprint
   assert sum(result['class_shares']) == pytest.approx(1)

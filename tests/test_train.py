@@ -207,8 +207,8 @@ def test_a_run_is_measured_on_validation_images(tmp_path, monkeypatch):
   trained = restore.open_run(tmp_path, 'last')
   report = tasks.open_task(config).report(trained.gan, trained.state, 'test', 0)
   assert sum(report.values['class_shares']) == pytest.approx(1)
-  assert set(report.values['frechet']) == {'raw', 'ema', 'real'}
-  assert report.values['protocol']['frechet_n'] == 50
+  assert set(report.values['features']) == {'raw', 'ema', 'train', 'fresh'}
+  assert report.values['protocol']['features_n'] == 50
   json.dumps(report.values)
 
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.metrics.neighbours import squared_distances
+from gan_jax.metrics.neighbours import nearest
 
-_MAX_STEPS = 300
+_ROWS = 1000  # points whose cells are found at once
 
 
 def spread_centres(key: jax.Array, points: jax.Array, k: int) -> jax.Array:
@@ -35,7 +35,9 @@ def _squares_to(points: jax.Array, centre: jax.Array) -> jax.Array:
 
 def cell_of(points: jax.Array, centres: jax.Array) -> jax.Array:
   """The index of the nearest of `centres` [k, d] to each of points [n, d]: [n]."""
-  return squared_distances(points, centres).argmin(axis=1)
+  n = len(points)
+  tiles = jnp.pad(points, ((0, -n % _ROWS), (0, 0))).reshape(-1, _ROWS, points.shape[1])
+  return lax.map(lambda rows: nearest(rows, centres)[0], tiles).reshape(-1)[:n]
 
 
 class _State(NamedTuple):
@@ -45,10 +47,11 @@ class _State(NamedTuple):
   moved: jax.Array  # did a point change its cell in the last step
 
 
-def k_means(points: jax.Array, centres: jax.Array) -> jax.Array:
+@jax.jit
+def k_means(points: jax.Array, centres: jax.Array, max_steps: int | jax.Array = 300) -> jax.Array:
   """Centres [k, d] at the means of the points [n, d] nearest to them, found from a start `centres`.
 
-  Ends where no point changes its cell, or after 300 steps. A cell that loses all its points stays.
+  Ends where no point changes its cell, or after `max_steps`. A cell that loses all its points stays.
   """
   k = len(centres)
 
@@ -61,7 +64,7 @@ def k_means(points: jax.Array, centres: jax.Array) -> jax.Array:
     return _State(state.step + 1, centres, found, jnp.any(found != cells))
 
   start = _State(jnp.int32(0), centres, cell_of(points, centres), jnp.bool_(True))
-  return lax.while_loop(lambda s: s.moved & (s.step < _MAX_STEPS), step, start).centres
+  return lax.while_loop(lambda s: s.moved & (s.step < max_steps), step, start).centres
 
 
 @functools.partial(jax.jit, static_argnames='k')

@@ -76,14 +76,14 @@ def _distances_in_cells(
   """The cell of each point [n, d], and its distance to the nearest training point of that cell: [n], [n]."""
   origin = train.mean(axis=0, keepdims=True)
   train, centres, points = train - origin, centres - origin, points - origin
-  cells = cell_of(train, centres)
+  train_cells, cells = cell_of(train, centres), cell_of(points, centres)
 
-  def visit(point: jax.Array) -> tuple[jax.Array, jax.Array]:
-    cell = cell_of(point[None], centres)[0]
-    squares = jnp.where(cells == cell, squared_distances(point[None], train)[0], jnp.inf)
-    return cell, jnp.linalg.norm(point - train[squares.argmin()])
+  def visit(at: tuple[jax.Array, jax.Array]) -> jax.Array:
+    point, cell = at
+    squares = jnp.where(train_cells == cell, squared_distances(point[None], train)[0], jnp.inf)
+    return jnp.linalg.norm(point - train[squares.argmin()])
 
-  return lax.map(visit, points, batch_size=TILE)
+  return cells, lax.map(visit, (points, cells), batch_size=TILE)
 
 
 def mann_whitney_z(a: np.ndarray, b: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from gan_jax.evaluate import Samples
 from gan_jax.feeds import Data, Feed, Images
 from gan_jax.gan import Gan, GanState
 from gan_jax.metrics import frechet, modes
+from gan_jax.metrics.features import FeatureScores, feature_scores
 from gan_jax.tasks.task import Measurement, Report
 
 _PARZEN_LIMIT = 4096  # numbers in an image, above which windows say nothing and cost much
@@ -126,6 +127,25 @@ class ImageTask:
       for name, x in sets.items()
     }
 
+  def feature_scores(self, drawn: dict[str, Samples], split: str) -> dict[str, FeatureScores]:
+    """What the classifier's features say of each set of samples against `split`, 10,000 of either.
+
+    Beside them 'train', as many training images, and 'fresh', the held-out images that are not of
+    `split`: what memory gets, and what a perfect sampler gets.
+    """
+    assert self.classifier is not None
+    data, n = self.whole, evaluate.N_SAMPLES
+    held_out, fresh = data.test, data.validation
+    if split == 'validation':
+      held_out, fresh = fresh, held_out
+    sets = {name: x.painted for name, x in drawn.items()} | {'train': data.train, 'fresh': fresh}
+    look = self.classifier.features
+    train, target = look(data.train), look(held_out[:n])
+    return {
+      name: feature_scores(train, target, look(x[:n]), jax.random.key(0))
+      for name, x in sets.items()
+    }
+
   def _moments(self, pictures: np.ndarray) -> frechet.Moments:
     assert self.classifier is not None
     return frechet.moments(self.classifier.features(pictures))
@@ -174,7 +194,10 @@ class ImageTask:
     values: dict[str, Any] = {'protocol': protocol}
     lines = self._report_parzen(drawn, split, seed, protocol, values, scores)
     if self.classifier is not None:
-      protocol |= {'frechet_features': f'classifier {self.classifier.hash[:16]}', 'frechet_n': n}
+      protocol |= {
+        'features': f'classifier {self.classifier.hash[:16]}',
+        'features_n': evaluate.N_SAMPLES,
+      }
       lines += self._report_classes(drawn, split, values, scores)
     lines.append('protocol: ' + ', '.join(f'{key} {value}' for key, value in protocol.items()))
     return Report('\n'.join(lines), values, scores)
@@ -208,11 +231,9 @@ class ImageTask:
     scores: dict[str, dict[str, float]],
   ) -> list[str]:
     """Lines about what the classifier sees; their numbers go to `values` and `scores`."""
-    distances = values['frechet'] = self.frechet_distances(drawn, split)
-    lines = [
-      f'Frechet distance to {split} images, classifier features: last {distances["raw"]:.3f}, '
-      f'averaged {distances["ema"]:.3f}; training images {distances["real"]:.3f}'
-    ]
+    found_by_features = self.feature_scores(drawn, split)
+    values['features'] = {name: x._asdict() for name, x in found_by_features.items()}
+    lines = _feature_lines(found_by_features, split)
     shares = values['class_shares'] = self.shares(drawn['ema'].painted)
     if shares is not None:
       there = sum(share > 0.01 for share in shares)
@@ -220,8 +241,7 @@ class ImageTask:
       lines.append(f'classes with over 1 % of samples: {there} of {len(shares)}   (%: {percents})')
     found = values['modes'] = self.modes(drawn)
     for which, x in scores.items():
-      x['frechet'] = distances[which]
-      x |= found.get(which, {})
+      x |= found_by_features[which]._asdict() | found.get(which, {})
     if found:
       lines.append(
         f'modes of {len(drawn["ema"].painted):,} samples: '
@@ -229,3 +249,23 @@ class ImageTask:
         f'averaged {found["ema"]["modes"]:.0f}, KL {found["ema"]["modes_kl"]:.4f}'
       )
     return lines
+
+
+_ROW_NAMES = {
+  'raw': 'last weights',
+  'ema': 'averaged weights',
+  'train': 'training images',
+  'fresh': 'other held-out images',
+}
+
+
+def _feature_lines(scores: dict[str, FeatureScores], split: str) -> list[str]:
+  """A table for a person: samples, what memory gets, and what a perfect sampler gets."""
+  columns = ('Frechet', 'kernel', 'precision', 'recall', 'density', 'coverage', 'authentic', 'C_T')
+  lines = [f"against {split} images, in the classifier's features"]
+  lines.append(f'{"":<24}' + ''.join(f'{name:>11}' for name in columns))
+  for name, row in scores.items():
+    numbers = (f'{row.authentic:.0f} %', f'{row.copying:.1f}')
+    cells = (*(f'{value:.3f}' for value in row[:6]), *numbers)
+    lines.append(f'{_ROW_NAMES[name]:<24}' + ''.join(f'{cell:>11}' for cell in cells))
+  return lines
