@@ -64,14 +64,15 @@ def main(argv: list[str]) -> int:
     dataclasses.replace(config, k=k)  # raises UserError
   folder = Path(_RUN.value or f'runs/{config.dataset}_k')
   budget = config.steps * (1 + float(config.k))
-  steps = {k: _steps(config, k, budget, folder) for k in _KS.value}
+  task = tasks.open_task(config, launcher.cache_dir())
+  steps = {k: _steps(config, k, budget, folder, task) for k in _KS.value}
   runs = {
     k: [_run(config, k, steps[k], seed, folder) for seed in range(_SEEDS.value)] for k in steps
   }
   # Seed after seed, so that whatever else the machine does meets all settings alike.
   seeds.train([run for row in zip(*runs.values(), strict=True) for run in row], _JOBS.value)
-  settings = [Setting(k, steps[k], [seeds.judge(run) for run in runs[k]]) for k in steps]
-  metric, higher_is_better = tasks.open_task(config).ranked_by
+  settings = [Setting(k, steps[k], [seeds.judge(run, task) for run in runs[k]]) for k in steps]
+  metric, higher_is_better = task.ranked_by
   text = _table(settings, metric, higher_is_better, config.batch_size)
   print(text)
   write_atomically(folder / 'compare_k.md', (text + '\n').encode())
@@ -97,7 +98,7 @@ def _run(config: Config, k: str, steps: int, seed: int, folder: Path) -> seeds.R
   return seeds.Run(folder / f'k_{k}' / f'seed_{seed}', config)
 
 
-def _steps(config: Config, k: str, budget: float, folder: Path) -> int:
+def _steps(config: Config, k: str, budget: float, folder: Path, task: tasks.Task) -> int:
   """Updates of G that the budget pays for, with their share of updates of D."""
   if k != 'auto':
     return round(budget / (1 + float(k)))
@@ -105,7 +106,7 @@ def _steps(config: Config, k: str, budget: float, folder: Path) -> int:
   for i in range(_PILOTS):
     pilot = _run(config, k, steps, _SEEDS.value, folder / f'pilot_{i}')
     seeds.train([pilot], 1)
-    judged = seeds.judge(pilot)
+    judged = seeds.judge(pilot, task)
     steps = round(budget * judged.g_updates / (judged.g_updates + judged.d_updates))
   return steps
 

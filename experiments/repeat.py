@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from experiments import launcher, seeds
+from gan_jax import tasks
 from gan_jax.config import Config
 from gan_jax.runs import write_atomically
 
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> int:
   began = time.monotonic()
   seeds.train(runs, _JOBS.value)
   minutes = (time.monotonic() - began) / 60
-  values = _judge(runs)
+  values = _judge(runs, tasks.open_task(config, launcher.cache_dir()))
   text = _table(values)
   print(f'{text}\n{_SEEDS.value} seeds, trained in {minutes:.1f} minutes, {_JOBS.value} at a time')
   write_atomically(folder / 'summary.md', (text + '\n').encode())
@@ -48,12 +49,12 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def _judge(runs: list[seeds.Run]) -> Values:
+def _judge(runs: list[seeds.Run], task: tasks.Task) -> Values:
   """For each metric and column, its value at every seed, on test data."""
   values: Values = {}
   for run in runs:
     for checkpoint in ('last', 'best'):
-      for which, named in seeds.judge(run, checkpoint).scores.items():
+      for which, named in seeds.judge(run, task, checkpoint).scores.items():
         for name, value in named.items():
           row: Any = values.setdefault(name, {})
           row.setdefault(f'{checkpoint} {which}', []).append(value)

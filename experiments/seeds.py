@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import launcher
-from gan_jax import restore, tasks
+from gan_jax import restore
 from gan_jax.config import Config
 from gan_jax.errors import UserError
+from gan_jax.tasks import Task
 
 
 class Run(NamedTuple):
@@ -92,10 +92,9 @@ def _train(run: Run, cores: set[int]) -> int:
   return code
 
 
-def judge(run: Run, checkpoint: str = 'last') -> Judged:
-  """What `run` reached on test data at its 'last' or 'best' checkpoint."""
+def judge(run: Run, task: Task, checkpoint: str = 'last') -> Judged:
+  """What `run` reached on the task's test data at its 'last' or 'best' checkpoint."""
   trained = restore.open_run(run.folder, checkpoint)
-  task = tasks.open_task(trained.config, launcher.cache_dir())
   scores = task.report(trained.gan, trained.state, 'test', 0).scores
   return Judged(scores, int(trained.state.step), int(trained.state.d.count))
 

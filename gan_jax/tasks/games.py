@@ -13,6 +13,7 @@ from gan_jax import feeds, plots, sampling
 from gan_jax.feeds import Data, Feed
 from gan_jax.games import Game
 from gan_jax.gan import Gan, GanState
+from gan_jax.tasks import watched
 from gan_jax.tasks.task import Measurement, Report
 
 _WHICH = {'raw': 'last weights', 'ema': 'averaged weights'}
@@ -118,9 +119,18 @@ class GameTask:
         f'{name:<24}{judged["raw"][name]:>12.4g}{judged["ema"][name]:>12.4g}'
         f'{truth[name]:>14.4g}{expected:>12.4g}'
       )
+    seen = watched.watched(gan, state, self.held_out, self.data(True), seed)
+    lines.append(watched.as_line(gan, seen))
     lines.append('protocol: ' + ', '.join(f'{key} {value}' for key, value in protocol.items()))
-    values = {'protocol': protocol, 'oracle': judged, 'truth': truth, 'ideal': self.game.ideal}
-    return Report('\n'.join(lines), values, judged)
+    values = {
+      'protocol': protocol,
+      'oracle': judged,
+      'truth': truth,
+      'ideal': self.game.ideal,
+      'watched': seen,
+    }
+    scores = {which: judged[which] | seen[which] for which in judged}
+    return Report('\n'.join(lines), values, scores)
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from gan_jax.feeds import Data, Feed, Images
 from gan_jax.gan import Gan, GanState
 from gan_jax.metrics import frechet, modes
 from gan_jax.metrics.features import FeatureScores, feature_scores
+from gan_jax.tasks import watched
 from gan_jax.tasks.task import Measurement, Report
 
 _PARZEN_LIMIT = 4096  # numbers in an image, above which windows say nothing and cost much
@@ -140,11 +141,16 @@ class ImageTask:
       held_out, fresh = fresh, held_out
     sets = {name: x.painted for name, x in drawn.items()} | {'train': data.train, 'fresh': fresh}
     look = self.classifier.features
-    train, target = look(data.train), look(held_out[:n])
+    target = look(held_out[:n])
     return {
-      name: feature_scores(train, target, look(x[:n]), jax.random.key(0))
+      name: feature_scores(self._train_features, target, look(x[:n]), jax.random.key(0))
       for name, x in sets.items()
     }
+
+  @functools.cached_property
+  def _train_features(self) -> np.ndarray:
+    assert self.classifier is not None
+    return self.classifier.features(self.whole.train)
 
   def _moments(self, pictures: np.ndarray) -> frechet.Moments:
     assert self.classifier is not None
@@ -199,6 +205,10 @@ class ImageTask:
         'features_n': evaluate.N_SAMPLES,
       }
       lines += self._report_classes(drawn, split, values, scores)
+    seen = values['watched'] = watched.watched(gan, state, self.held_out, self.data(True), seed)
+    for which, x in scores.items():
+      x |= seen[which]
+    lines.append(watched.as_line(gan, seen))
     lines.append('protocol: ' + ', '.join(f'{key} {value}' for key, value in protocol.items()))
     return Report('\n'.join(lines), values, scores)
 

@@ -1,0 +1,51 @@
+"""What a run's own D says of fresh data and samples: the numbers that people watch, and that prove nothing."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax import gan as gan_lib
+from gan_jax import sampling
+from gan_jax.feeds import Data, Feed
+from gan_jax.gan import Gan, GanState
+
+N = 2000  # held-out examples, and samples
+
+
+def watched(
+  gan: Gan, state: GanState, feed: Feed, data: Data, seed: int
+) -> dict[str, dict[str, float]]:
+  """D's loss and its mean beliefs on held-out data and on 'raw' and 'ema' samples, in evaluation mode.
+
+  `feed` makes the examples from `data.held_out`. Where D is undecided, D(x) = 1/2, a loss has the
+  value that `undecided` gives.
+  """
+  data = data if gan.n_classes else data.without_labels()
+  key = jax.random.fold_in(jax.random.key(seed), sampling.STREAM)
+  batch = jax.jit(feed)(key, jnp.arange(N, dtype=jnp.uint32), data.held_out)
+  latents = sampling.fixed_latents(gan.latent, seed, N)
+  look = jax.jit(lambda examples: gan_lib.logits(gan, state.d.weights, examples, batch.labels))
+  make = jax.jit(lambda weights: gan_lib.sample(gan, weights, latents, batch.labels))
+  real = look(batch.images)
+  found = {}
+  for which in ('raw', 'ema'):
+    fake = look(make(sampling.weights(state, which)))
+    beliefs = {name: float(x) for name, x in gan_lib.beliefs(real, fake).items()}
+    found[which] = {'d_loss': float(gan.loss.discriminator(real, fake)), **beliefs}
+  return found
+
+
+def undecided(gan: Gan) -> float:
+  """D's loss where it gives every example the same odds."""
+  zeros: Any = jnp.zeros(1)
+  return float(gan.loss.discriminator(zeros, zeros))
+
+
+def as_line(gan: Gan, found: dict[str, dict[str, float]]) -> str:
+  """The same for a person."""
+  seen = found['raw']
+  return (
+    f'its own D, which may be wrong: mean D(x) {seen["d_real"]:.3f} and D(G(z)) {seen["d_fake"]:.3f} '
+    f'(undecided: 0.5), loss {seen["d_loss"]:.3f} (undecided: {undecided(gan):.3f})'
+  )
