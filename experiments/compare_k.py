@@ -5,7 +5,8 @@
 Compute is counted in gradients of one player on one minibatch: an update of either costs one, so k
 buys updates of D with updates of G. Every setting gets what the preset costs with its own k, and its
 schedules end with its steps; for k=auto a pilot run of another seed tells how many these are. Prints
-a table of averaged weights on test data, and writes it as compare_k.md, .json and .png.
+a table of averaged weights on test data, and writes it as compare_k.md, .json and .png. What the
+controller itself costs, forward passes of 256 examples in every tenth step, is not counted.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from absl import flags
 from scipy import stats
 
 from experiments import launcher, seeds
-from gan_jax import plots, tasks
+from gan_jax import plots, tasks, updates
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.runs import write_atomically
@@ -43,11 +44,6 @@ class Setting(NamedTuple):
     return [each.scores['ema'][metric] for each in self.judged]
 
   @property
-  def gradients(self) -> float:
-    """Gradient evaluations, on average over seeds."""
-    return statistics.mean(each.g_updates + each.d_updates for each in self.judged)
-
-  @property
   def mean_k(self) -> float:
     """Updates of D per update of G."""
     return statistics.mean(each.d_updates / each.g_updates for each in self.judged)
@@ -58,12 +54,14 @@ def main(argv: list[str]) -> int:
   del argv
   seeds.check(_SEEDS.value, _JOBS.value)
   config = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
+  if not _KS.value:
+    raise UserError('--ks=: give numbers, and auto, with commas between')
   if config.ratio is None:
     raise UserError('--k=auto: the preset needs a number, from which the compute is reckoned')
   for k in _KS.value:
     dataclasses.replace(config, k=k)  # raises UserError
-  folder = Path(_RUN.value or f'runs/{config.dataset}_k')
-  budget = config.steps * (1 + float(config.k))
+  folder = launcher.run_folder(_RUN.value, config.dataset, '_k')
+  budget = _cost(config, config.steps, config.steps * float(config.k))
   task = tasks.open_task(config, launcher.cache_dir())
   steps = {k: _steps(config, k, budget, folder, task) for k in _KS.value}
   runs = {
@@ -73,7 +71,7 @@ def main(argv: list[str]) -> int:
   seeds.train([run for row in zip(*runs.values(), strict=True) for run in row], _JOBS.value)
   settings = [Setting(k, steps[k], [seeds.judge(run, task) for run in runs[k]]) for k in steps]
   metric, higher_is_better = task.ranked_by
-  text = _table(settings, metric, higher_is_better, config.batch_size)
+  text = _table(config, settings, metric, higher_is_better)
   print(text)
   write_atomically(folder / 'compare_k.md', (text + '\n').encode())
   values = {
@@ -92,6 +90,10 @@ def main(argv: list[str]) -> int:
   return 0
 
 
+def _cost(config: Config, g_updates: float, d_updates: float) -> float:
+  return updates.gradient_evaluations(config.update, config.unroll, g_updates, d_updates)
+
+
 def _run(config: Config, k: str, steps: int, seed: int, folder: Path) -> seeds.Run:
   # Only the end is judged; what evaluations on the way cost is no part of the comparison.
   config = dataclasses.replace(config, k=k, steps=steps, seed=seed, eval_every=steps)
@@ -101,17 +103,17 @@ def _run(config: Config, k: str, steps: int, seed: int, folder: Path) -> seeds.R
 def _steps(config: Config, k: str, budget: float, folder: Path, task: tasks.Task) -> int:
   """Updates of G that the budget pays for, with their share of updates of D."""
   if k != 'auto':
-    return round(budget / (1 + float(k)))
-  steps = round(budget / 2)
+    return round(budget / _cost(config, 1, float(k)))
+  steps = round(budget / _cost(config, 1, 1))
   for i in range(_PILOTS):
     pilot = _run(config, k, steps, _SEEDS.value, folder / f'pilot_{i}')
     seeds.train([pilot], 1)
     judged = seeds.judge(pilot, task)
-    steps = round(budget * judged.g_updates / (judged.g_updates + judged.d_updates))
+    steps = round(steps * budget / _cost(config, judged.g_updates, judged.d_updates))
   return steps
 
 
-def _table(settings: list[Setting], metric: str, higher_is_better: bool, batch_size: int) -> str:
+def _table(config: Config, settings: list[Setting], metric: str, higher_is_better: bool) -> str:
   """Markdown: a row for each k; p of a two-sided Mann-Whitney test against the best fixed k."""
   sign = -1 if higher_is_better else 1
   fixed = [each for each in settings if each.k != 'auto']
@@ -123,9 +125,10 @@ def _table(settings: list[Setting], metric: str, higher_is_better: bool, batch_s
   for each in settings:
     values = each.values(metric)
     p = 1.0 if each is best else stats.mannwhitneyu(values, best.values(metric)).pvalue
-    examples = batch_size * statistics.mean(x.d_updates for x in each.judged)
+    examples = config.batch_size * statistics.mean(x.d_updates for x in each.judged)
+    spent = statistics.mean(_cost(config, x.g_updates, x.d_updates) for x in each.judged)
     lines.append(
-      f'| {each.k} | {each.steps} | {each.mean_k:.2f} | {each.gradients:.0f} | {examples:.3g} '
+      f'| {each.k} | {each.steps} | {each.mean_k:.2f} | {spent:.0f} | {examples:.3g} '
       f'| {seeds.spread(values)} | {"" if each is best else f"{p:.2f}"} |'
     )
   return '\n'.join(lines)

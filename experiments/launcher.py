@@ -114,6 +114,11 @@ def _exit(code: int, message: str) -> NoReturn:
   sys.exit(code)
 
 
+def run_folder(given: str | None, dataset: str, suffix: str = '') -> Path:
+  """The folder that --run names; without it one in runs/, by the last part of the data's name."""
+  return Path(given or f'runs/{Path(dataset.removeprefix("folder:")).resolve().name}{suffix}')
+
+
 def cache_dir() -> Path:
   """The user's cache folder for compiled programs and reference figures."""
   return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'gan_jax'

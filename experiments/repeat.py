@@ -9,7 +9,6 @@ is finished is not made again. Prints a table, and writes it as summary.md and s
 import dataclasses
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -32,7 +31,7 @@ def main(argv: list[str]) -> int:
   del argv
   seeds.check(_SEEDS.value, _JOBS.value)
   config = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
-  folder = Path(_RUN.value or f'runs/{config.dataset}_seeds')
+  folder = launcher.run_folder(_RUN.value, config.dataset, '_seeds')
   runs = [
     seeds.Run(folder / f'seed_{seed}', dataclasses.replace(config, seed=seed))
     for seed in range(_SEEDS.value)

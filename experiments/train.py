@@ -9,7 +9,6 @@ The same command goes on where the run stopped. Exit codes: 0 finished, or saved
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 from absl import flags
@@ -42,7 +41,7 @@ def main(argv: list[str]) -> int:
   """Train, and say how to go on."""
   del argv
   config = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
-  folder = Path(_RUN.value or f'runs/{config.dataset}')
+  folder = launcher.run_folder(_RUN.value, config.dataset)
   outcome = train.train(config, folder, choose_devices(_DEVICES.value), launcher.cache_dir())
   if outcome.stopped_by is not None:
     print(f'stopped by {outcome.stopped_by.name} and saved at step {outcome.step}; go on with:')

@@ -28,8 +28,8 @@ class Ratio(NamedTuple):
 
 
 def ratio(k: float) -> Ratio:
-  """The fraction with a denominator of up to 64 that is nearest to k > 0."""
-  fraction = Fraction(k).limit_denominator(64)
+  """The fraction with a denominator of up to 1000 that is nearest to k > 0."""
+  fraction = Fraction(k).limit_denominator(1000)
   return Ratio(fraction.numerator, fraction.denominator)
 
 

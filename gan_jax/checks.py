@@ -19,6 +19,9 @@ _NOT_NEGATIVE = {
 _FRACTIONS = {'g_b1', 'd_b1', 'g_b2', 'd_b2', 'ema_decay', 'ada_target', 'k_target'}
 _FROM_ZERO = {'seed', 'image_size', 'g_width', 'd_width', 'g_depth', 'd_depth'}
 _MAX_K = 1000
+UNBOUNDED = frozenset(
+  {'mlp_cifar_2014', 'conv_2014', 'r3gan'}
+)  # networks whose G can leave [-1, 1]
 
 
 def check_setting(field: dataclasses.Field[Any], value: Any) -> None:
@@ -59,6 +62,7 @@ def _check_k(flag: str, value: str) -> None:
 
 def check_together(config: 'Config') -> None:
   """Raise UserError where settings contradict one another, naming them and the reason."""
+  _check_idle(config)
   _check_update(config)
   _check_loss(config)
   _check_optimizers(config)
@@ -69,6 +73,36 @@ def check_together(config: 'Config') -> None:
     )
   if config.contrast and config.dataset == 'stacked_mnist':
     raise UserError('--contrast: stacked_mnist has no natural images; use --contrast=0')
+  if config.contrast and config.network not in UNBOUNDED:
+    raise UserError(
+      f'--contrast={config.contrast}: normalised pixels leave [-1, 1], where --network={config.network} '
+      f'ends; use --network={" or ".join(sorted(UNBOUNDED))}'
+    )
+
+
+def _check_idle(config: 'Config') -> None:
+  """Raise UserError where a setting was changed that nothing in this run would look at."""
+  penalised = config.r1 or config.r2 or config.gradient_penalty or config.dragan
+  acts = {
+    'k_target': (config.k == 'auto', '--k=auto'),
+    'unroll': (config.update == 'unrolled', '--update=unrolled'),
+    'augment_p': (config.augment != 'none' and not config.ada_target, 'a fixed --augment'),
+    'noise_share': (config.instance_noise, '--instance_noise'),
+    'penalty_decay': (penalised, 'a penalty such as --r1'),
+    **{
+      f'{name}_every': (getattr(config, name), f'--{name}')
+      for name in ('r1', 'r2', 'gradient_penalty', 'dragan')
+    },
+    **{
+      f'{player}_b2': (getattr(config, f'{player}_optimizer') != 'sgd', 'adam or sgd_2014')
+      for player in 'gd'
+    },
+  }
+  defaults = {field.name: field.default for field in dataclasses.fields(config)}
+  for name, (used, by) in acts.items():
+    value = getattr(config, name)
+    if value != defaults[name] and not used:
+      raise UserError(f'--{name}={value}: it acts with {by} only; leave it out, or add that')
 
 
 def _check_update(config: 'Config') -> None:
@@ -106,6 +140,18 @@ def _check_loss(config: 'Config') -> None:
     raise UserError(
       "--loss=wasserstein: nothing bounds D's slope; add --gradient_penalty=10, --d_clip=0.01, "
       '--d_norm=spectral or --r1=1'
+    )
+  for name in ('gradient_penalty', 'dragan'):
+    zero = [each for each in ('r1', 'r2') if getattr(config, each)]
+    if getattr(config, name) and zero:
+      raise UserError(
+        f"--{name}={getattr(config, name)}: it pulls D's slopes to 1, and --{zero[0]} to 0; "
+        f'use {" ".join(f"--{each}=0" for each in zero)}, or --{name}=0'
+      )
+  if config.d_norm == 'spectral' and (config.d_clip or config.max_norm):
+    raise UserError(
+      '--d_norm=spectral: it divides weights by their norm, and so undoes --d_clip and --max_norm; '
+      'give one of them'
     )
   if config.d_clip and config.max_norm and config.d_clip > config.max_norm:
     raise UserError(

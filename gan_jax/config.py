@@ -127,8 +127,13 @@ def differences(old: dict[str, Any], new: Config) -> list[str]:
   return [
     f'--{name} is {old.get(name)}, now {value}'
     for name, value in dataclasses.asdict(new).items()
-    if name not in free and old.get(name) != value
+    if name not in free and old.get(name) != value and not (name == 'k' and _same_k(old, new))
   ]
+
+
+def _same_k(old: dict[str, Any], new: Config) -> bool:
+  """Whether k is one number in two spellings."""
+  return 'auto' not in (old['k'], new.k) and float(old['k']) == float(new.k)
 
 
 def from_json(values: dict[str, Any]) -> Config:
@@ -170,6 +175,8 @@ def build(
       },
     )
   )
+  if getattr(discriminator, 'norm', '') == 'batch':
+    _refuse_batch_norm(config)
   ada = None
   if config.ada_target:
     ada = functools.partial(control.update, batch_size=config.batch_size, target=config.ada_target)
@@ -206,7 +213,9 @@ def build(
     augment_p=config.augment_p,
     ada=ada,
     noise=(
-      optax.linear_schedule(config.instance_noise, 0.0, round(config.noise_share * config.steps))
+      optax.linear_schedule(
+        config.instance_noise, 0.0, max(1, round(config.noise_share * config.steps))
+      )
       if config.instance_noise
       else None
     ),
@@ -214,6 +223,20 @@ def build(
     n_classes=n_classes,
     contrast=config.contrast,
   )
+
+
+def _refuse_batch_norm(config: Config) -> None:
+  """Raise UserError where D's batch norm would spoil what is measured of single examples."""
+  for name in ('r1', 'r2', 'gradient_penalty', 'dragan'):
+    if getattr(config, name):
+      raise UserError(
+        f"--{name}={getattr(config, name)}: with batch norm in D no gradient is one example's own; "
+        f'use --{name}=0, or --d_norm=none'
+      )
+  if config.k == 'auto':
+    raise UserError(
+      '--k=auto: with batch norm D is another network where it is measured; use a number, or --d_norm=none'
+    )
 
 
 def _optimizer(config: Config, player: str, n: int | None) -> optax.GradientTransformation:

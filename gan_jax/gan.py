@@ -163,7 +163,8 @@ def look(
     p = gan.augment_p if gan.ada is None else state.controls['augment'].p
     images = augmentations.augment(gan.augment, keys, images, p)
   if gan.noise is not None:
-    noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+    # A number that no augmentation's split reaches: fold_in(key, i) is the i-th key of a split.
+    noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1 << 16))(keys)
     images = augmentations.instance_noise(noise_keys, images, gan.noise(state.step))
   return images
 
@@ -226,7 +227,7 @@ def discriminator_loss(
   )
   loss = gan.loss.discriminator(real, fake)
   penalty = penalize(gan, state, params, key, batch, fakes, axis_name)
-  return loss + penalty, (stats, {'d_loss': loss, 'd_penalty': penalty, **beliefs(real, fake)})
+  return loss + penalty, (stats, {'d_loss': loss, 'd_penalty': penalty, **beliefs(gan, real, fake)})
 
 
 def update_discriminator(
@@ -287,8 +288,9 @@ def foresee(
   return lax.scan(ahead, state.d, length=gan.unroll)[0] if gan.unroll else state.d
 
 
-def beliefs(real: jax.Array, fake: jax.Array) -> Metrics:
-  """Mean D(x) and mean D(G(z)), the probabilities that D gives to data and samples; E sign logit D(x)."""
+def beliefs(gan: Gan, real: jax.Array, fake: jax.Array) -> Metrics:
+  """Mean D(x) and mean D(G(z)), the probabilities that D gives to data and samples; E sign of D(x) - 1/2."""
+  real, fake = gan.loss.log_odds(real, fake)
   return {
     'd_real': jnp.mean(jax.nn.sigmoid(real)),
     'd_fake': jnp.mean(jax.nn.sigmoid(fake)),

@@ -86,10 +86,11 @@ class Progress:
     )
 
   def update(self, step: int, values: dict[str, float]) -> None:
-    """Show the step and its losses; `values` has d_loss, g_loss, d_real and d_fake."""
-    text = (
-      f'D {values["d_loss"]:.3f}  G {values["g_loss"]:.3f}  '
-      f'D(x) {values["d_real"]:.2f}  D(G(z)) {values["d_fake"]:.2f}'
+    """Show the step and its losses: those of d_loss, g_loss, d_real and d_fake that `values` has."""
+    names = {'d_loss': 'D', 'g_loss': 'G', 'd_real': 'D(x)', 'd_fake': 'D(G(z))'}
+    digits = {'d_loss': 3, 'g_loss': 3, 'd_real': 2, 'd_fake': 2}
+    text = '  '.join(
+      f'{label} {values[name]:.{digits[name]}f}' for name, label in names.items() if name in values
     )
     if self._terminal:
       self._bar.set_postfix_str(text, refresh=False)

@@ -1,6 +1,7 @@
 """Adversarial losses on logits: what D and G each minimise."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +16,15 @@ class Loss(NamedTuple):
 
   discriminator: LossFn
   generator: LossFn
+  undecided: float = 0.0  # D's best output where data and samples are equal
+  slope: float = 1.0  # by which its distance from that becomes log-odds
+  paired: bool = False  # only differences of outputs mean anything
+
+  def log_odds(self, real: jax.Array, fake: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """D's beliefs that `real` and `fake` [n] are data, as log-odds [n] and [n]; 0 where it is undecided."""
+    if self.paired:
+      return real - fake, fake - real
+    return self.slope * (real - self.undecided), self.slope * (fake - self.undecided)
 
 
 def cross_entropy(real: jax.Array, fake: jax.Array, smoothing: float | jax.Array = 0) -> jax.Array:
@@ -78,17 +88,24 @@ def relativistic_generator(real: jax.Array, fake: jax.Array) -> jax.Array:
 LOSSES = {
   'non_saturating': Loss(cross_entropy, non_saturating),
   'saturating': Loss(cross_entropy, saturating),
-  'least_squares': Loss(squares, squares_generator),
+  # Its best output is a probability itself, and 4 is the slope of log-odds at 1/2.
+  'least_squares': Loss(squares, squares_generator, undecided=0.5, slope=4.0),
   'hinge': Loss(hinge, approval),
-  'wasserstein': Loss(wasserstein, approval),
-  'relativistic': Loss(relativistic, relativistic_generator),
+  'wasserstein': Loss(wasserstein, approval, paired=True),
+  'relativistic': Loss(relativistic, relativistic_generator, paired=True),
 }
 SMOOTHABLE = frozenset({'non_saturating', 'saturating', 'least_squares'})  # have a target to lower
 
 
-def smooth_labels(loss: Loss, smoothing: float | jax.Array) -> Loss:
-  """The same game with D's target on data lowered by `smoothing`; `loss` must be one of SMOOTHABLE."""
-  return loss._replace(discriminator=functools.partial(loss.discriminator, smoothing=smoothing))
+def smooth_labels(loss: Loss, smoothing: float) -> Loss:
+  """The same game with D's target on data lowered by `smoothing`; `loss` must be one of SMOOTHABLE.
+
+  Where data and samples are equal, D's best belief falls from 1/2 to (1 - smoothing) / 2.
+  """
+  squared = loss.discriminator is squares
+  undecided = (1 - smoothing) / 2 if squared else math.log((1 - smoothing) / (1 + smoothing))
+  smoothed = functools.partial(loss.discriminator, smoothing=smoothing)
+  return loss._replace(discriminator=smoothed, undecided=undecided)
 
 
 def weigh_discriminator(loss: Loss, weight: float) -> Loss:

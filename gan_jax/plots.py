@@ -35,8 +35,10 @@ def curves(
   The dashed lines are the values at equilibrium. Losses that sit on them do not prove that G is good:
   D may be bad. That is what the last panel is for.
   """
-  undecided = jnp.zeros(1)
-  equilibrium = tuple(float(fn(undecided, undecided)) for fn in loss)
+  undecided = jnp.full(1, loss.undecided)
+  equilibrium = tuple(
+    float(fn(undecided, undecided)) for fn in (loss.discriminator, loss.generator)
+  )
   trained = [record for record in records if 'd_loss' in record]
   controlled = [record for record in trained if 'advantage' in record]
   figure = _figure(9, 8 + (2 if controlled else 0))

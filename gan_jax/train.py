@@ -210,6 +210,8 @@ class _Loop:
     now = time.monotonic()
     rate = (stop - start) / max(now - max(began, self._read_at), 1e-9)
     self._read_at = now
+    if values['k'] == 0:  # D did not move, so there is nothing to say of its updates
+      values = {name: value for name, value in values.items() if not name.startswith('d_')}
     self._metrics.write(stop, values | {'steps_per_second': rate})
     self._progress.update(stop, values)
 

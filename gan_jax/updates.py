@@ -95,7 +95,7 @@ def field(gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: st
     lambda params: gan_lib.penalize(gan, state, params, d_key, batch, fakes, axis_name)
   )(state.d.params)
   d_grads = jax.tree.map(jnp.add, d_grads, penalty_grads)
-  beliefs = gan_lib.beliefs(real, fake)
+  beliefs = gan_lib.beliefs(gan, real, fake)
   metrics = {'d_loss': d_loss, 'd_penalty': penalty, 'g_loss': g_loss, **beliefs}
   return Field(*pmean((d_grads, g_grads, d_stats, g_stats, metrics), axis_name))
 
@@ -224,7 +224,7 @@ UPDATES: dict[str, StepFn] = {
 HAVE_K = frozenset({'alternating', 'unrolled'})
 
 
-def gradient_evaluations(update: str, unroll: int, steps: int, d_updates: int) -> int:
+def gradient_evaluations(update: str, unroll: int, steps: float, d_updates: float) -> float:
   """Gradients of one player on one minibatch that so many steps and updates of D have cost.
 
   Penalties and the consensus term, which differentiate gradients, are not counted.

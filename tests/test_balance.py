@@ -44,9 +44,10 @@ def test_a_whole_k_is_a_python_number_that_unrolls_no_loop():
 
 
 def test_a_ratio_is_the_nearest_small_fraction():
-  assert ratio(0.333) == Ratio(1, 3)
+  assert ratio(1 / 3) == Ratio(1, 3)
   assert ratio(1 / 64) == Ratio(1, 64)
   assert ratio(0.7) == Ratio(7, 10)
+  assert ratio(0.99) == Ratio(99, 100)
   assert Config(k='1.5').ratio == Ratio(3, 2)
   assert Config(k='auto').ratio is None
 

@@ -67,7 +67,7 @@ class Discriminator(nn.Module):
 
   width: int  # channels of the first hidden layer; each layer after it has twice as many
   halvings: int
-  norm: str = 'batch'  # not on the first layer
+  norm: str = 'none'  # 'batch': not on the first layer
   n_classes: int = 0
   dtype: Any = jnp.float32
   as_products: bool | None = None
@@ -106,11 +106,14 @@ def doublings(name: str, spec: Spec) -> int:
   return times
 
 
-OFFER = Offer(g_norms=('batch', 'none'), d_norms=('batch', 'none', 'spectral'))
+# Batch norm first in G only: with it in D no gradient is one example's own, and R1 means nothing.
+OFFER = Offer(g_norms=('batch', 'none'), d_norms=('none', 'batch', 'spectral'))
 
 
 def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
-  """Widths of 64 next to the image; weights from N(0, .02^2), batch norm except on D's first layer.
+  """Widths of 64 next to the image; weights from N(0, .02^2), batch norm in G.
+
+  `d_norm` 'batch' is the paper's, on all layers of D but the first; it goes with no gradient penalty.
 
   Labels: an embedding beside the latent in G, projection in D.
   """

@@ -138,6 +138,7 @@ def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
     tuple(spec.shape),
     spec.g_width or 1200,
     (nn.relu,) * (spec.g_depth or 2),
+    output=half_tanh if len(spec.shape) == 3 else linear,  # points have no bounds
     first=first_weights(spec.init, 0.05),
     output_first=first_weights(spec.init, 0.05),
     output_bias=marginals_bias(spec.mean_image),

@@ -74,7 +74,8 @@ class GameTask:
     return {name: float(value) for name, value in _oracle(self.game.name)(samples).items()}
 
   def _real(self, seed: int, n: int) -> jax.Array:
-    key = jax.random.fold_in(jax.random.key(seed), sampling.STREAM)
+    # Not the key of the latents: G would be judged against what it was given.
+    key = jax.random.fold_in(jax.random.key(seed), sampling.STREAM + 1)
     return jax.jit(jax.vmap(self.game.sample))(jax.random.split(key, n))
 
   def measure(self, gan: Gan, state: GanState, seed: int) -> Measurement:

@@ -1,7 +1,5 @@
 """What a run's own D says of fresh data and samples: the numbers that people watch, and that prove nothing."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -31,15 +29,16 @@ def watched(
   found = {}
   for which in ('raw', 'ema'):
     fake = look(make(sampling.weights(state, which)))
-    beliefs = {name: float(x) for name, x in gan_lib.beliefs(real, fake).items()}
-    found[which] = {'d_loss': float(gan.loss.discriminator(real, fake)), **beliefs}
+    beliefs = gan_lib.beliefs(gan, real, fake)
+    found[which] = {'d_loss': float(gan.loss.discriminator(real, fake))}
+    found[which] |= {name: float(beliefs[name]) for name in ('d_real', 'd_fake')}
   return found
 
 
 def undecided(gan: Gan) -> float:
   """D's loss where it gives every example the same odds."""
-  zeros: Any = jnp.zeros(1)
-  return float(gan.loss.discriminator(zeros, zeros))
+  output = jnp.full(1, gan.loss.undecided)
+  return float(gan.loss.discriminator(output, output))
 
 
 def as_line(gan: Gan, found: dict[str, dict[str, float]]) -> str:
