@@ -42,12 +42,15 @@ class Control(NamedTuple):
 
 
 class Balance(NamedTuple):
-  """A controller that keeps D ahead of G by a set advantage, no less and no more.
+  """A controller that keeps D ahead of G, but not by too much.
 
   The signal is D's advantage on data held out from training: 2 P(D(x) > D(G(z))) - 1 for a held-out x
   and a fresh z, 0 where D ranks them at random and 1 where it never errs. Held out, because D's success
   on its own training data may be memory; a rank, because it means the same for every loss and
-  does not change when D's logits are scaled. log2 k moves by `gain` times what the advantage lacks.
+  does not change when D's logits are scaled. log2 k is `gain` times what the advantage lacks to
+  `target`, where k is 1: half of it where D never errs, several where it errs more than chance. It
+  answers the advantage and does not integrate it: an advantage that stays near 0 may mean a bad D or a
+  good G, and whoever waits for it to rise ends with all updates spent on D.
   """
 
   target: float = 0.5
@@ -55,7 +58,7 @@ class Balance(NamedTuple):
   high: float = 5.0
   every: int = 10  # steps between measurements
   n: int = 256  # held-out examples, and fakes, in each
-  gain: float = 0.2
+  gain: float = 2.0
   memory: float = 0.8  # of the running mean, per measurement
 
   def start(self) -> Control:
@@ -70,7 +73,7 @@ class Balance(NamedTuple):
   def adapt(self, control: Control, measured: jax.Array) -> Control:
     """The controller after one measurement of D's held-out advantage."""
     mean = self.memory * control.advantage + (1 - self.memory) * measured
-    k = control.k * 2 ** (self.gain * (self.target - mean))
+    k = 2 ** (self.gain * (self.target - mean))
     return control._replace(k=jnp.clip(k, self.low, self.high), advantage=mean)
 
 
