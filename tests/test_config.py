@@ -107,6 +107,19 @@ REFUSED = [
   {'log_every': 0},
   {'keep': 0},
   # Together
+  {'k_target': 0.3},
+  {'unroll': 3},
+  {'augment_p': 0.5},
+  {'augment_p': 0.5, 'augment': 'ada', 'ada_target': 0.6},
+  {'noise_share': 0.5},
+  {'noise_share': 0.0, 'instance_noise': 0.1},
+  {'penalty_decay': 0.1, 'r1': 0.0},
+  {'r1_every': 4, 'r1': 0.0},
+  {'g_b2': 0.9, 'g_optimizer': 'sgd'},
+  {'gradient_penalty': 10.0, 'r1': 1.0},
+  {'dragan': 1.0, 'r2': 1.0, 'r1': 0.0},
+  {'d_norm': 'spectral', 'd_clip': 0.1},
+  {'contrast': 55.0, 'dataset': 'cifar10', 'network': 'dcgan'},
   {'k': '2', 'update': 'simultaneous'},
   {'k': 'auto', 'update': 'extragradient'},
   {'k': '0.5', 'update': 'optimistic'},
@@ -155,9 +168,9 @@ ACCEPTED = [
   {'loss': 'wasserstein', 'r1': 0.0, 'd_norm': 'spectral'},
   {'d_clip': 0.01, 'max_norm': 1.0},
   {'augment': 'ada', 'ada_target': 0.6},
-  {'augment_p': 0.0},
+  {'augment_p': 0.0, 'augment': 'flip'},
   {'g_optimizer': 'sgd_2014', 'g_schedule': '2014', 'g_b2': 0.7},
-  {'contrast': 55.0, 'dataset': 'cifar10'},
+  {'contrast': 55.0, 'dataset': 'cifar10', 'network': 'r3gan'},
 ]
 
 
@@ -191,7 +204,7 @@ def test_a_gan_has_only_the_parts_that_its_settings_ask_for():
   optional = (gan.g_project, gan.d_project, gan.ada, gan.noise, gan.balance)
   assert optional == (None,) * 5
   assert (gan.unroll, gan.consensus, gan.n_classes, gan.augment) == (0, 0.0, 0, 'none')
-  assert small(unroll=3).unroll == 0
+  assert small(unroll=5).unroll == 0
 
 
 def test_a_gan_is_a_value_by_which_programs_are_found_again():
@@ -204,7 +217,7 @@ def test_a_gan_is_a_value_by_which_programs_are_found_again():
 
 def test_settings_reach_the_gan():
   gan = small(
-    r1=2.0, r1_every=4, dragan=1.0, d_clip=0.1, max_norm=2.0, conditional=True, k='auto', k_target=0.3,
+    r1=2.0, r1_every=4, r2=1.0, d_clip=0.1, max_norm=2.0, conditional=True, k='auto', k_target=0.3,
     augment='ada', ada_target=0.5, instance_noise=0.4, steps=10, label_smoothing=0.1, ema_decay=0.5,
   )  # fmt: skip
   assert [(term.weight, term.every) for term in gan.penalties] == [(2.0, 4), (1.0, 1)]
@@ -238,6 +251,8 @@ def test_the_fixed_k_is_a_fraction():
     ({'augment': 'flip', 'network': 'relu'}, (2,), '--augment=flip'),
     ({'network': 'relu', 'd_dropout': True}, (2,), '--d_dropout'),
     ({'network': 'dirac'}, (2,), '--network=dirac'),
+    ({'network': 'dcgan', 'd_norm': 'batch'}, (8, 8, 1), '--r1=1.0'),
+    ({'network': 'dcgan', 'd_norm': 'batch', 'r1': 0.0, 'k': 'auto'}, (8, 8, 1), '--k=auto'),
   ],
 )
 def test_what_does_not_fit_the_data_is_refused_by_name(changes, shape, flag):
