@@ -5,8 +5,8 @@
 Compute is counted in gradients of one player on one minibatch: an update of either costs one, so k
 buys updates of D with updates of G. Every setting gets what the preset costs with its own k, and its
 schedules end with its steps; for k=auto a pilot run of another seed tells how many these are. Prints
-a table of averaged weights on test data, and writes it as compare_k.md, .json and .png. What the
-controller itself costs, forward passes of 256 examples in every tenth step, is not counted.
+a table of averaged weights on test data, and writes it as compare_k.md, .json and .png. The updates by
+which the controller looks ahead are counted.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from absl import flags
 from scipy import stats
 
 from experiments import launcher, seeds
-from gan_jax import plots, tasks, updates
+from gan_jax import balance, plots, tasks, updates
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.runs import write_atomically
@@ -91,6 +91,8 @@ def main(argv: list[str]) -> int:
 
 
 def _cost(config: Config, g_updates: float, d_updates: float) -> float:
+  if config.k == 'auto':
+    d_updates += balance.Balance().spent(int(g_updates))
   return updates.gradient_evaluations(config.update, config.unroll, g_updates, d_updates)
 
 
@@ -104,12 +106,12 @@ def _steps(config: Config, k: str, budget: float, folder: Path, task: tasks.Task
   """Updates of G that the budget pays for, with their share of updates of D."""
   if k != 'auto':
     return round(budget / _cost(config, 1, float(k)))
-  steps = round(budget / _cost(config, 1, 1))
+  steps = round(budget / 3)  # as if k were 2
   for i in range(_PILOTS):
     pilot = _run(config, k, steps, _SEEDS.value, folder / f'pilot_{i}')
     seeds.train([pilot], 1)
     judged = seeds.judge(pilot, task)
-    steps = round(steps * budget / _cost(config, judged.g_updates, judged.d_updates))
+    steps = round(steps * budget / _cost(pilot.config, judged.g_updates, judged.d_updates))
   return steps
 
 
@@ -126,7 +128,8 @@ def _table(config: Config, settings: list[Setting], metric: str, higher_is_bette
     values = each.values(metric)
     p = 1.0 if each is best else stats.mannwhitneyu(values, best.values(metric)).pvalue
     examples = config.batch_size * statistics.mean(x.d_updates for x in each.judged)
-    spent = statistics.mean(_cost(config, x.g_updates, x.d_updates) for x in each.judged)
+    this = dataclasses.replace(config, k=each.k)
+    spent = statistics.mean(_cost(this, x.g_updates, x.d_updates) for x in each.judged)
     lines.append(
       f'| {each.k} | {each.steps} | {each.mean_k:.2f} | {spent:.0f} | {examples:.3g} '
       f'| {seeds.spread(values)} | {"" if each is best else f"{p:.2f}"} |'

@@ -38,28 +38,28 @@ class Control(NamedTuple):
 
   k: jax.Array
   credit: jax.Array  # updates of D that are due, with the fraction left over
-  advantage: jax.Array  # running mean of what was measured
+  gain: jax.Array  # running mean of what was measured
 
 
 class Balance(NamedTuple):
   """A controller that keeps D ahead of G, but not by too much.
 
-  The signal is D's advantage on data held out from training: 2 P(D(x) > D(G(z))) - 1 for a held-out x
-  and a fresh z, 0 where D ranks them at random and 1 where it never errs. Held out, because D's success
-  on its own training data may be memory; a rank, because it means the same for every loss and
-  does not change when D's logits are scaled. log2 k is `gain` times what the advantage lacks to
-  `target`, where k is 1: half of it where D never errs, several where it errs more than chance. It
-  answers the advantage and does not integrate it: an advantage that stays near 0 may mean a bad D or a
-  good G, and whoever waits for it to rise ends with all updates spent on D.
+  The signal is what one more update of D is worth, in nats of cross-entropy on data held out from training:
+  D looks `ahead` so many updates while G stands still, and is then forgotten. Where they gain more
+  than `target` each, D lags behind what it could know of this G, and k rises; where less, the updates
+  are better spent on G, and k falls. Held out, because D's success on its own training data may be
+  memory. A difference of two losses, because D's loss or success itself does not tell: a D that is
+  undecided may be bad, or G good, and only the first can be mended by more updates of D.
   """
 
-  target: float = 0.5
-  low: float = 0.5
+  target: float = 0.02
+  low: float = 1.0
   high: float = 5.0
-  every: int = 10  # steps between measurements
-  n: int = 256  # held-out examples, and fakes, in each
-  gain: float = 2.0
-  memory: float = 0.8  # of the running mean, per measurement
+  every: int = 25  # steps between measurements
+  ahead: int = 4  # updates of D in each
+  n: int = 256  # held-out examples, and fakes, that judge them
+  rate: float = 0.5  # octaves by which one measurement moves k at most
+  memory: float = 0.5  # of the running mean, per measurement
 
   def start(self) -> Control:
     """K is 1 and the first update of D is due."""
@@ -71,12 +71,16 @@ class Balance(NamedTuple):
     return whole.astype(jnp.int32), control._replace(credit=control.credit - whole + control.k)
 
   def adapt(self, control: Control, measured: jax.Array) -> Control:
-    """The controller after one measurement of D's held-out advantage."""
-    mean = self.memory * control.advantage + (1 - self.memory) * measured
-    k = 2 ** (self.gain * (self.target - mean))
-    return control._replace(k=jnp.clip(k, self.low, self.high), advantage=mean)
+    """The controller after one measurement: log2 k moves by what the gain exceeds the target, relatively."""
+    mean = self.memory * control.gain + (1 - self.memory) * measured
+    octaves = self.rate * jnp.clip(mean / self.target - 1, -1, 1)
+    return control._replace(k=jnp.clip(control.k * 2**octaves, self.low, self.high), gain=mean)
+
+  def spent(self, steps: int) -> int:
+    """Updates of D that so many steps have looked ahead."""
+    return steps // self.every * self.ahead
 
 
-def advantage(real: jax.Array, fake: jax.Array) -> jax.Array:
-  """2 P(real > fake) - 1 over all pairs of logits, real [n] and fake [m]: Somers' D, 2 AUC - 1."""
-  return jnp.mean(jnp.sign(real[:, None] - fake[None, :]))
+def cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:
+  """What the log-odds [n] and [m] of beliefs cost on data and samples, nats; 2 log 2 where undecided."""
+  return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))

@@ -11,12 +11,12 @@ from gan_jax.updates import HAVE_K
 if TYPE_CHECKING:
   from gan_jax.config import Config
 
-_ABOVE_ZERO = {'g_lr', 'd_lr', 'd_loss_weight', 'penalty_decay', 'scale'}
+_ABOVE_ZERO = {'k_target', 'g_lr', 'd_lr', 'd_loss_weight', 'penalty_decay', 'scale'}
 _NOT_NEGATIVE = {
   *('r1', 'r2', 'gradient_penalty', 'dragan', 'consensus'),
   *('d_clip', 'max_norm', 'instance_noise', 'contrast'),
 }
-_FRACTIONS = {'g_b1', 'd_b1', 'g_b2', 'd_b2', 'ema_decay', 'ada_target', 'k_target'}
+_FRACTIONS = {'g_b1', 'd_b1', 'g_b2', 'd_b2', 'ema_decay', 'ada_target'}
 _FROM_ZERO = {'seed', 'image_size', 'g_width', 'd_width', 'g_depth', 'd_depth'}
 _MAX_K = 1000
 UNBOUNDED = frozenset(

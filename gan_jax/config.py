@@ -79,7 +79,9 @@ class Config:
   latent_size: int = _setting(100, 'Dimensions of z.')
   update: str = _setting('alternating', 'Order of the updates.', UPDATES)
   k: str = _setting('1', 'Updates of D per update of G: a number, 0.5 too, or auto.')
-  k_target: float = _rare(0.5, "auto: D's advantage on held-out data, 2 P(D(x) > D(G(z))) - 1.")
+  k_target: float = _rare(
+    0.02, 'auto: nats that one more update of D should gain on held-out data.'
+  )
   unroll: int = _rare(5, 'Updates of D that G looks ahead with --update=unrolled.')
   batch_size: int = _setting(100, 'Images per update, over all devices.')
   g_optimizer: str = _setting('adam', "G's optimizer.", optimizers.OPTIMIZERS)

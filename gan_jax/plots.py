@@ -40,13 +40,13 @@ def curves(
     float(fn(undecided, undecided)) for fn in (loss.discriminator, loss.generator)
   )
   trained = [record for record in records if 'd_loss' in record]
-  controlled = [record for record in trained if 'advantage' in record]
+  controlled = [record for record in trained if 'gain' in record]
   figure = _figure(9, 8 + (2 if controlled else 0))
   losses, beliefs, *balance, scores = figure.subplots(4 if controlled else 3, 1, sharex=True)
   for axes, names, targets in (
     (losses, ('d_loss', 'g_loss'), equilibrium),
     (beliefs, ('d_real', 'd_fake'), (0.5,)),
-    *((axes, ('k', 'advantage'), ()) for axes in balance),
+    *((axes, ('k', 'gain'), ()) for axes in balance),
   ):
     for name in names:
       axes.plot(
@@ -69,7 +69,7 @@ _LABELS = {
   'd_real': 'D(x)',
   'd_fake': 'D(G(z))',
   'k': 'k',
-  'advantage': "D's held-out advantage",
+  'gain': 'held-out nats per update of D',
 }
 
 

@@ -11,7 +11,7 @@ from gan_jax import gan as gan_lib
 from gan_jax.balance import Balance, Ratio
 from gan_jax.batches import Batch
 from gan_jax.feeds import Data, Feed
-from gan_jax.gan import Gan, GanState, Metrics
+from gan_jax.gan import Gan, GanState, Metrics, Weights
 from gan_jax.latents import sample as sample_latents
 from gan_jax.randomness import example_keys
 from gan_jax.updates import UPDATES
@@ -59,30 +59,48 @@ def train_step(
     axis_name=axis_name,
   )
   if gan.balance is not None:
-    state = rebalance(recipe, gan.balance, held_out_key, state, data)
-    metrics = metrics | {'advantage': state.controls['k'].advantage}
+    state = rebalance(recipe, gan.balance, (data_key, held_out_key), state, data, axis_name)
+    metrics = metrics | {'gain': state.controls['k'].gain}
   if gan.ada is not None:
     metrics = metrics | {'augment_p': state.controls['augment'].p}
   return state, metrics
 
 
 def rebalance(
-  recipe: Recipe, controller: Balance, key: jax.Array, state: GanState, data: Data
+  recipe: Recipe,
+  controller: Balance,
+  keys: tuple[jax.Array, jax.Array],
+  state: GanState,
+  data: Data,
+  axis_name: str | None,
 ) -> GanState:
-  """The state with k adapted to D's advantage on held-out data, where a measurement is due."""
-  gan = recipe.gan
+  """The state with k adapted to what D gains by looking ahead, where a measurement is due.
+
+  `keys` are those of the minibatches and of the measurements.
+  """
+  gan, (data_key, key) = recipe.gan, keys
+  turn = (state.step // controller.every).astype(jnp.uint32)
+  held_out_key, z_key, ahead_key = jax.random.split(key, 3)
+  ahead_key = jax.random.fold_in(ahead_key, turn)
+
+  def look(i: jax.Array, state: GanState) -> GanState:
+    batch = draw(recipe, data_key, data.train, state.d.count, axis_name)
+    i_key = jax.random.fold_in(ahead_key, i)
+    return gan_lib.update_discriminator(gan, i_key, state, batch, axis_name=axis_name)[0]
 
   def measured() -> balance.Control:
-    turn = (state.step // controller.every).astype(jnp.uint32)
     positions = turn * jnp.uint32(controller.n) + jnp.arange(controller.n, dtype=jnp.uint32)
-    batch = recipe.held_out(jax.random.fold_in(key, 0), positions, data.held_out)
-    z_keys = example_keys(jax.random.fold_in(jax.random.fold_in(key, 1), turn), controller.n, None)
-    latents = sample_latents(gan.latent, z_keys)
-    fakes = gan_lib.sample(gan, state.g.weights, latents, batch.labels)
-    real, fake = (
-      gan_lib.logits(gan, state.d.weights, images, batch.labels) for images in (batch.images, fakes)
-    )
-    return controller.adapt(state.controls['k'], balance.advantage(real, fake))
+    batch = recipe.held_out(held_out_key, positions, data.held_out)
+    z_keys = example_keys(jax.random.fold_in(z_key, turn), controller.n, None)
+    fakes = gan_lib.sample(gan, state.g.weights, sample_latents(gan.latent, z_keys), batch.labels)
+
+    def cost(weights: Weights) -> jax.Array:
+      outputs = (gan_lib.logits(gan, weights, x, batch.labels) for x in (batch.images, fakes))
+      return balance.cross_entropy(*gan.loss.log_odds(*outputs))
+
+    later = lax.fori_loop(0, controller.ahead, look, state)
+    gain = (cost(state.d.weights) - cost(later.d.weights)) / controller.ahead
+    return controller.adapt(state.controls['k'], gain)
 
   due = state.step % controller.every == 0
   control = lax.cond(due, measured, lambda: state.controls['k'])

@@ -84,7 +84,7 @@ REFUSED = [
   {'augment_p': 1.1},
   {'augment_p': -0.1},
   {'ada_target': 1.0, 'augment': 'ada'},
-  {'k_target': 1.0},
+  {'k_target': 0.0},
   {'label_smoothing': 0.6},
   {'label_smoothing': -0.1},
   {'loss': 'hopeful'},

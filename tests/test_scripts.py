@@ -148,7 +148,7 @@ def test_a_game_goes_from_flags_to_points_without_any_data(scripts, env, tmp_pat
   ended = scripts('train', *game, *steps, f'--run={run}')
   assert (ended.code, commands.errors(ended)) == (0, [])
   assert (run / 'samples' / 'points_00000040.png').exists()
-  assert 'advantage' in commands.records(run)[0]
+  assert 'gain' in commands.records(run)[0]
   ended = scripts('evaluate', f'--run={run}')
   assert (ended.code, ended.err) == (0, '')
   result = json.loads((run / 'evaluation_test_00000040.json').read_text())
