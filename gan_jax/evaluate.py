@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,11 @@ import numpy as np
 
 from gan_jax import sampling
 from gan_jax.data import Dataset
+from gan_jax.data import dataset as dataset_lib
 from gan_jax.gan import Gan, GanState
 from gan_jax.metrics import parzen
 from gan_jax.metrics.clusters import k_means
+from gan_jax.metrics.features import FeatureScores
 from gan_jax.runs import write_atomically
 
 N_SAMPLES = 10_000  # Parzen windows, as in 2014
@@ -48,20 +51,44 @@ def flat(images: np.ndarray) -> jax.Array:
 class Samples(NamedTuple):
   """Samples of one set of weights."""
 
-  unit: jax.Array  # float32 rows [n, d] in [0, 1]
-  painted: np.ndarray  # the same as pictures, uint8 [n, h, w, c]
+  unit: np.ndarray  # float32 rows [windows, d] in [0, 1]: the first of the samples
+  painted: np.ndarray  # all as pictures, uint8 [n, h, w, c]
 
 
-def draw(gan: Gan, state: GanState, seed: int, n: int = N_SAMPLES) -> dict[str, Samples]:
-  """The first n samples of `seed` from the 'raw' and the 'ema' generator."""
+def draw(
+  gan: Gan,
+  state: GanState,
+  seed: int,
+  n: int = N_SAMPLES,
+  n_windows: int = N_SAMPLES,
+  labels: jax.Array | None = None,
+) -> dict[str, Samples]:
+  """The first n samples of `seed` from the 'raw' and the 'ema' generator, `n_windows` of them as rows too.
+
+  Of the others no more than a batch is ever held in float32. Labels [n] as in `sampling.batches`.
+  """
   latents = sampling.fixed_latents(gan.latent, seed, n)
   drawn = {}
   for which in ('raw', 'ema'):
-    images = jnp.concatenate(list(sampling.batches(gan, sampling.weights(state, which), latents)))
-    painted = np.asarray(sampling.to_uint8(gan, images))
-    unit = flat(painted) if gan.contrast else (images.reshape(n, -1) + 1) / 2
-    drawn[which] = Samples(unit, painted)
+    rows, pictures, missing = [], [], n_windows
+    for x in sampling.batches(gan, sampling.weights(state, which), latents, labels):
+      painted = np.asarray(sampling.to_uint8(x, gan.contrast))
+      pictures.append(painted)
+      if missing > 0:
+        seen = flat(painted[:missing]) if gan.contrast else (x[:missing] + 1) / 2
+        rows.append(np.asarray(seen).reshape(len(seen), -1))
+        missing -= len(seen)
+    unit = np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
+    drawn[which] = Samples(unit, np.concatenate(pictures))
   return drawn
+
+
+def repainted(dataset: Dataset, contrast: float) -> Dataset:
+  """The data set whose images have lost their mean and contrast, and are painted as samples then are."""
+  arrays = dataset.arrays()
+  for split in ('train', 'validation', 'test'):
+    arrays[split] = sampling.repaint(arrays[split], contrast)
+  return dataset_lib.from_arrays(dataset.name, arrays, dataset.stack)
 
 
 def parzen_scores(
@@ -73,7 +100,7 @@ def parzen_scores(
   the others.
   """
   selection, queries = held_out(dataset, split)
-  return {name: parzen.parzen(x.unit, selection, queries) for name, x in drawn.items()}
+  return {name: parzen.parzen(jnp.asarray(x.unit), selection, queries) for name, x in drawn.items()}
 
 
 def held_out(dataset: Dataset, split: str) -> tuple[jax.Array, jax.Array]:
@@ -135,7 +162,7 @@ def references(
     scores |= {
       name: parzen.parzen(REFERENCES[name](key, train), selection, queries) for name in missing
     }
-    if path:
+    if path and len(queries) and len(selection):
       with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(stored | scores).encode())
@@ -144,12 +171,15 @@ def references(
 
 def protocol(dataset: Dataset, split: str, seed: int, n: int = N_SAMPLES) -> dict[str, Any]:
   """Everything that has to be equal for two Parzen figures to be compared."""
+  n_queries = len(dataset.test)
+  if split == 'validation':
+    n_queries = len(dataset.validation) - n_selection(dataset)
   return {
     'metric': 'Parzen-window log-likelihood, nats per image, pixels in [0, 1]',
     'dataset': dataset.name,
     'fingerprint': dataset.fingerprint,
     'split': split,
-    'n_queries': len(held_out(dataset, split)[1]),
+    'n_queries': n_queries,
     'n_training_images': min(N_SAMPLES, len(dataset.train)),
     'n_samples': n,
     'sigma': f'the best of logspace(-1, 0, 10) on the first {n_selection(dataset)} validation images',
@@ -161,6 +191,15 @@ def protocol(dataset: Dataset, split: str, seed: int, n: int = N_SAMPLES) -> dic
 def as_json(scores: dict[str, parzen.LogLikelihood]) -> dict[str, dict[str, float]]:
   """Scores by name, each as a dictionary."""
   return {name: score._asdict() for name, score in scores.items()}
+
+
+def valid_json(values: Any) -> Any:
+  """The same with None in place of each number that is not finite, for which JSON has no word."""
+  if isinstance(values, dict):
+    return {name: valid_json(value) for name, value in values.items()}
+  if isinstance(values, (list, tuple)):
+    return [valid_json(value) for value in values]
+  return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def as_lines(
@@ -179,15 +218,61 @@ def as_lines(
     )
     for name, score in references.items()
   ]
-  if split == 'test':
+  if split == 'test' and not protocol.get('contrast'):
     rows += [
       (f'{name}, as published', *value, '') for name, value in PUBLISHED.get(dataset, {}).items()
     ]
   names = {'raw': 'this run, last weights', 'ema': 'this run, averaged weights'}
   for which, score in scores.items():
     rows.append((names[which], score.mean, score.standard_error, f'  sigma {score.sigma:.3f}  <--'))
-  rows.sort(key=lambda row: -row[1])
+  rows.sort(key=lambda row: (math.isnan(row[1]), -row[1]))
   return [
     f'Parzen log-likelihood on {dataset}, {split} images (nats per image; it rewards blur above reality)',
     *(f'  {name:<44} {mean:8.1f} +- {error:4.1f}{note}' for name, mean, error, note in rows),
   ]
+
+
+ROW_NAMES = {
+  'raw': 'last weights',
+  'ema': 'averaged weights',
+  'train': 'training images',
+  'fresh': 'other held-out images',
+}
+
+
+def feature_lines(scores: dict[str, FeatureScores], split: str) -> list[str]:
+  """A table for a person: samples, what memory gets, and what a perfect sampler gets."""
+  columns = ('Frechet', 'kernel', 'precision', 'recall', 'density', 'coverage', 'authentic', 'C_T')
+  lines = [f"against {split} images, in the classifier's features"]
+  lines.append(f'{"":<24}' + ''.join(f'{name:>11}' for name in columns))
+  for name, row in scores.items():
+    numbers = (f'{row.authentic:.0f} %', f'{row.copying:.1f}')
+    cells = (*(f'{value:.3f}' for value in row[:6]), *numbers)
+    lines.append(f'{ROW_NAMES[name]:<24}' + ''.join(f'{cell:>11}' for cell in cells))
+  return lines
+
+
+def pixel_line(distances: dict[str, float], split: str, features: str) -> str:
+  """Frechet distances in features that need no labels, for a person."""
+  return (
+    f'Frechet distance of {features}, against {split} images (there are no labels for better '
+    f'features): last weights {distances["raw"]:.3f}, averaged weights {distances["ema"]:.3f}, '
+    f'training images {distances["real"]:.3f}'
+  )
+
+
+def share_line(shares: list[float]) -> str:
+  """The share of samples in each class, for a person."""
+  there = sum(share > 0.01 for share in shares)
+  percents = ' '.join(f'{100 * share:.1f}' for share in shares)
+  return f'classes with over 1 % of samples: {there} of {len(shares)}   (%: {percents})'
+
+
+def mode_line(found: dict[str, dict[str, float]], n: int, floor: float) -> str:
+  """Modes and their KL in n samples of each set of weights, for a person."""
+  last, mean = found['raw'], found['ema']
+  return (
+    f'modes of {n:,} samples: last {last["modes"]:.0f}, KL {last["modes_kl"]:.4f}; '
+    f'averaged {mean["modes"]:.0f}, KL {mean["modes_kl"]:.4f} '
+    f'(a perfect sampler of even modes: KL {floor:.4f})'
+  )

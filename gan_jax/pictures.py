@@ -10,10 +10,9 @@ from PIL import Image
 from gan_jax import latents as latents_lib
 from gan_jax import sampling
 from gan_jax.data import Dataset
-from gan_jax.evaluate import flat
 from gan_jax.gan import Gan, GanState, Weights
 from gan_jax.images import grid
-from gan_jax.metrics.neighbours import nearest
+from gan_jax.metrics.neighbours import nearest_picture
 from gan_jax.runs import write_atomically
 
 _GRID = 100
@@ -63,6 +62,5 @@ def neighbours(gan: Gan, weights: Weights, seed: int, dataset: Dataset, n: int =
   A generator that remembers the data shows pairs of twins (Figure 2 of Goodfellow et al., 2014).
   """
   fakes = sampling.paint(gan, weights, sampling.fixed_latents(gan.latent, seed, n))
-  indices, _ = nearest(flat(fakes), flat(dataset.train))
-  pairs = np.stack([fakes, dataset.train[np.asarray(indices)]], axis=1)
+  pairs = np.stack([fakes, dataset.train[nearest_picture(fakes, dataset.train)]], axis=1)
   return grid(pairs.reshape(-1, *fakes.shape[1:]), columns=10)

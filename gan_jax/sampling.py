@@ -52,6 +52,15 @@ def batches(
     yield step(weights, filled, asked)[: batch.shape[0]]
 
 
+def labels_like(labels: np.ndarray, n: int, stack: int = 1, n_labels: int = 0) -> jax.Array:
+  """Classes [n] as frequent as those in `labels` [m], always the same ones; of stacks those of n stacks.
+
+  Samples of classes in turn would differ from unbalanced data, however good the generator is.
+  """
+  indices = jax.random.randint(jax.random.key(0), (stack, n), 0, len(labels))
+  return images_lib.stack_labels(jnp.asarray(labels, jnp.int32), indices, n_labels)
+
+
 @functools.lru_cache(maxsize=8)
 def _generator(gan: Gan) -> Callable[..., jax.Array]:
   return jax.jit(functools.partial(sample, gan))
@@ -66,15 +75,25 @@ def paint(
   gan: Gan, weights: Weights, latents: jax.Array, labels: jax.Array | None = None
 ) -> np.ndarray:
   """Images uint8 [n, h, w, c] of `latents` [n, size]; labels as in `batches`."""
-  parts = [np.asarray(to_uint8(gan, x)) for x in batches(gan, weights, latents, labels)]
+  parts = [np.asarray(to_uint8(x, gan.contrast)) for x in batches(gan, weights, latents, labels)]
   return np.concatenate(parts)
 
 
-def to_uint8(gan: Gan, images: jax.Array) -> jax.Array:
-  """What G makes, as a picture."""
-  if gan.contrast:  # its mean and contrast are lost: take those of a common photograph
+def to_uint8(images: jax.Array, contrast: float) -> jax.Array:
+  """What G makes, as pictures uint8 [n, h, w, c]; `contrast` as in `Gan`."""
+  if contrast:  # its mean and contrast are lost: take those of a common photograph
     return images_lib.to_uint8(images * (64 / 127.5))
   return images_lib.to_uint8(images)
+
+
+def repaint(pictures: np.ndarray, contrast: float) -> np.ndarray:
+  """Real pictures, uint8 [n, h, w, c], as G would paint them had it learned them at this `contrast`."""
+  painted = np.empty_like(pictures)
+  for start in range(0, len(pictures), _BATCH):
+    part = jnp.asarray(pictures[start : start + _BATCH])
+    normalized = images_lib.global_contrast_normalize(part, contrast)
+    painted[start : start + _BATCH] = to_uint8(normalized, contrast)
+  return painted
 
 
 def check_memory(n: int, shape: tuple[int, ...], latent_size: int) -> None:

@@ -100,6 +100,33 @@ def test_hidden_files_and_other_files_are_left_out(folder):
   assert not [line for line in said.lines if 'skipped' in line]
 
 
+def test_each_held_out_part_of_a_small_folder_has_two_images(tmp_path):
+  """With one there is no covariance, and none to choose sigma by beside those to score."""
+  for i in range(12):
+    paint(tmp_path / 'images' / f'{i}.png')
+  dataset = load(tmp_path / 'images')
+  assert [len(getattr(dataset, split)) for split in SPLITS] == [8, 2, 2]
+
+
+def test_linked_folders_are_followed(folder, tmp_path):
+  """A class is often a link to where its images lie; two links may lead to one place."""
+  for i in range(5):
+    paint(tmp_path / 'elsewhere' / f'{i}.png')
+  (folder / 'birds').symlink_to(tmp_path / 'elsewhere')
+  (folder / 'more birds').symlink_to('birds')
+  dataset = load(folder)
+  assert sum(len(getattr(dataset, split)) for split in SPLITS) == 50
+  assert dataset.n_classes == 4
+
+
+def test_links_that_lead_back_are_left_out(folder):
+  before = load(folder).fingerprint
+  (folder / 'cats' / 'all').symlink_to(folder)
+  (folder / 'cats' / 'deep' / 'up').symlink_to('..')
+  (folder / 'itself').symlink_to('itself')
+  assert load(folder).fingerprint == before
+
+
 # Pixels
 
 

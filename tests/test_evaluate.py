@@ -1,3 +1,6 @@
+import json
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +9,7 @@ import pytest
 from gan_jax import evaluate, sampling
 from gan_jax import gan as gan_lib
 from gan_jax.data import Dataset
+from gan_jax.images import global_contrast_normalize
 from tests.games import SHAPE, replace_params, tiny
 
 
@@ -69,6 +73,50 @@ def test_samples_without_their_contrast_are_judged_as_they_are_painted():
   assert drawn.painted.std() < darker.std()
 
 
+def test_real_images_without_their_contrast_are_painted_as_samples_are():
+  """A generator that has learned a training image perfectly paints what that image became."""
+  pixels = np.random.default_rng(0).integers(30, 90, (1010, 4, 4, 3), np.uint8)
+  dataset = Dataset('dim', pixels, pixels[:20], pixels[20:40], None, None, None, 'f00d')
+  painted = evaluate.repainted(dataset, 7.0)
+  learned = global_contrast_normalize(jnp.asarray(pixels), 7.0)
+  expected = np.asarray(sampling.to_uint8(learned, 7.0))
+  np.testing.assert_array_equal(painted.train, expected)
+  np.testing.assert_array_equal(painted.validation, expected[:20])
+  np.testing.assert_array_equal(painted.test, expected[20:40])
+  assert painted.fingerprint != dataset.fingerprint  # or its references would be taken for others
+
+
+def test_only_as_many_samples_as_windows_are_kept_in_float32():
+  gan, state = made()
+  whole = evaluate.draw(gan, state, seed=0, n=1010)['ema']  # more than one call draws
+  for n_windows in (0, 30, 1005, 2000):
+    drawn = evaluate.draw(gan, state, 0, 1010, n_windows)['ema']
+    np.testing.assert_array_equal(drawn.painted, whole.painted)
+    assert len(drawn.unit) == min(n_windows, 1010)
+    if n_windows:
+      np.testing.assert_array_equal(drawn.unit, whole.unit[:n_windows])
+
+
+def test_scores_ask_for_classes_as_often_as_the_training_set_has_them():
+  labels = np.repeat([0, 1, 2], [700, 0, 300])
+  drawn = np.asarray(sampling.labels_like(labels, 5000))
+  np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 5000, [0.7, 0, 0.3], atol=0.03)
+  np.testing.assert_array_equal(drawn, sampling.labels_like(labels, 5000))
+  pairs = np.asarray(sampling.labels_like(labels, 5000, stack=2, n_labels=3))
+  shares = np.bincount(pairs, minlength=9) / 5000
+  np.testing.assert_allclose(shares, np.outer([0.7, 0, 0.3], [0.7, 0, 0.3]).ravel(), atol=0.03)
+
+
+def test_samples_are_made_of_the_labels_that_are_given():
+  gan, state = made(n_classes=3)
+  twos = jnp.full(20, 2)
+  drawn = evaluate.draw(gan, state, 0, 20, labels=twos)['raw']
+  latents = sampling.fixed_latents(gan.latent, 0, 20)
+  expected = sampling.paint(gan, state.g.weights, latents, twos)
+  np.testing.assert_array_equal(drawn.painted, expected)
+  assert np.any(drawn.painted != evaluate.draw(gan, state, 0, 20)['raw'].painted)
+
+
 def test_a_conditional_generator_is_asked_for_every_class_in_turn():
   gan, state = made(n_classes=3)
   latents = sampling.fixed_latents(gan.latent, 0, 1010)  # more than one call draws
@@ -89,3 +137,17 @@ def test_small_sets_choose_sigma_on_half_of_their_validation_images():
   assert (selection.shape, queries.shape) == ((15, 1), (16, 1))
   assert evaluate.protocol(few, 'test', 0)['n_queries'] == 20
   assert '15 validation' in evaluate.protocol(few, 'test', 0)['sigma']
+
+
+def test_a_set_with_one_validation_image_has_no_parzen_figure_and_valid_json(tmp_path):
+  pixels = np.arange(60, dtype=np.uint8).reshape(60, 1, 1, 1)
+  one = Dataset('one', pixels, pixels[:1], pixels[40:], None, None, None, 'f00d')
+  scores = evaluate.references(one, 'test', 0, ['mean'], cache=tmp_path)
+  assert math.isnan(scores['mean'].mean)
+  assert not list(tmp_path.rglob('*.json'))
+  values = evaluate.valid_json({'references': evaluate.as_json(scores), 'list': [1, 2.5, 'a']})
+  json.dumps(values, allow_nan=False)
+  assert values['references']['mean']['mean'] is None
+  assert values['list'] == [1, 2.5, 'a']
+  protocol = evaluate.protocol(one, 'test', 0)
+  assert 'nan' in evaluate.as_lines({'raw': scores['mean']}, scores, protocol)[1]

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from gan_jax.metrics.neighbours import kth_nearest, nearest
+from gan_jax.metrics import neighbours
+from gan_jax.metrics.neighbours import kth_nearest, nearest, nearest_picture
 
 
 @pytest.mark.parametrize(('n', 'm'), [(1, 1), (13, 999), (20, 1000), (50, 2345)])
@@ -44,3 +45,20 @@ def test_kth_nearest_is_that_of_scikit_learn_without_the_point_itself(n, m, d, k
   theirs = NearestNeighbors(n_neighbors=k).fit(references.astype(float)).kneighbors()[0][own, -1]
   found = kth_nearest(references[own], own, references, k)
   np.testing.assert_allclose(np.sqrt(found), theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize('m', [1, 7, 30, 31])
+def test_the_nearest_picture_is_that_of_scikit_learn_whatever_the_tiles(monkeypatch, m):
+  monkeypatch.setattr(neighbours, '_NUMBERS', 7 * 48)  # seven pictures
+  between, tiles = neighbours._between_pictures, []
+  watch = lambda queries, tile: tiles.append(tile) or between(queries, tile)
+  monkeypatch.setattr(neighbours, '_between_pictures', watch)
+  rng = np.random.default_rng(0)
+  references = rng.integers(0, 256, (m, 4, 4, 3), np.uint8)
+  queries = np.concatenate([references[::3], rng.integers(0, 256, (9, 4, 4, 3), np.uint8)])
+  rows = lambda x: x.reshape(len(x), -1).astype(float)
+  theirs = NearestNeighbors(n_neighbors=1).fit(rows(references)).kneighbors(rows(queries))
+  np.testing.assert_array_equal(nearest_picture(queries, references), theirs[1][:, 0])
+  assert {(tile.shape, tile.dtype) for tile in tiles} == {
+    ((min(m, 7), 4, 4, 3), np.dtype(np.uint8))
+  }

@@ -209,7 +209,7 @@ def test_a_run_is_measured_on_validation_images(tmp_path, monkeypatch):
   assert sum(report.values['class_shares']) == pytest.approx(1)
   assert set(report.values['features']) == {'raw', 'ema', 'train', 'fresh'}
   assert report.values['protocol']['features_n'] == 50
-  json.dumps(report.values)
+  json.dumps(report.values, allow_nan=False)
 
 
 def test_stops_are_a_function_of_the_step():

@@ -19,8 +19,9 @@ from gan_jax.errors import UserError
 
 _PREFIX = 'folder:'
 _SUFFIXES = ('.png', '.jpg', '.jpeg')
-_VERSION = 1  # to be raised when the same files come out as other arrays
-_LEAST = 10  # images, of which one validates and one tests
+_VERSION = 2  # to be raised when the same files come out as other arrays
+_LEAST = 10  # images
+_LEAST_HELD_OUT = 2  # images that validate, and that test: the fewest with a covariance
 
 
 def is_path(name: str) -> bool:
@@ -41,8 +42,8 @@ def load(
   Each is turned upright by its EXIF tag, laid on white where transparent, and fitted into a square
   by `resizing.fit` where `image_size` is not 0. All are grey or, if one is coloured, all RGB. The
   label is the first-level subfolder, counted in alphabetical order, where every image lies in one
-  and there are two at least. Sorted by the sha256 of their paths, eight tenths of the images train,
-  a tenth validates and a tenth tests. Raises UserError.
+  and there are two at least. Sorted by the sha256 of their paths, a tenth of the images, and never
+  fewer than two, validates, as many test, and the others train. Raises UserError.
   """
   folder = _folder(name)
   files = _files(name, folder)
@@ -83,7 +84,10 @@ def _cache_name(folder: pathlib.Path) -> str:
 
 
 def _files(name: str, folder: pathlib.Path) -> list[str]:
-  """Paths of PNG and JPEG files relative to the folder, sorted; hidden ones are left out."""
+  """Paths of PNG and JPEG files relative to the folder, sorted; hidden ones are left out.
+
+  Links to folders are followed, but for those that lead back to a folder they lie in.
+  """
 
   def refuse(error: OSError) -> None:
     raise UserError(
@@ -91,8 +95,12 @@ def _files(name: str, folder: pathlib.Path) -> list[str]:
     ) from error
 
   found = []
-  for parent, folders, files in os.walk(folder, onerror=refuse):
-    folders[:] = [each for each in folders if not each.startswith('.')]
+  above = {str(folder): {folder}}  # of each folder yet to come, what it lies in, links resolved
+  for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+    here, names = above.pop(parent), [each for each in folders if not each.startswith('.')]
+    real = {each: pathlib.Path(parent, each).resolve() for each in names}
+    folders[:] = [each for each in names if real[each] not in here]
+    above |= {str(pathlib.Path(parent, each)): here | {real[each]} for each in folders}
     for each in files:
       if each.lower().endswith(_SUFFIXES) and not each.startswith('.'):
         found.append(pathlib.Path(parent, each).relative_to(folder).as_posix())
@@ -193,12 +201,12 @@ def _split(
     progress.say(f'{name}: {n_grey:,} of {len(images):,} images are grey; all are taken as RGB')
   files = sorted(images, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
   labels = _labels(name, files, progress)
-  tenth = len(files) // 10
-  n_train = len(files) - 2 * tenth
+  n_held_out = max(len(files) // 10, _LEAST_HELD_OUT)
+  n_train = len(files) - 2 * n_held_out
   bounds = {
     'train': slice(n_train),
-    'validation': slice(n_train, n_train + tenth),
-    'test': slice(n_train + tenth, None),
+    'validation': slice(n_train, n_train + n_held_out),
+    'test': slice(n_train + n_held_out, None),
   }
   n_channels = 1 if n_grey == len(images) else 3
   arrays = {}

@@ -207,7 +207,7 @@ def _build(task: _Task, builder: Any, work: pathlib.Path) -> str:
 def _decode(task: _Task, local: pathlib.Path, folder: epath.Path) -> dict[str, np.ndarray]:
   """The splits as arrays; the last sixth of the training images validates where no split does.
 
-  `local` is read, and `folder` is what an error names.
+  If training is the only split, tenths validate and test. `local` is read, an error names `folder`.
   """
   import tensorflow_datasets as tfds
 
@@ -223,6 +223,8 @@ def _decode(task: _Task, local: pathlib.Path, folder: epath.Path) -> dict[str, n
       arrays[split] = images
       if labels is not None:
         arrays[f'{split}_labels'] = labels
+  if 'train' in arrays and not {'validation', 'test'} & arrays.keys():
+    return _divided(arrays)
   if not {'train', 'test'} <= arrays.keys():
     raise UserError(f'{task.name} has no train and test split: choose another --dataset')
   if 'validation' not in arrays:
@@ -231,6 +233,16 @@ def _decode(task: _Task, local: pathlib.Path, folder: epath.Path) -> dict[str, n
       arrays[key.replace('train', 'validation')] = arrays[key][n:]
       arrays[key] = arrays[key][:n]
   return arrays
+
+
+def _divided(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Training arrays as three splits, 8 : 1 : 1, by an order that never changes."""
+  n = len(arrays['train'])
+  # A bit generator's stream is the same in every version of NumPy; its Generator's is not.
+  order, tenth = np.argsort(np.random.PCG64(0).random_raw(n), kind='stable'), max(n // 10, 2)
+  parts = dict(train=order[2 * tenth :], validation=order[:tenth], test=order[tenth : 2 * tenth])
+  names = [(key, split) for key in arrays for split in parts]
+  return {key.replace('train', split): arrays[key][parts[split]] for key, split in names}
 
 
 def _read(

@@ -1,5 +1,7 @@
 """All that features say of samples: how near they are, how varied, how much of them is known by heart."""
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -8,8 +10,11 @@ import numpy as np
 
 from gan_jax.metrics import frechet
 from gan_jax.metrics.kernel import kernel_distance
-from gan_jax.metrics.manifold import manifold
+from gan_jax.metrics.manifold import Manifold, manifold
 from gan_jax.metrics.memorisation import authenticity, data_copying
+
+_CELLS = 8  # a side of what is left of averaged images
+_CHUNK = 500  # images averaged at once
 
 
 class FeatureScores(NamedTuple):
@@ -30,14 +35,52 @@ def feature_scores(
 ) -> FeatureScores:
   """Judge features `fake` [m, d] by `held_out` ones [n, d]; `train` [l, d] tells who copies.
 
-  Raises ValueError where a score needs more of them.
+  A score for which there are too few of them is NaN.
   """
   real, ours = frechet.moments(held_out), frechet.moments(fake)
   known, fresh, made = (jnp.asarray(x) for x in (train, held_out, fake))
   return FeatureScores(
-    frechet.frechet_distance(ours.mean, ours.covariance, real.mean, real.covariance),
-    kernel_distance(fresh, made).value,
-    *manifold(fresh, made),
-    authenticity(known, made),
-    data_copying(known, fresh, made, key),
+    frechet_between(ours, real),
+    _or_nan(lambda: kernel_distance(fresh, made).value),
+    *_manifold_or_nan(fresh, made),
+    _or_nan(lambda: authenticity(known, made)),
+    _or_nan(lambda: data_copying(known, fresh, made, key)),
   )
+
+
+def _or_nan(score: Callable[[], float]) -> float:
+  """A score; NaN where there are too few features, of which each module raises ValueError."""
+  try:
+    return score()
+  except ValueError:
+    return math.nan
+
+
+def _manifold_or_nan(real: jax.Array, fake: jax.Array) -> Manifold:
+  try:
+    return manifold(real, fake)
+  except ValueError:  # too few
+    return Manifold(*[math.nan] * len(Manifold._fields))
+
+
+def frechet_between(a: frechet.Moments, b: frechet.Moments) -> float:
+  """The Frechet distance of two sets of features; NaN where one of them has fewer than two."""
+  if min(a.n, b.n) < 2:
+    return math.nan
+  return frechet.frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
+
+
+def averaged(images: np.ndarray) -> np.ndarray:
+  """Uint8 images [n, h, w, c] averaged down to 8 x 8 pixels in [0, 1]: float32 rows [n, 64 c].
+
+  Features that every set has, without labels and at any size; smaller sides stay as they are.
+  """
+  n, h, w, c = images.shape
+  rows, columns = (np.unique(np.arange(_CELLS) * side // _CELLS) for side in (h, w))
+  found = np.empty((n, len(rows) * len(columns) * c), np.float32)
+  areas = np.outer(np.diff([*rows, h]), np.diff([*columns, w]))[None, :, :, None]
+  for i in range(0, n, _CHUNK):
+    sums = np.add.reduceat(images[i : i + _CHUNK], rows, axis=1, dtype=np.float32)
+    sums = np.add.reduceat(sums, columns, axis=2)
+    found[i : i + _CHUNK] = (sums / (255 * areas)).reshape(len(sums), -1)
+  return found

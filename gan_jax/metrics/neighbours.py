@@ -1,15 +1,18 @@
 """Nearest neighbours by Euclidean distance, streamed over tiles."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 TILE = (
   128  # rows whose distances to every row of the other set are held at once: near a CPU's cache
 )
 _REFERENCES = 1000  # in a tile of `nearest`
+_NUMBERS = 2**24  # in a tile of pictures: 64 MiB as float32
 _FEW = 16  # dimensions up to which differences cost little more than products
 _GROUP = 32  # columns of which only the least enters the first selection
 
@@ -54,6 +57,30 @@ def nearest(queries: jax.Array, references: jax.Array) -> tuple[jax.Array, jax.A
   (index, _), _ = lax.scan(visit, start, (firsts, tiles))
   # From the difference itself: a copy is at distance 0, not at the root of what rounding left.
   return index, jnp.linalg.norm(queries - references[index], axis=1)
+
+
+def nearest_picture(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
+  """For each query, uint8 [n, ...], the index of its nearest reference, uint8 [m, ...]: [n].
+
+  Only a tile of the references at a time goes to the device, and becomes float32 there.
+  """
+  n, m = len(queries), len(references)
+  size = min(_REFERENCES, max(_NUMBERS // math.prod(references.shape[1:]), 1), m)
+  index, least = np.zeros(n, np.int64), np.full(n, np.inf)
+  # One shape, one compilation: the last tile overlaps the one before it.
+  for first in [*range(0, m - size, size), m - size]:
+    squares = np.asarray(_between_pictures(queries, references[first : first + size]))
+    nearer = squares.min(axis=1) < least
+    index[nearer] = first + squares.argmin(axis=1)[nearer]
+    least = np.minimum(least, squares.min(axis=1))
+  return index
+
+
+@jax.jit
+def _between_pictures(queries: jax.Array, references: jax.Array) -> jax.Array:
+  a, b = (x.reshape(x.shape[0], -1).astype(jnp.float32) / 255 for x in (queries, references))
+  origin = b.mean(axis=0, keepdims=True)
+  return squared_distances(a - origin, b - origin)
 
 
 @functools.partial(jax.jit, static_argnames='k')

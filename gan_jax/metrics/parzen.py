@@ -85,7 +85,12 @@ def log_likelihoods(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) -
 
 
 def parzen(samples: jax.Array, selection: jax.Array, test: jax.Array) -> LogLikelihood:
-  """Score `samples` [m, d] in [0, 1] on `test` [n, d], sigma being the best on `selection` [1000, d]."""
+  """Score `samples` [m, d] in [0, 1] on `test` [n, d], sigma being the best on `selection` [1000, d].
+
+  NaN where one of the three is empty.
+  """
+  if 0 in (len(samples), len(selection), len(test)):
+    return LogLikelihood(math.nan, math.nan, math.nan)
   scores = log_likelihoods(selection, samples, jnp.asarray(SIGMAS)).mean(axis=1)
   sigma = SIGMAS[int(scores.argmax())]
   values = log_likelihoods(test, samples, jnp.asarray([sigma]))[0]

@@ -1,6 +1,7 @@
 """Sets of images: judged by Parzen windows, by a classifier's features, and by eye."""
 
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import classifier as classifier_lib
-from gan_jax import evaluate, feeds, images, pictures, plots
+from gan_jax import evaluate, feeds, images, pictures, plots, sampling
 from gan_jax.data import Dataset
 from gan_jax.evaluate import Samples
 from gan_jax.feeds import Data, Feed, Images
 from gan_jax.gan import Gan, GanState
-from gan_jax.metrics import frechet, modes
-from gan_jax.metrics.features import FeatureScores, feature_scores
+from gan_jax.metrics import features, frechet, modes
+from gan_jax.metrics.features import FeatureScores
 from gan_jax.tasks import watched
 from gan_jax.tasks.task import Measurement, Report
 
 _PARZEN_LIMIT = 4096  # numbers in an image, above which windows say nothing and cost much
 _STACKED = 20_000  # stacked training images that pictures and references are taken from
+_N_STACKED = 26_000  # samples of a stacked set whose modes are counted, as published
+_OF_PARZEN = ('n_queries', 'sigma', 'error')  # of a protocol
+_PIXELS = 'pixels averaged to 8 x 8'
+_LOWEST = -float(np.finfo(np.float32).max)  # the score of a generator whose samples have none
 
 
 class ImageTask:
@@ -35,8 +40,10 @@ class ImageTask:
 
   @property
   def ranked_by(self) -> tuple[str, bool]:
-    """Frechet distance where a classifier can be trained, else Parzen windows."""
-    return ('frechet', False) if self.n_classes else ('parzen', True)
+    """Frechet distance where a classifier can be trained, else Parzen windows; of large images neither."""
+    if self.n_classes:
+      return 'frechet', False
+    return ('parzen', True) if self._has_parzen else ('pixel_frechet', False)
 
   @property
   def mean_image(self) -> np.ndarray:
@@ -47,9 +54,7 @@ class ImageTask:
   @property
   def feed(self) -> Feed:
     """Shuffled training images."""
-    stack = self.dataset.stack
-    n_labels = round(self.n_classes ** (1 / stack))
-    return feeds.from_images(stack, n_labels, self._contrast)
+    return feeds.from_images(self.dataset.stack, self._n_labels, self._contrast)
 
   @property
   def held_out(self) -> Feed:
@@ -63,68 +68,96 @@ class ImageTask:
     other = Images(data.validation, as_int32(data.validation_labels)) if held_out else ()
     return Data(train, other)
 
+  @property
+  def _n_labels(self) -> int:
+    return round(self.n_classes ** (1 / self.dataset.stack))  # of a stack, those of one part
+
+  @functools.cached_property
+  def _painted(self) -> Dataset:
+    """The data set in the space of painted samples: scores compare like with like."""
+    return evaluate.repainted(self.dataset, self._contrast) if self._contrast else self.dataset
+
   @functools.cached_property
   def whole(self) -> Dataset:
-    """The data set with training images as networks see them: of a stacked one, a fixed sample."""
+    """The data set as scores see it, training images whole: of a stacked one, a fixed sample."""
     data = self.dataset
     if data.stack == 1:
-      return data
+      return self._painted
     key = jax.random.key(0)
     indices = jax.random.randint(key, (data.stack, _STACKED), 0, len(data.train))
     train = np.asarray(images.stack(jnp.asarray(data.train), indices))
-    return data._replace(train=train, train_labels=None, stack=1)
+    if self._contrast:
+      train = sampling.repaint(train, self._contrast)
+    return self._painted._replace(train=train, train_labels=None, stack=1)
 
   @functools.cached_property
   def classifier(self) -> 'classifier_lib.Classifier | None':
     """The classifier of this set, trained at its first use; None without labels."""
     if not self.n_classes:
       return None
-    return classifier_lib.load_or_train(self.dataset, self._cache)
+    return classifier_lib.load_or_train(self._painted, self._cache)
 
   @property
   def _has_parzen(self) -> bool:
-    return int(np.prod(self.shape)) <= _PARZEN_LIMIT or not self.n_classes
+    return math.prod(self.shape) <= _PARZEN_LIMIT
+
+  def _draw(self, gan: Gan, state: GanState, seed: int) -> dict[str, Samples]:
+    """Samples to be scored; a conditional generator is asked for classes as often as training images are."""
+    data = self.dataset
+    n = evaluate.N_SAMPLES if data.stack == 1 else _N_STACKED
+    labels = None
+    if gan.n_classes and data.train_labels is not None:
+      labels = sampling.labels_like(data.train_labels, n, data.stack, self._n_labels)
+    n_windows = evaluate.N_SAMPLES if self._has_parzen else 0
+    return evaluate.draw(gan, state, seed, n, n_windows, labels)
 
   def measure(self, gan: Gan, state: GanState, seed: int) -> Measurement:
-    """Parzen log-likelihood and Frechet distance on validation images."""
-    drawn = evaluate.draw(gan, state, seed)
-    values: dict[str, float] = {}
+    """Parzen log-likelihood and Frechet distance on validation images; those that are no number are left out.
+
+    The score is the one of `ranked_by`, and the lowest that there is where that is no number: too few
+    validation images, or samples that are not finite. So it never stands for another measure's score.
+    """
+    drawn = self._draw(gan, state, seed)
+    found: dict[str, dict[str, float]] = {}
     told = []
-    score = 0.0
     if self._has_parzen:
-      parzen = evaluate.parzen_scores(drawn, self.whole, 'validation')
-      values |= {f'validation_parzen_{which}': x.mean for which, x in parzen.items()}
-      score = parzen['ema'].mean
-      told.append(
-        f'Parzen {parzen["raw"].mean:.1f} / {score:.1f} nats ({self._parzen_of_real():.1f})'
-      )
-    if self.classifier is not None:
-      distances = self.frechet_distances(drawn, 'validation')
-      values |= {f'validation_frechet_{which}': distances[which] for which in drawn}
-      score = -distances['ema']
-      told.append(f'Frechet {distances["raw"]:.2f} / {-score:.2f} ({distances["real"]:.2f})')
-      found = self.modes(drawn)
-      if found:
-        values |= {f'{name}_{which}': x for which in found for name, x in found[which].items()}
-        told.append(f'modes {found["raw"]["modes"]:.0f} / {found["ema"]["modes"]:.0f}')
-        told.append(f'KL {found["raw"]["modes_kl"]:.3f} / {found["ema"]["modes_kl"]:.3f}')
-    return Measurement(
-      values, score, 'last / averaged weights (training images): ' + ', '.join(told)
-    )
+      scores = evaluate.parzen_scores(drawn, self.whole, 'validation')
+      parzen = found['parzen'] = {which: x.mean for which, x in scores.items()}
+      real = self._parzen_of_real()
+      told.append(f'Parzen {parzen["raw"]:.1f} / {parzen["ema"]:.1f} nats ({real:.1f})')
+    if self.classifier is not None or not self._has_parzen:
+      name = 'pixel_frechet' if self.classifier is None else 'frechet'
+      distances = found[name] = self.frechet_distances(drawn, 'validation')
+      place = f' of {_PIXELS}' if self.classifier is None else ''
+      numbers = f'{distances["raw"]:.2f} / {distances["ema"]:.2f} ({distances["real"]:.2f})'
+      told.append(f'Frechet{place} {numbers}')
+    values: dict[str, float] = {}
+    for name, x in found.items():
+      if math.isfinite(x['raw']) and math.isfinite(x['ema']):
+        values |= {f'validation_{name}_{which}': x[which] for which in drawn}
+    counted = self.modes(drawn)
+    values |= {f'{name}_{which}': x for which in counted for name, x in counted[which].items()}
+    if counted:
+      last, mean, floor = counted['raw'], counted['ema'], self._kl_floor
+      told.append(f'modes {last["modes"]:.0f} / {mean["modes"]:.0f}')
+      told.append(f'KL {last["modes_kl"]:.3f} / {mean["modes_kl"]:.3f} (even sampler: {floor:.3f})')
+    name, higher_is_better = self.ranked_by
+    score = found[name]['ema'] * (1 if higher_is_better else -1)
+    line = 'last / averaged weights (training images): ' + ', '.join(told)
+    return Measurement(values, score if math.isfinite(score) else _LOWEST, line)
 
   def frechet_distances(self, drawn: dict[str, Samples], split: str) -> dict[str, float]:
     """The Frechet distance of each set of samples to `split`, in the classifier's features.
 
-    Beside them 'real': as many training images, what a perfect memory of the training set would get.
+    Without a classifier in pixels averaged to 8 x 8. Beside them 'real': as many training images, what a
+    perfect memory of the training set would get.
     """
-    data = self.whole
-    sets = {name: x.painted for name, x in drawn.items()}
-    sets['real'] = data.train[: evaluate.N_SAMPLES]
-    target = self._moments(data.test if split == 'test' else data.validation)
+    data, n = self.whole, evaluate.N_SAMPLES
+    look = features.averaged if self.classifier is None else self.classifier.features
+    held_out = frechet.moments(look(data.test if split == 'test' else data.validation))
+    sets = {name: x.painted for name, x in drawn.items()} | {'real': data.train}
     return {
-      name: frechet.frechet_distance(
-        *(lambda m: (m.mean, m.covariance))(self._moments(x)), target.mean, target.covariance
-      )
+      name: features.frechet_between(frechet.moments(look(x[:n])), held_out)
       for name, x in sets.items()
     }
 
@@ -143,7 +176,7 @@ class ImageTask:
     look = self.classifier.features
     target = look(held_out[:n])
     return {
-      name: feature_scores(self._train_features, target, look(x[:n]), jax.random.key(0))
+      name: features.feature_scores(self._train_features, target, look(x[:n]), jax.random.key(0))
       for name, x in sets.items()
     }
 
@@ -151,10 +184,6 @@ class ImageTask:
   def _train_features(self) -> np.ndarray:
     assert self.classifier is not None
     return self.classifier.features(self.whole.train)
-
-  def _moments(self, pictures: np.ndarray) -> frechet.Moments:
-    assert self.classifier is not None
-    return frechet.moments(self.classifier.features(pictures))
 
   def shares(self, painted: np.ndarray) -> list[float] | None:
     """Share of the pictures, uint8 [n, h, w, c], that the classifier gives to each class; None without one."""
@@ -175,27 +204,35 @@ class ImageTask:
       found[which] = {'modes': float(n_modes), 'modes_kl': float(kl)}
     return found
 
+  @property
+  def _kl_floor(self) -> float:
+    """What the KL of a perfect sampler of even modes is on average, to first order."""
+    return (self.n_classes - 1) / (2 * _N_STACKED)
+
   def paint(self, folder: Path, step: int, gan: Gan, state: GanState, seed: int) -> None:
     """Grids, neighbours and an interpolation."""
     pictures.save_all(folder, step, gan, state, seed, self.whole)
 
   def plot_scores(self, axes: Any, records: list[dict[str, Any]]) -> None:
-    """The course of the Frechet distance, or of the Parzen figure where there are no labels."""
-    if self.n_classes:
-      plots.scores(axes, records, 'validation_frechet', {}, 'Frechet distance,\nvalidation')
-      axes.set_yscale('log')
-    else:
-      real = {'training images': self._parzen_of_real()} if self._has_parzen else {}
+    """The course of the number by which generators are ranked."""
+    name, _ = self.ranked_by
+    if name == 'parzen':
+      real = {'training images': self._parzen_of_real()}
       plots.scores(axes, records, 'validation_parzen', real, 'Parzen log-likelihood,\nnats')
+      return
+    label = 'Frechet distance,\n' + ('validation' if name == 'frechet' else _PIXELS)
+    plots.scores(axes, records, f'validation_{name}', {}, label)
+    axes.set_yscale('log')
 
   def _parzen_of_real(self) -> float:
     return evaluate.references(self.whole, 'validation', 0, ['real'], self._cache)['real'].mean
 
   def report(self, gan: Gan, state: GanState, split: str, seed: int) -> Report:
     """Everything known of the run's samples, among floors and ceilings."""
-    n = 26_000 if self.dataset.stack > 1 else evaluate.N_SAMPLES  # of stacked digits, as published
-    drawn = evaluate.draw(gan, state, seed, n)
+    drawn = self._draw(gan, state, seed)
     protocol = evaluate.protocol(self.whole, split, seed, evaluate.N_SAMPLES)
+    if self._contrast:
+      protocol['contrast'] = f'images normalised at {self._contrast:g}, then painted as samples are'
     scores: dict[str, dict[str, float]] = {which: {} for which in drawn}
     values: dict[str, Any] = {'protocol': protocol}
     lines = self._report_parzen(drawn, split, seed, protocol, values, scores)
@@ -205,12 +242,18 @@ class ImageTask:
         'features_n': evaluate.N_SAMPLES,
       }
       lines += self._report_classes(drawn, split, values, scores)
+    elif not self._has_parzen:
+      protocol['metric'] = f'Frechet distance of {_PIXELS}'
+      protocol = values['protocol'] = {k: v for k, v in protocol.items() if k not in _OF_PARZEN}
+      found = values['pixel_frechet'] = self.frechet_distances(drawn, split)
+      scores = {which: {'pixel_frechet': found[which]} for which in drawn}
+      lines.append(evaluate.pixel_line(found, split, _PIXELS))
     seen = values['watched'] = watched.watched(gan, state, self.held_out, self.data(True), seed)
     for which, x in scores.items():
       x |= seen[which]
     lines.append(watched.as_line(gan, seen))
     lines.append('protocol: ' + ', '.join(f'{key} {value}' for key, value in protocol.items()))
-    return Report('\n'.join(lines), values, scores)
+    return Report('\n'.join(lines), evaluate.valid_json(values), scores)
 
   def _report_parzen(
     self,
@@ -224,8 +267,7 @@ class ImageTask:
     """Lines about Parzen windows; their numbers go to `values` and `scores`."""
     if not self._has_parzen:
       return []
-    windows = {name: Samples(x.unit[: evaluate.N_SAMPLES], x.painted) for name, x in drawn.items()}
-    parzen = evaluate.parzen_scores(windows, self.whole, split)
+    parzen = evaluate.parzen_scores(drawn, self.whole, split)
     references = evaluate.references(self.whole, split, seed, cache=self._cache)
     values['parzen'] = evaluate.as_json(parzen)
     values['references'] = evaluate.as_json(references)
@@ -243,39 +285,14 @@ class ImageTask:
     """Lines about what the classifier sees; their numbers go to `values` and `scores`."""
     found_by_features = self.feature_scores(drawn, split)
     values['features'] = {name: x._asdict() for name, x in found_by_features.items()}
-    lines = _feature_lines(found_by_features, split)
+    lines = evaluate.feature_lines(found_by_features, split)
     shares = values['class_shares'] = self.shares(drawn['ema'].painted)
     if shares is not None:
-      there = sum(share > 0.01 for share in shares)
-      percents = ' '.join(f'{100 * share:.1f}' for share in shares)
-      lines.append(f'classes with over 1 % of samples: {there} of {len(shares)}   (%: {percents})')
+      lines.append(evaluate.share_line(shares))
     found = values['modes'] = self.modes(drawn)
+    values['modes_kl_floor'] = self._kl_floor if found else None
     for which, x in scores.items():
       x |= found_by_features[which]._asdict() | found.get(which, {})
     if found:
-      lines.append(
-        f'modes of {len(drawn["ema"].painted):,} samples: '
-        f'last {found["raw"]["modes"]:.0f}, KL {found["raw"]["modes_kl"]:.4f}; '
-        f'averaged {found["ema"]["modes"]:.0f}, KL {found["ema"]["modes_kl"]:.4f}'
-      )
+      lines.append(evaluate.mode_line(found, len(drawn['ema'].painted), self._kl_floor))
     return lines
-
-
-_ROW_NAMES = {
-  'raw': 'last weights',
-  'ema': 'averaged weights',
-  'train': 'training images',
-  'fresh': 'other held-out images',
-}
-
-
-def _feature_lines(scores: dict[str, FeatureScores], split: str) -> list[str]:
-  """A table for a person: samples, what memory gets, and what a perfect sampler gets."""
-  columns = ('Frechet', 'kernel', 'precision', 'recall', 'density', 'coverage', 'authentic', 'C_T')
-  lines = [f"against {split} images, in the classifier's features"]
-  lines.append(f'{"":<24}' + ''.join(f'{name:>11}' for name in columns))
-  for name, row in scores.items():
-    numbers = (f'{row.authentic:.0f} %', f'{row.copying:.1f}')
-    cells = (*(f'{value:.3f}' for value in row[:6]), *numbers)
-    lines.append(f'{_ROW_NAMES[name]:<24}' + ''.join(f'{cell:>11}' for cell in cells))
-  return lines
