@@ -47,12 +47,13 @@ class Balance(NamedTuple):
   The signal is what one more update of D is worth, in nats of cross-entropy on data held out from training:
   D looks `ahead` so many updates while G stands still, and is then forgotten. Where they gain more
   than `target` each, D lags behind what it could know of this G, and k rises; where less, the updates
-  are better spent on G, and k falls. Held out, because D's success on its own training data may be
+  are better spent on G, and k falls. Where D's learning rate falls, a gain counts as at the first rate,
+  so that both players' slowing down moves no k. Held out, because D's success on its own training data may be
   memory. A difference of two losses, because D's loss or success itself does not tell: a D that is
   undecided may be bad, or G good, and only the first can be mended by more updates of D.
   """
 
-  target: float = 0.02
+  target: float = 0.05
   low: float = 1.0
   high: float = 5.0
   every: int = 25  # steps between measurements

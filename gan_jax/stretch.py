@@ -100,6 +100,9 @@ def rebalance(
 
     later = lax.fori_loop(0, controller.ahead, look, state)
     gain = (cost(state.d.weights) - cost(later.d.weights)) / controller.ahead
+    # An update gains in proportion to its rate, which may fall over the run: reckon at the first rate.
+    first = gan.d_rate(jnp.zeros((), jnp.int32))
+    gain *= first / jnp.maximum(gan.d_rate(state.step), 1e-3 * first)
     return controller.adapt(state.controls['k'], gain)
 
   due = state.step % controller.every == 0
