@@ -19,7 +19,7 @@ from absl import flags
 from scipy import stats
 
 from experiments import launcher, seeds
-from gan_jax import balance, plots, tasks, updates
+from gan_jax import balance, evaluate, plots, tasks, updates
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.runs import write_atomically
@@ -83,7 +83,9 @@ def main(argv: list[str]) -> int:
     'metric': metric,
     'settings': values,
   }
-  write_atomically(folder / 'compare_k.json', (json.dumps(result, indent=2) + '\n').encode())
+  write_atomically(
+    folder / 'compare_k.json', (json.dumps(evaluate.valid_json(result), indent=2) + '\n').encode()
+  )
   plots.by_setting(
     folder / 'compare_k.png', {f'k = {each.k}': each.values(metric) for each in settings}, metric
   )

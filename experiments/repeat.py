@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from experiments import launcher, seeds
-from gan_jax import tasks
+from gan_jax import evaluate, tasks
 from gan_jax.config import Config
 from gan_jax.runs import write_atomically
 
@@ -44,7 +44,9 @@ def main(argv: list[str]) -> int:
   print(f'{text}\n{_SEEDS.value} seeds, trained in {minutes:.1f} minutes, {_JOBS.value} at a time')
   write_atomically(folder / 'summary.md', (text + '\n').encode())
   summary = {'seeds': _SEEDS.value, 'flags': dataclasses.asdict(config), 'values': values}
-  write_atomically(folder / 'summary.json', (json.dumps(summary, indent=2) + '\n').encode())
+  write_atomically(
+    folder / 'summary.json', (json.dumps(evaluate.valid_json(summary), indent=2) + '\n').encode()
+  )
   return 0
 
 
