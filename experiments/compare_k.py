@@ -1,12 +1,12 @@
 """What is k worth? Fixed k and the controller on one preset, at equal compute, several seeds each.
 
-  python -m experiments.compare_k --flagfile=experiments/presets/ring.flags --ks=1,2,5,auto --seeds=5
+  python -m experiments.compare_k --flagfile=experiments/presets/ring.flags --ks=1,2,5,auto
 
 Compute is counted in gradients of one player on one minibatch: an update of either costs one, so k
-buys updates of D with updates of G. Every setting gets what the preset costs with its own k, and its
-schedules end with its steps; for k=auto a pilot run of another seed tells how many these are. Prints
-a table of averaged weights on test data, and writes it as compare_k.md, .json and .png. The updates by
-which the controller looks ahead are counted.
+buys updates of D with updates of G. Every setting gets what the preset costs with its own k, and
+its schedules end with its steps; for k=auto a pilot run of another seed tells how many these are.
+The updates by which the controller looks ahead are counted. Prints a table of averaged weights on
+test data, and writes it as compare_k.md, .json and .png.
 """
 
 import dataclasses

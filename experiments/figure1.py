@@ -2,9 +2,9 @@
 
   python -m experiments.figure1 --output=figure1.png
 
-Trains a GAN on a Gaussian for some seconds. Each panel shows the density of the data (dotted), of the
-samples (solid), D (dashed) beside the best possible D*(x) = p / (p + q) (thin), and below it where G
-sends latents. At the end D is 1/2 wherever there are data.
+Trains a GAN on a Gaussian for some seconds. Each panel shows the density of the data (dotted), of
+the samples (solid), D (dashed) beside the best possible D*(x) = p / (p + q) (thin), and below it
+where G sends latents. At the end D is 1/2 wherever there are data.
 """
 
 import functools

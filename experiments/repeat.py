@@ -2,8 +2,8 @@
 
   python -m experiments.repeat --flagfile=experiments/presets/ring.flags --seeds=10 --run=runs/ring
 
-Every seed is a run of its own, in seed_0, seed_1, ... of the folder, made by experiments.train; what
-is finished is not made again. Prints a table, and writes it as summary.md and summary.json.
+Every seed is a run of its own, in seed_0, seed_1, ... of the folder, by experiments.train; what is
+finished is not made again. Prints a table, and writes it as summary.md and summary.json.
 """
 
 import dataclasses

@@ -19,9 +19,8 @@ COMPILE = """
 import functools, sys
 import jax, jax.numpy as jnp
 from jax.experimental import topologies
-from gan_jax import gan, stretch
 from gan_jax import config as config_lib
-from gan_jax import feeds
+from gan_jax import feeds, gan, parallel, stretch
 from gan_jax.feeds import Data, Images
 from tests.test_presets import read
 from pathlib import Path
@@ -34,13 +33,12 @@ recipe = stretch.Recipe(
   model, config.update, config.ratio, config.batch_size,
   feeds.from_images(contrast=config.contrast), feeds.from_images(contrast=config.contrast),
 )
-step = functools.partial(stretch.run_steps, recipe, axis_name='data')
-f = jax.pmap(step, 'data', in_axes=None, out_axes=None, devices=devices)
+call = parallel.pmap(functools.partial(stretch.run_steps, recipe), devices, 4, donate_argnum=1)
 state = jax.eval_shape(lambda key: gan.init(model, key, jnp.zeros((1, *shape))), jax.random.key(0))
 labels = jax.ShapeDtypeStruct((n,), jnp.int32) if config.conditional else None
 data = Data(Images(jax.ShapeDtypeStruct((n, *shape), jnp.uint8), labels))
 key = jax.eval_shape(lambda: jax.random.key(0))
-lowered = f.lower(key, state, data, jax.ShapeDtypeStruct((), jnp.int32))
+lowered = call.func.lower(*call.args, key, state, data, jax.ShapeDtypeStruct((), jnp.int32))
 compiled = lowered.compile(compiler_options={'exec_time_optimization_effort': -1.0})
 print('bytes per chip', compiled.memory_analysis().temp_size_in_bytes)
 """
