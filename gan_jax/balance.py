@@ -51,9 +51,13 @@ class Balance(NamedTuple):
   so that both players' slowing down moves no k. Held out, because D's success on its own training data may be
   memory. A difference of two losses, because D's loss or success itself does not tell: a D that is
   undecided may be bad, or G good, and only the first can be mended by more updates of D.
+
+  The gain counts times the square of D's `advantage`: where samples lie among the data, D follows every
+  move of G and gains by it without end, and G needs updates of its own. More of D pay where the two
+  lie apart, and D has to become a guide.
   """
 
-  target: float = 0.05
+  target: float = 0.03
   low: float = 1.0
   high: float = 5.0
   every: int = 25  # steps between measurements
@@ -80,6 +84,11 @@ class Balance(NamedTuple):
   def spent(self, steps: int) -> int:
     """Updates of D that so many steps have looked ahead."""
     return steps // self.every * self.ahead
+
+
+def advantage(real: jax.Array, fake: jax.Array) -> jax.Array:
+  """2 P(real > fake) - 1 over all pairs of outputs, real [n] and fake [m]: Somers' D, 2 AUC - 1."""
+  return jnp.mean(jnp.sign(real[:, None] - fake[None, :]))
 
 
 def cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:

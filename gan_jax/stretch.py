@@ -94,12 +94,17 @@ def rebalance(
     z_keys = example_keys(jax.random.fold_in(z_key, turn), controller.n, None)
     fakes = gan_lib.sample(gan, state.g.weights, sample_latents(gan.latent, z_keys), batch.labels)
 
-    def cost(weights: Weights) -> jax.Array:
-      outputs = (gan_lib.logits(gan, weights, x, batch.labels) for x in (batch.images, fakes))
+    def outputs(weights: Weights) -> tuple[jax.Array, jax.Array]:
+      real, fake = (gan_lib.logits(gan, weights, x, batch.labels) for x in (batch.images, fakes))
+      return real, fake
+
+    def cost(outputs: tuple[jax.Array, jax.Array]) -> jax.Array:
       return balance.cross_entropy(*gan.loss.log_odds(*outputs))
 
-    later = lax.fori_loop(0, controller.ahead, look, state)
-    gain = (cost(state.d.weights) - cost(later.d.weights)) / controller.ahead
+    now = outputs(state.d.weights)
+    later = outputs(lax.fori_loop(0, controller.ahead, look, state).d.weights)
+    gain = (cost(now) - cost(later)) / controller.ahead
+    gain *= jnp.maximum(balance.advantage(*now), 0) ** 2
     # An update gains in proportion to its rate, which may fall over the run: reckon at the first rate.
     first = gan.d_rate(jnp.zeros((), jnp.int32))
     gain *= first / jnp.maximum(gan.d_rate(state.step), 1e-3 * first)

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, roc_auc_score
 
 from gan_jax import feeds, sampling, stretch
-from gan_jax.balance import Balance, Ratio, cross_entropy, ratio
+from gan_jax.balance import Balance, Ratio, advantage, cross_entropy, ratio
 from gan_jax.config import Config
 from gan_jax.feeds import Data
 from tests.games import tiny
@@ -61,6 +61,16 @@ def test_cross_entropy_is_that_of_scikit_learn():
   labels = np.repeat([1, 0], 60)
   theirs = log_loss(labels, 1 / (1 + np.exp(-np.concatenate([real, fake]))))
   assert cross_entropy(jnp.asarray(real), jnp.asarray(fake)) == pytest.approx(2 * theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize('tied', [False, True])
+def test_advantage_is_2_auc_less_1(tied):
+  rng = np.random.default_rng(0)
+  real, fake = rng.normal(0.7, 1, 60), rng.normal(0, 1, 40)
+  if tied:
+    real, fake = real.round(), fake.round()
+  auc = roc_auc_score(np.repeat([1, 0], [60, 40]), np.concatenate([real, fake]))
+  assert advantage(jnp.asarray(real), jnp.asarray(fake)) == pytest.approx(2 * auc - 1, abs=1e-6)
 
 
 def test_k_rises_where_updates_of_d_gain_much_and_falls_where_they_gain_little():
@@ -132,7 +142,7 @@ def test_a_steady_controller_gives_what_a_fixed_k_gives():
 
 def players(psi, lr=0.5):
   """D(x) = psi x beside data at 3 and samples at 1, where psi has to grow; G stands still."""
-  balance = Balance(every=1, n=8, ahead=2, memory=0.0)
+  balance = Balance(target=0.01, every=1, n=8, ahead=2, memory=0.0)
   gan, key, state = tiny('wasserstein', shape=(1,), network='dirac', lr=lr, balance=balance)
   gan = gan._replace(g_rate=lambda step: 0.0)
   d = state.d.replace(params={'psi': jnp.full(1, psi, jnp.float32)})
@@ -155,11 +165,19 @@ def test_the_gain_is_that_of_a_look_ahead_which_leaves_no_trace():
   assert metrics['gain'] == pytest.approx((cost(psi) - cost(psi + 0.1 * gap)) / 2, rel=1e-4)
 
 
+def test_a_gain_counts_for_nothing_where_d_is_not_ahead():
+  recipe, key, state = players(psi=-30.0)
+  _, metrics = jax.jit(functools.partial(stretch.run_steps, recipe))(
+    key, state, Data(()), np.int32(1)
+  )
+  assert metrics['gain'] == 0
+
+
 @pytest.mark.parametrize(
-  ('lr', 'k'), [(0.5, 5.0), (1e-6, 1.0)], ids=['D has much to learn', 'D learns nothing']
+  ('lr', 'k'), [(0.03, 5.0), (1e-6, 1.0)], ids=['D has much to learn', 'D learns nothing']
 )
 def test_in_training_k_follows_the_gain_without_a_new_compilation(lr, k):
-  recipe, key, state = players(-30.0, lr)
+  recipe, key, state = players(0.01, lr)
   state = state.replace(controls={'k': state.controls['k']._replace(k=jnp.float32(2))})
   traces = []
 
@@ -180,7 +198,7 @@ def test_in_training_k_follows_the_gain_without_a_new_compilation(lr, k):
 
 
 def test_measurements_come_in_their_turn_only():
-  recipe, key, state = players(-30.0)
+  recipe, key, state = players(0.01, 0.03)
   gan = recipe.gan._replace(balance=recipe.gan.balance._replace(every=5))
   run = jax.jit(functools.partial(stretch.run_steps, recipe._replace(gan=gan)))
   ks = []
