@@ -167,18 +167,25 @@ class ImageTask:
     Beside them 'train', as many training images, and 'fresh', the held-out images that are not of
     `split`: what memory gets, and what a perfect sampler gets.
     """
+    if split not in self._known_scores:
+      train = self.whole.train
+      fresh = self.whole.validation if split == 'test' else self.whole.test
+      known = {'train': train, 'fresh': fresh}
+      self._known_scores[split] = {name: self._score(x, split) for name, x in known.items()}
+    ours = {name: self._score(x.painted, split) for name, x in drawn.items()}
+    return ours | self._known_scores[split]
+
+  @functools.cached_property
+  def _known_scores(self) -> dict[str, dict[str, FeatureScores]]:
+    return {}  # by split: the same for all runs
+
+  def _score(self, pictures: np.ndarray, split: str) -> FeatureScores:
     assert self.classifier is not None
-    data, n = self.whole, evaluate.N_SAMPLES
-    held_out, fresh = data.test, data.validation
-    if split == 'validation':
-      held_out, fresh = fresh, held_out
-    sets = {name: x.painted for name, x in drawn.items()} | {'train': data.train, 'fresh': fresh}
-    look = self.classifier.features
-    target = look(held_out[:n])
-    return {
-      name: features.feature_scores(self._train_features, target, look(x[:n]), jax.random.key(0))
-      for name, x in sets.items()
-    }
+    n, look = evaluate.N_SAMPLES, self.classifier.features
+    target = self.whole.test if split == 'test' else self.whole.validation
+    return features.feature_scores(
+      self._train_features, look(target[:n]), look(pictures[:n]), jax.random.key(0)
+    )
 
   @functools.cached_property
   def _train_features(self) -> np.ndarray:
