@@ -167,25 +167,22 @@ class ImageTask:
     Beside them 'train', as many training images, and 'fresh', the held-out images that are not of
     `split`: what memory gets, and what a perfect sampler gets.
     """
+    assert self.classifier is not None
+    data, n, look = self.whole, evaluate.N_SAMPLES, self.classifier.features
+    held_out, fresh = data.test, data.validation
+    if split == 'validation':
+      held_out, fresh = fresh, held_out
+    target = look(held_out[:n])
+    judge = lambda pictures: features.feature_scores(
+      self._train_features, target, look(pictures[:n]), jax.random.key(0)
+    )
     if split not in self._known_scores:
-      train = self.whole.train
-      fresh = self.whole.validation if split == 'test' else self.whole.test
-      known = {'train': train, 'fresh': fresh}
-      self._known_scores[split] = {name: self._score(x, split) for name, x in known.items()}
-    ours = {name: self._score(x.painted, split) for name, x in drawn.items()}
-    return ours | self._known_scores[split]
+      self._known_scores[split] = {'train': judge(data.train), 'fresh': judge(fresh)}
+    return {name: judge(x.painted) for name, x in drawn.items()} | self._known_scores[split]
 
   @functools.cached_property
   def _known_scores(self) -> dict[str, dict[str, FeatureScores]]:
     return {}  # by split: the same for all runs
-
-  def _score(self, pictures: np.ndarray, split: str) -> FeatureScores:
-    assert self.classifier is not None
-    n, look = evaluate.N_SAMPLES, self.classifier.features
-    target = self.whole.test if split == 'test' else self.whole.validation
-    return features.feature_scores(
-      self._train_features, look(target[:n]), look(pictures[:n]), jax.random.key(0)
-    )
 
   @functools.cached_property
   def _train_features(self) -> np.ndarray:
