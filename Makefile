@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export GAN_JAX_DATA_DIR := $(DATA_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow check bench clean
+.PHONY: help setup train test test-slow browser check bench clean
 
 help:
 	@echo 'make train      train on MNIST in ten minutes, with pictures and a score (PRESET=fashion_mnist, RUN=, ARGS=)'
@@ -36,7 +36,17 @@ train: setup
 	$(BIN)/python -m experiments.train --flagfile=experiments/presets/$(PRESET).flags --run="$(RUN)" $(ARGS)
 	$(BIN)/python -m experiments.evaluate --run="$(RUN)"
 
-test: setup
+# Some tests look at the page of a run in Chromium or Chrome. Where there is none it is installed, if this is
+# root on Debian or Ubuntu; elsewhere these tests are skipped, and say so.
+browser:
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$name >/dev/null && exit 0; done; \
+	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0; \
+	echo 'installing Chromium, in which the tests look at the page of a run'; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	{ timeout 60 apt-get update && timeout 300 apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 \
+	|| echo 'Chromium could not be installed: these tests will be skipped'
+
+test: setup browser
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist
 	$(BIN)/python -m pytest -n 2 --dist=loadfile
 

@@ -3,7 +3,8 @@
   python -m experiments.evaluate --run=runs/mnist
 
 Prints what is known of raw and averaged weights (images: Parzen log-likelihood as in 2014, Frechet
-distance; games: their oracle) and writes it to the run's folder as evaluation_SPLIT_STEP.json.
+distance; games: their oracle) and writes it to the run's folder as evaluation_SPLIT_STEP.json, and
+into the page of the run, report.html.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import launcher
+from gan_jax import report as report_lib
 from gan_jax import restore, tasks
 from gan_jax.errors import UserError
 from gan_jax.runs import write_atomically
@@ -37,6 +39,7 @@ def main(argv: list[str]) -> None:
   result = report.values | {'checkpoint': trained.step}
   path = folder / f'evaluation_{split}_{trained.step:08d}.json'
   write_atomically(path, (json.dumps(result, indent=2) + '\n').encode())
+  report_lib.write(folder)
 
 
 if __name__ == '__main__':

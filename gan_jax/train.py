@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import checkpoint, diagnose, logs, parallel, plots, runs
+from gan_jax import checkpoint, diagnose, logs, parallel, plots, report, runs
 from gan_jax import config as config_lib
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
@@ -116,7 +116,10 @@ def train(
       if done:
         state = saved.restore(done[-1], state)
       with _noticing_signals() as received:
-        return _Loop(session, saved, done[-1] if done else 0).run(state, received)
+        try:
+          return _Loop(session, saved, done[-1] if done else 0).run(state, received)
+        finally:
+          report.write(folder)  # of a run that broke, too
 
 
 def next_stop(config: Config, step: int) -> int:

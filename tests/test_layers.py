@@ -35,6 +35,9 @@ PURE = sorted(
         'errors',
         'checks',
         'config',
+        'report/charts',
+        'report/figures',
+        'report/tables',
       )
     ),
   )
@@ -86,6 +89,7 @@ IMPURE = (
   'classifier',
   'sampling',
   'tasks',
+  'page',  # of the report
 )
 
 
@@ -104,6 +108,7 @@ ROWS = (
   ('feeds', 'gan'),
   ('updates', 'parallel', 'stretch'),
   ('checks', 'config'),
+  ('report',),
 )
 
 
