@@ -70,8 +70,8 @@ def ladder(evidence: Values) -> Chart | None:
     rules=[Rule('log 2: told apart without fail', 'ceiling', y=LOG_2)],
     within=(0.0, 0.75),
     note='Lower bound on the Jensen-Shannon divergence, in nats, on data nobody trained on. On the grey '
-    'line samples are as good as data; where the line falls with a little noise only fine detail differs. '
-    'The own D far below it is missing what can be seen.',
+    'line samples are as good as data; where the line falls with a little noise only fine detail differs.'
+    + (' An own D far below it misses what can be seen.' if charts.known(own) else ''),
   )
 
 

@@ -169,9 +169,8 @@ def _judged(verdict: Values, evaluation: Values) -> Values:
 def _advice(line: str) -> list[str]:
   """A line of advice as words in turn with the flags that it names: text, flag, text, flag, ..., text."""
   parts = re.split(r'(--\w+(?:=[^\s:;,]+)?)', line)
-  if len(parts) > 1:  # "--flag: why" needs no colon where the flag looks like one
-    parts[2] = parts[2].removeprefix(':')
-  return parts
+  # "--flag: why" needs no colon where a flag does not look like text.
+  return parts[:1] + [part.removeprefix(':') for part in parts[1:]]
 
 
 def _tiles(

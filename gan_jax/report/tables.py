@@ -23,6 +23,9 @@ _METRICS = {
   'authentic': ('authentic, %', '↑'),
   'copying': ('C_T, negative: copies', ''),
   'near': ('near-duplicates of training data', '↓'),
+  'divergence': ('JSD of cells, nats', '↓'),
+  'missing': ('share of data in empty cells', '↓'),
+  'width': ('width within cells', ''),
   'modes': ('modes', '↑'),
   'modes_kl': ('KL over modes, nats', '↓'),
   'reverse_kl': ('reverse KL, nats', '↓'),
@@ -95,13 +98,13 @@ def evidence(found: Values) -> list[Table]:
   run |= {'frechet': group('frechet').get('fake')} | group('manifold') | group('memorisation')
   null |= {'frechet': group('frechet').get('null')}
   null |= group('manifold_null') | group('memorisation_null')
-  run |= {f'cells: {name}': value for name, value in group('cells').items()}
+  run |= group('cells')
   run |= {f"G's gradient, {name}": value for name, value in group('gradient').items()}
   run = {name: value for name, value in run.items() if known(value)}
   null = {name: null[name] for name in run if known(null.get(name))}
   table = _by_metric(
     "The referee's numbers",
-    {'this run': run, 'real against real': null},
+    {'samples': run, 'real against real': null},
     'Real against real is what a perfect generator would get.',
   )
   return [table] if table else []
