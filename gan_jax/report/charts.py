@@ -163,16 +163,14 @@ def lines(
     return None
   ys = [y for _, points in drawn for _, *all_y in points for y in all_y]
   ys += [rule.y for rule in rules if rule.y is not None and known(rule.y)]
+  x_axis = _axis([x for _, points in drawn for x, *_ in points], LEFT + 6, RIGHT - 6)
   log = log and min(ys) > 0
-  xs = [x for _, points in drawn for x, *_ in points]
-  x_axis = _axis(xs, LEFT + 6, RIGHT - 6)
   y_axis = _Axis(*within, BOTTOM, TOP) if within else _axis(ys, BOTTOM, TOP, log, room=0.06)
   paths, dots = [], []
   for s, points in drawn:
     middle = [(x_axis(x), y_axis(y)) for x, y, *_ in points]
     if s.low:
-      lower = [(x_axis(x), y_axis(low)) for x, _, low, _ in points]
-      upper = [(x_axis(x), y_axis(high)) for x, _, _, high in points]
+      lower, upper = ([(x_axis(p[0]), y_axis(p[i])) for p in points] for i in (2, 3))
       paths.append((f'band {s.style}', _path(lower + upper[::-1]) + 'Z'))
     paths.append((f'line {s.style}', _path(_thin(middle))))
     if s.dots:

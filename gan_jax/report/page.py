@@ -62,34 +62,27 @@ def write(folder: Path) -> Path:
   newest = found[0][1] if found else {}
   step = max((r['step'] for r in records if charts.known(r.get('step'))), default=0)
   score = figures.score_of(records)
-  changed, others = tables.flags(flags)
-  machine = (description.get('ran_on') or [{}])[-1]
-  page = _judged(verdict, newest) | {
-    'run': str(folder),
-    'name': folder.resolve().name,
-    'about': [str(flags[name]) for name in ('dataset', 'network', 'loss') if flags.get(name)],
-    'step': step,
-    'stale': step > verdict['step'] if charts.known(verdict.get('step')) else False,
-    'tiles': _tiles(flags, records, score, step),
-    'alarms': figures.alarms(records),
-    'training': figures.training(records, flags),
-    'progress': figures.progress(records, verdict.get('evidence') or {}),
-    'pictures': _pictures(folder, score),
-    'neighbours': _newest_picture(folder, 'neighbours'),
-    'evaluations': [(name, tables.evaluation(values)) for name, values in found],
-    'protocols': [
-      (name, tables.pairs(values.get('protocol') or {}))
-      for name, values in [('referee', verdict), *found]
-      if values.get('protocol')
-    ],
-    'changed_flags': changed,
-    'other_flags': others,
-    'machine': machine,
-    'data': description.get('data'),
-    'train_command': tables.train_command(flags, str(folder)),
-    'evaluate_command': tables.command('evaluate', f'--run={folder}'),
-    'referee_command': tables.command('referee', f'--run={folder}'),
-  }
+  page = (
+    _judged(verdict, newest)
+    | _described(folder, description)
+    | {
+      'name': folder.resolve().name,
+      'step': step,
+      'stale': step > verdict['step'] if charts.known(verdict.get('step')) else False,
+      'tiles': _tiles(flags, records, score, step),
+      'alarms': figures.alarms(records),
+      'training': figures.training(records, flags),
+      'progress': figures.progress(records, verdict.get('evidence') or {}),
+      'pictures': _pictures(folder, score),
+      'neighbours': _newest_picture(folder, 'neighbours'),
+      'evaluations': [(name, tables.evaluation(values)) for name, values in found],
+      'protocols': [
+        (name, tables.pairs(values.get('protocol') or {}))
+        for name, values in [('referee', verdict), *found]
+        if values.get('protocol')
+      ],
+    }
+  )
   path = folder / NAME
   write_atomically(path, _template().render(page).encode())
   return path
@@ -141,6 +134,23 @@ def _evaluations(folder: Path) -> list[tuple[str, Values]]:
       found.append((-int(match[2]), match[1], values))
   found.sort(key=lambda x: x[:2])
   return [(f'step {-step:,}, {split} split', values) for step, split, values in found]
+
+
+def _described(folder: Path, description: Values) -> Values:
+  """What a config.json puts on the page: flags, the machine, and how to get there again."""
+  flags = description.get('flags') or {}
+  changed, others = tables.flags(flags)
+  return {
+    'run': str(folder),
+    'about': [str(flags[name]) for name in ('dataset', 'network', 'loss') if flags.get(name)],
+    'changed_flags': changed,
+    'other_flags': others,
+    'machine': (description.get('ran_on') or [{}])[-1],
+    'data': description.get('data'),
+    'train_command': tables.train_command(flags, str(folder)),
+    'evaluate_command': tables.command('evaluate', f'--run={folder}'),
+    'referee_command': tables.command('referee', f'--run={folder}'),
+  }
 
 
 def _judged(verdict: Values, evaluation: Values) -> Values:
