@@ -84,6 +84,8 @@ IMPURE = (
   'evaluate',
   'diagnose',
   'classifier',
+  'inception',
+  'feature_networks',
   'sampling',
   'tasks',
 )
