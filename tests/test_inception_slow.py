@@ -58,6 +58,7 @@ def test_a_run_is_judged_in_its_features(known, trained, env):
   assert 'in the features of Inception-v3' in ended.out
   (path,) = trained.glob('evaluation_test_*.json')
   found = json.loads(path.read_text())['inception']
+  path.unlink()
   assert found['protocol']['n_samples'] == found['protocol']['n_real'] == 30
   frechet = {name: x['frechet'] for name, x in found['scores'].items()}
   assert frechet['train'] < frechet['ema']

@@ -86,6 +86,7 @@ IMPURE = (
   'classifier',
   'inception',
   'feature_networks',
+  'comparison',
   'sampling',
   'tasks',
 )
