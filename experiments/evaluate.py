@@ -3,8 +3,8 @@
   python -m experiments.evaluate --run=runs/mnist
 
 Prints what is known of raw and averaged weights (images: Parzen log-likelihood as in 2014, Frechet
-distance; games: their oracle) and writes it to the run's folder as evaluation_SPLIT_STEP.json. Images
-are judged in the features of Inception-v3 too, where its weights are given (--inception).
+distance; games: their oracle) and writes it to the run's folder as evaluation_SPLIT_STEP.json.
+Images are judged in the features of Inception-v3 too, where its weights are given (--inception).
 """
 
 import json
