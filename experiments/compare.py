@@ -2,9 +2,9 @@
 
   python -m experiments.compare --runs=runs/a,runs/b
 
-Takes the newest evaluation of each run, as `experiments.evaluate` wrote it, or the evaluation files that
---runs names. Scores stand beside one another only where data, split, numbers of samples, features, seed
-and whatever else a protocol holds are equal.
+Takes the newest evaluation of each run, as `experiments.evaluate` wrote it, or the evaluation files
+that --runs names. Scores stand beside one another only where data, split, numbers of samples,
+features, seed and whatever else a protocol holds are equal.
 """
 
 from absl import flags

@@ -45,11 +45,9 @@ def report(
   progress, key = Progress(), jax.random.key(0)
   of_real = lambda images: remembered(network, images[:n], cache, progress)
   reals = of_real(target)
-
-  def judge(found: np.ndarray) -> NetworkScores:
-    return features.network_scores(reals, found, network.probabilities(found), key)
-
-  scores, counts = {}, {}
+  judge = lambda x: features.network_scores(reals, x, network.probabilities(x), key)
+  scores: dict[str, NetworkScores] = {}
+  counts: dict[str, int] = {}
   drawn = evaluate.draw(gan, state, seed, n, 0, task.classes(gan, n))
   for name, x in drawn.items():
     scores[name], counts[name] = judge(network.features(x.painted, progress)), n
@@ -57,14 +55,10 @@ def report(
     scores[name], counts[name] = judge(of_real(images)), min(n, len(images))
   protocol = _protocol(task, network, split, against)
   protocol |= {'n_real': len(reals), 'n_samples': n, 'seed': seed}
-  place = f'{len(reals):,} {"training" if against == "train" else split} images'
-  lines = [f'against {place}, in the features of {network.title}', *_table(scores, counts)]
-  lines.append('protocol: ' + ', '.join(f'{name} {value}' for name, value in protocol.items()))
   found = {name: x._asdict() for name, x in scores.items()}
   values = {'protocol': protocol, 'scores': found, 'n': counts}
-  return Report(
-    '\n'.join(lines), evaluate.valid_json(values), {name: found[name] for name in drawn}
-  )
+  text = '\n'.join(_lines(scores, counts, protocol, network.title))
+  return Report(text, evaluate.valid_json(values), {name: found[name] for name in drawn})
 
 
 def _real(task: ImageTask, split: str, against: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -90,13 +84,18 @@ def _protocol(task: ImageTask, network: FeatureNetwork, split: str, against: str
   }
 
 
-def _table(scores: dict[str, NetworkScores], counts: dict[str, int]) -> list[str]:
+def _lines(
+  scores: dict[str, NetworkScores], counts: dict[str, int], protocol: dict[str, Any], title: str
+) -> list[str]:
   """The scores for a person; a dash where there are too few images for one."""
-  lines = [f'{"":<32}' + ''.join(f'{name:>10}' for name in _COLUMNS)]
+  kind = 'training' if protocol['split'] == 'train' else protocol['split']
+  lines = [f'against {protocol["n_real"]:,} {kind} images, in the features of {title}']
+  lines.append(f'{"":<32}' + ''.join(f'{name:>10}' for name in _COLUMNS))
   for name, row in scores.items():
     cells = ('-' if math.isnan(value) else f'{value:.3f}' for value in row)
-    title = f'{evaluate.ROW_NAMES[name]} ({counts[name]:,})'
-    lines.append(f'{title:<32}' + ''.join(f'{cell:>10}' for cell in cells))
+    head = f'{evaluate.ROW_NAMES[name]} ({counts[name]:,})'
+    lines.append(f'{head:<32}' + ''.join(f'{cell:>10}' for cell in cells))
   if all(math.isnan(row.frechet_infinity) for row in scores.values()):
     lines.append('FD inf needs more than ten samples for each feature: raise --num_samples')
+  lines.append('protocol: ' + ', '.join(f'{name} {value}' for name, value in protocol.items()))
   return lines
