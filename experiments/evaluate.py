@@ -4,7 +4,8 @@
 
 Prints what is known of raw and averaged weights (images: Parzen log-likelihood as in 2014, Frechet
 distance; games: their oracle) and writes it to the run's folder as evaluation_SPLIT_STEP.json, and
-into the page of the run, report.html.
+into the page of the run, report.html. Images are judged in the features of Inception-v3 too, where its
+weights are given (--inception).
 """
 
 import json
@@ -13,16 +14,31 @@ from pathlib import Path
 from absl import flags
 
 from experiments import launcher
+from gan_jax import feature_networks, restore, tasks
 from gan_jax import report as report_lib
-from gan_jax import restore, tasks
 from gan_jax.errors import UserError
+from gan_jax.feature_networks import FEATURES, FeatureNetwork
 from gan_jax.runs import write_atomically
+from gan_jax.tasks import Task, foreign
+from gan_jax.tasks.images import ImageTask
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images to score.')
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'last, best (on validation), or a step.')
 _SEED = launcher.define_seed('Seed of the samples and of the references.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', "Where prepared data lie; by default the run's.")
+_WEIGHTS = {
+  name: flags.DEFINE_string(
+    name, '', f'Weights of {name} (.safetensors, .npz), or "no"; else ${"GAN_JAX_" + name.upper()}.'
+  )
+  for name in FEATURES
+}
+_NUM_SAMPLES = flags.DEFINE_integer(
+  'num_samples', foreign.N_SAMPLES, 'Samples, and real images, that such networks see at most.', 2
+)
+_AGAINST = flags.DEFINE_enum(
+  'against', 'held_out', foreign.AGAINST, 'Real images that such networks compare with.'
+)
 
 
 def main(argv: list[str]) -> None:
@@ -30,16 +46,34 @@ def main(argv: list[str]) -> None:
   del argv
   if _RUN.value is None:
     raise UserError('--run: name the folder of a run')
-  folder = Path(_RUN.value)
+  folder, cache = Path(_RUN.value), launcher.cache_dir()
   trained = restore.open_run(folder, _CHECKPOINT.value)
-  task = tasks.open_task(trained.config, launcher.cache_dir(), _DATA_DIR.value)
+  task = tasks.open_task(trained.config, cache, _DATA_DIR.value)
+  networks = _networks(task, cache)
   split, seed = _SPLIT.value, _SEED.value
   report = task.report(trained.gan, trained.state, split, seed)
-  print(f'{folder}, checkpoint {trained.step}\n{report.text}')
+  print(f'{folder}, checkpoint {trained.step}\n{report.text}', flush=True)
   result = report.values | {'checkpoint': trained.step}
+  settings = (split, seed, _NUM_SAMPLES.value, _AGAINST.value, cache)
+  for network in networks:
+    assert isinstance(task, ImageTask)
+    found = foreign.report(task, network, trained.gan, trained.state, *settings)
+    print(found.text)
+    result[network.name] = found.values
   path = folder / f'evaluation_{split}_{trained.step:08d}.json'
   write_atomically(path, (json.dumps(result, indent=2) + '\n').encode())
   report_lib.write(folder)
+
+
+def _networks(task: Task, cache: Path) -> list[FeatureNetwork]:
+  """Those whose weights the user has; raises UserError where one is asked for and can see nothing."""
+  if isinstance(task, ImageTask):
+    found = (feature_networks.find(name, flag.value, cache) for name, flag in _WEIGHTS.items())
+    return [network for network in found if network is not None]
+  for name, flag in _WEIGHTS.items():
+    if flag.value not in ('', feature_networks.NEVER):
+      raise UserError(f'--{name}: {task.name} is a game and has no images; leave it out')
+  return []
 
 
 if __name__ == '__main__':

@@ -32,6 +32,7 @@ def env(tmp_path_factory, pytestconfig, mnist):
     'GAN_JAX_DATA_DIR': str(data_dir),
     'XDG_CACHE_HOME': str(cache),
     'JAX_PLATFORMS': 'cpu',
+    'GAN_JAX_INCEPTION': 'no',  # a developer's own weights would take an hour
   }
 
 

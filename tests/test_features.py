@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gan_jax.metrics import features
-from gan_jax.metrics.features import averaged, feature_scores
+from gan_jax.metrics.features import averaged, feature_scores, network_scores
 
 
 def drawn(n):
@@ -23,6 +23,21 @@ def drawn(n):
 )
 def test_scores_for_which_there_are_too_few_features_are_nan(held_out, fake, finite):
   scores = feature_scores(drawn(50), drawn(held_out), drawn(fake), jax.random.key(0))
+  assert {name for name, x in scores._asdict().items() if math.isfinite(x)} == finite
+
+
+@pytest.mark.parametrize(
+  ('held_out', 'fake', 'classes', 'finite'),
+  [
+    (1, 1, 3, {'inception_score'}),
+    (2, 2, 0, {'frechet', 'kernel'}),
+    (30, 49, 3, {*features.NetworkScores._fields} - {'frechet_infinity'}),
+    (30, 50, 3, {*features.NetworkScores._fields}),
+  ],
+)
+def test_a_network_gives_the_scores_for_which_it_has_enough(held_out, fake, classes, finite):
+  probabilities = np.full((fake, classes), 1 / classes) if classes else None
+  scores = network_scores(drawn(held_out), drawn(fake), probabilities, jax.random.key(0))
   assert {name for name, x in scores._asdict().items() if math.isfinite(x)} == finite
 
 

@@ -87,6 +87,9 @@ IMPURE = (
   'evaluate',
   'diagnose',
   'classifier',
+  'inception',
+  'feature_networks',
+  'comparison',
   'sampling',
   'tasks',
   'page',  # of the report

@@ -15,7 +15,16 @@ from gan_jax.config import Config
 from tests import commands
 from tests.commands import RUN, STEPS, TINY
 
-SCRIPTS = ('train', 'sample', 'evaluate', 'prepare_data', 'repeat', 'compare_k', 'figure1')
+SCRIPTS = (
+  'train',
+  'sample',
+  'evaluate',
+  'prepare_data',
+  'repeat',
+  'compare_k',
+  'compare',
+  'figure1',
+)
 
 # Help
 
@@ -127,6 +136,9 @@ def test_an_evaluation_has_references_and_a_protocol(scripts, trained, env):
     assert words in ended.out
   (path,) = trained.glob('evaluation*.json')
   result = json.loads(path.read_text())
+  compared = scripts('compare', f'--runs={trained},{path}')
+  assert (compared.code, compared.err) == (0, '')
+  assert f'{result["features"]["ema"]["frechet"]:.4g}' in compared.out
   path.unlink()
   references = {name: score['mean'] for name, score in result['references'].items()}
   assert references['noise'] < references['marginals'] < references['mean'] < references['real']

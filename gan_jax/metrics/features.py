@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.metrics import frechet
+from gan_jax.metrics.class_scores import inception_score
 from gan_jax.metrics.kernel import kernel_distance
 from gan_jax.metrics.manifold import Manifold, manifold
 from gan_jax.metrics.memorisation import authenticity, data_copying
@@ -45,6 +46,38 @@ def feature_scores(
     *_manifold_or_nan(fresh, made),
     _or_nan(lambda: authenticity(known, made)),
     _or_nan(lambda: data_copying(known, fresh, made, key)),
+  )
+
+
+class NetworkScores(NamedTuple):
+  """Scores of one set of samples in the features of a network that was trained on other images."""
+
+  frechet: float
+  frechet_infinity: float  # NaN below ten samples for each feature
+  kernel: float  # the kernel distance
+  precision: float
+  recall: float
+  density: float
+  coverage: float
+  inception_score: float  # NaN for a network without classes
+
+
+def network_scores(
+  held_out: np.ndarray, fake: np.ndarray, probabilities: np.ndarray | None, key: jax.Array
+) -> NetworkScores:
+  """Judge features `fake` [m, d], and their class probabilities [m, c], by `held_out` ones [n, d].
+
+  A score for which there are too few of them is NaN.
+  """
+  real, made = frechet.moments(held_out), jnp.asarray(fake)
+  fresh = jnp.asarray(held_out)
+  known = probabilities is not None and np.isfinite(probabilities).all()
+  return NetworkScores(
+    frechet_between(frechet.moments(fake), real),
+    _or_nan(lambda: frechet.frechet_infinity(real, fake, key)),
+    _or_nan(lambda: kernel_distance(fresh, made).value),
+    *_manifold_or_nan(fresh, made),
+    inception_score(jnp.asarray(probabilities)) if known else math.nan,
   )
 
 

@@ -67,12 +67,22 @@ def frechet_distance(
   """
   if not all(np.isfinite(x).all() for x in (mean1, covariance1, mean2, covariance2)):
     return float('nan')
-  values, vectors = np.linalg.eigh(covariance1)
-  root = vectors * np.sqrt(_without_noise(values)) @ vectors.T
-  product = root @ covariance2 @ root
+  return _distance(mean1, _root(covariance1), mean2, covariance2, np.trace(covariance1))
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+  """The symmetric root of a covariance; most of a distance's cost, and the same for all that it is of."""
+  values, vectors = np.linalg.eigh(covariance)
+  return vectors * np.sqrt(_without_noise(values)) @ vectors.T
+
+
+def _distance(
+  mean1: np.ndarray, root1: np.ndarray, mean2: np.ndarray, covariance2: np.ndarray, trace1: float
+) -> float:
+  product = root1 @ covariance2 @ root1
   shared = np.sqrt(_without_noise(np.linalg.eigvalsh((product + product.T) / 2))).sum()
   difference = mean1 - mean2
-  distance = difference @ difference + np.trace(covariance1) + np.trace(covariance2) - 2 * shared
+  distance = difference @ difference + trace1 + np.trace(covariance2) - 2 * shared
   return max(float(distance), 0.0)
 
 
@@ -92,11 +102,13 @@ def frechet_infinity(real: Moments, fake: npt.ArrayLike, key: jax.Array) -> floa
     )
   sizes = np.linspace(n // 10, n, _N_SIZES).astype(int)
   covariance = real.covariance
-  distances = []
+  if not (np.isfinite(covariance).all() and np.isfinite(rows).all()):
+    return float('nan')
+  root, trace, distances = _root(covariance), np.trace(covariance), []
   for i, size in enumerate(sizes):
     order = np.asarray(jax.random.permutation(jax.random.fold_in(key, i), n))
     drawn = moments(rows[order[:size]])
-    distances.append(frechet_distance(real.mean, covariance, drawn.mean, drawn.covariance))
+    distances.append(_distance(real.mean, root, drawn.mean, drawn.covariance, trace))
   return float(np.polyfit(1 / sizes, distances, 1)[1])
 
 

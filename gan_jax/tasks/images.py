@@ -103,13 +103,16 @@ class ImageTask:
 
   def _draw(self, gan: Gan, state: GanState, seed: int) -> dict[str, Samples]:
     """Samples to be scored; a conditional generator is asked for classes as often as training images are."""
-    data = self.dataset
-    n = evaluate.N_SAMPLES if data.stack == 1 else _N_STACKED
-    labels = None
-    if gan.n_classes and data.train_labels is not None:
-      labels = sampling.labels_like(data.train_labels, n, data.stack, self._n_labels)
+    n = evaluate.N_SAMPLES if self.dataset.stack == 1 else _N_STACKED
     n_windows = evaluate.N_SAMPLES if self._has_parzen else 0
-    return evaluate.draw(gan, state, seed, n, n_windows, labels)
+    return evaluate.draw(gan, state, seed, n, n_windows, self.classes(gan, n))
+
+  def classes(self, gan: Gan, n: int) -> jax.Array | None:
+    """The classes [n] of samples that are to be scored; None for a generator that asks for none."""
+    data = self.dataset
+    if not gan.n_classes or data.train_labels is None:
+      return None
+    return sampling.labels_like(data.train_labels, n, data.stack, self._n_labels)
 
   def measure(self, gan: Gan, state: GanState, seed: int) -> Measurement:
     """Parzen log-likelihood and Frechet distance on validation images; those that are no number are left out.

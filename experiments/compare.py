@@ -1,0 +1,32 @@
+"""Evaluations of several runs side by side, and a refusal where they were not made alike.
+
+  python -m experiments.compare --runs=runs/a,runs/b
+
+Takes the newest evaluation of each run, as `experiments.evaluate` wrote it, or the evaluation files
+that --runs names. Scores stand beside one another only where data, split, numbers of samples,
+features, seed and whatever else a protocol holds are equal.
+"""
+
+from absl import flags
+
+from experiments import launcher
+from gan_jax import comparison
+from gan_jax.errors import UserError
+
+_RUNS = flags.DEFINE_list('runs', None, 'Folders of runs or evaluation files, by commas.')
+_SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images, for folders.')
+_WEIGHTS = flags.DEFINE_enum('weights', 'ema', ['ema', 'raw'], 'Averaged weights or the last ones.')
+
+
+def main(argv: list[str]) -> None:
+  """Read, check, print."""
+  del argv
+  runs = [run for run in _RUNS.value or [] if run]
+  if len(runs) < 2:
+    raise UserError(f'--runs={",".join(runs)}: name at least two, as in --runs=runs/a,runs/b')
+  evaluations = [comparison.read(run, _SPLIT.value) for run in runs]
+  print('\n'.join(comparison.table(evaluations, _WEIGHTS.value)))
+
+
+if __name__ == '__main__':
+  launcher.run(main)
