@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax import feeds, plots, sampling
+from gan_jax import embeddings, evidence, feeds, plots, sampling
 from gan_jax.feeds import Data, Feed
 from gan_jax.games import Game
 from gan_jax.gan import Gan, GanState
 from gan_jax.tasks import watched
-from gan_jax.tasks.task import Measurement, Report
+from gan_jax.tasks.task import Compared, Measurement, Report
 
 _WHICH = {'raw': 'last weights', 'ema': 'averaged weights'}
 
@@ -102,6 +102,15 @@ class GameTask:
     """The number by which checkpoints are ranked, beside what the truth itself gets."""
     best_by = self.game.best_by
     plots.scores(axes, records, best_by, {'the truth': self.game.ideal[best_by]})
+
+  def compared(self, gan: Gan, state: GanState, which: str, seed: int) -> Compared:
+    """Fresh draws of the game, of two keys of their own, and as many samples."""
+    train, held_out = (
+      np.asarray(self._real(2 * seed + i + 1000, evidence.N_SHARP)) for i in (0, 1)
+    )
+    latents = sampling.fixed_latents(gan.latent, seed, evidence.N_SHARP)
+    fake = sampling.points(gan, sampling.weights(state, which), latents)
+    return Compared(train, held_out, fake, embeddings.of_points(train))
 
   def report(self, gan: Gan, state: GanState, split: str, seed: int) -> Report:
     """All numbers of the oracle for both weights, beside samples of the truth and their expectation."""

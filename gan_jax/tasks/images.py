@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import classifier as classifier_lib
-from gan_jax import evaluate, feeds, images, pictures, plots, sampling
+from gan_jax import embeddings, evaluate, feeds, images, pictures, plots, sampling
 from gan_jax.data import Dataset
 from gan_jax.evaluate import Samples
 from gan_jax.feeds import Data, Feed, Images
@@ -18,7 +18,7 @@ from gan_jax.gan import Gan, GanState
 from gan_jax.metrics import features, frechet, modes
 from gan_jax.metrics.features import FeatureScores
 from gan_jax.tasks import watched
-from gan_jax.tasks.task import Measurement, Report
+from gan_jax.tasks.task import Compared, Measurement, Report
 
 _PARZEN_LIMIT = 4096  # numbers in an image, above which windows say nothing and cost much
 _STACKED = 20_000  # stacked training images that pictures and references are taken from
@@ -233,6 +233,14 @@ class ImageTask:
 
   def _parzen_of_real(self) -> float:
     return evaluate.references(self.whole, 'validation', 0, ['real'], self._cache)['real'].mean
+
+  def compared(self, gan: Gan, state: GanState, which: str, seed: int) -> Compared:
+    """Training and test images and samples, as pictures."""
+    fake = self._draw(gan, state, seed)[which].painted
+    look = None if self.classifier is None else self.classifier.features
+    name = '' if self.classifier is None else f'classifier {self.classifier.hash[:16]}'
+    train = self.whole.train
+    return Compared(train, self.whole.test, fake, embeddings.of_images(train, look, name))
 
   def report(self, gan: Gan, state: GanState, split: str, seed: int) -> Report:
     """Everything known of the run's samples, among floors and ceilings."""

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from gan_jax.embeddings import Embedding
 from gan_jax.feeds import Data, Feed
 from gan_jax.gan import Gan, GanState
 
@@ -23,6 +24,15 @@ class Report(NamedTuple):
   text: str
   values: dict[str, Any]
   scores: dict[str, dict[str, float]]  # of 'raw' and 'ema' weights, by name
+
+
+class Compared(NamedTuple):
+  """Three sets of examples [n, ...] and where they are compared."""
+
+  train: np.ndarray
+  held_out: np.ndarray
+  fake: np.ndarray
+  embedding: Embedding
 
 
 class Task(Protocol):
@@ -87,6 +97,10 @@ class Task(Protocol):
 
   def plot_scores(self, axes: Any, records: list[dict[str, Any]]) -> None:
     """The course of what `measure` found, among floors and ceilings."""
+    ...
+
+  def compared(self, gan: Gan, state: GanState, which: str, seed: int) -> Compared:
+    """What the referee looks at: data, samples of 'raw' or 'ema' weights, and the space to compare them in."""
     ...
 
   def report(self, gan: Gan, state: GanState, split: str, seed: int) -> Report:

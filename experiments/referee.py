@@ -1,0 +1,77 @@
+"""Say whether a generator is good, and if not, why: of a run, or of anyone's samples.
+
+  python -m experiments.referee --run=runs/mnist
+  python -m experiments.referee --real=train.npz --heldout=test.npz --fake=samples.npz
+
+Files hold one array [n, ...] of points, or of images as uint8 [n, h, w, c]; folders hold images. The
+first line names the verdict, then comes what decided it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import launcher
+from gan_jax import embeddings, evidence, judging, referee
+from gan_jax.data import sets as sets_lib
+from gan_jax.errors import UserError
+from gan_jax.runs import write_atomically
+
+_RUN = flags.DEFINE_string('run', None, 'Folder of a run, whose D and history are asked too.')
+_CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'Of the run: last, best, or a step.')
+_WEIGHTS = flags.DEFINE_enum('weights', 'raw', ['raw', 'ema'], "The run's last or averaged G.")
+_REAL = flags.DEFINE_string('real', None, 'Training data: an .npz, .npy or folder of images.')
+_HELDOUT = flags.DEFINE_string('heldout', None, 'Data that training never saw, the same way.')
+_FAKE = flags.DEFINE_string('fake', None, 'Samples, the same way.')
+_JSON = flags.DEFINE_string('json', None, 'Write verdict, evidence and protocol here too.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the probes, and of what a run samples.')
+
+
+def main(argv: list[str]) -> int:
+  """Gather evidence, print the verdict."""
+  del argv
+  given = [holder for holder in (_REAL, _HELDOUT, _FAKE) if holder.value]
+  if bool(_RUN.value) == bool(given):
+    raise UserError('give either --run=FOLDER, or --heldout=FILE --fake=FILE (and --real=FILE)')
+  if _RUN.value:
+    record, text = judging.judge_run(
+      Path(_RUN.value), _CHECKPOINT.value, _WEIGHTS.value, _SEED.value, launcher.cache_dir()
+    )
+  else:
+    record, text = judge_files(_REAL.value, _HELDOUT.value, _FAKE.value, _SEED.value)
+  print(text)
+  if _JSON.value:
+    write_atomically(Path(_JSON.value), (json.dumps(record, indent=2) + '\n').encode())
+  return 0
+
+
+def judge_files(
+  real: str | None, heldout: str | None, fake: str | None, seed: int
+) -> tuple[dict[str, Any], str]:
+  """The verdict on samples of anyone's generator, as a record and as text; raises UserError."""
+  if not heldout or not fake:
+    missing = 'heldout' if not heldout else 'fake'
+    raise UserError(f'--{missing}: missing; give --heldout=FILE --fake=FILE, and --real=FILE too')
+  sets = sets_lib.open_sets({'real': real, 'heldout': heldout, 'fake': fake})
+  train, held_out, made = sets['real'], sets['heldout'], sets['fake']
+  data = held_out if train is None else train
+  images = held_out.ndim == 4
+  embedding = embeddings.of_images(data, None, '') if images else embeddings.of_points(data)
+  found = evidence.gather(train, held_out, made, embedding, seed)
+  protocol = {
+    'real': real,
+    'heldout': heldout,
+    'fake': fake,
+    **{f'n_{name}': n for name, n in found.n.items()},
+    'sha256': {name: sets_lib.fingerprint(x) for name, x in sets.items() if x is not None},
+    'features': embedding.name,
+    'seed': seed,
+  }
+  verdict = referee.judge(found)
+  return referee.as_record(verdict, found, protocol), referee.as_text(verdict, found, protocol)
+
+
+if __name__ == '__main__':
+  launcher.run(main)

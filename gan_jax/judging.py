@@ -1,0 +1,50 @@
+"""The referee's verdict on a run: its samples, its own D, and its history."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gan_jax import evidence, logs, referee
+from gan_jax.restore import open_run
+from gan_jax.runs import write_atomically
+from gan_jax.tasks import open_task
+from gan_jax.tasks.watched import outputs
+
+FILE = 'referee.json'
+
+
+def judge_run(
+  folder: Path, checkpoint: str, weights: str, seed: int, cache: Path | None
+) -> tuple[dict[str, Any], str]:
+  """The verdict on a checkpoint of the run in `folder`, as a record and as text; raises UserError.
+
+  `weights` are 'raw' or 'ema'. The record is written into the folder too, as referee.json.
+  """
+  trained = open_run(folder, checkpoint)
+  task = open_task(trained.config, cache)
+  train, held_out, fake, embedding = task.compared(trained.gan, trained.state, weights, seed)
+  records = [r for r in logs.read_metrics(folder / 'metrics.jsonl') if r['step'] <= trained.step]
+  found = evidence.gather(
+    train,
+    held_out,
+    fake,
+    embedding,
+    seed,
+    outputs(trained.gan, trained.state, task, weights, seed),
+    evidence.history_of(records),
+  )
+  verdict = referee.judge(found)
+  protocol = {
+    'run': str(folder),
+    'dataset': task.name,
+    'data': task.fingerprint[:16],
+    'step': trained.step,
+    'weights': weights,
+    **{f'n_{name}': n for name, n in found.n.items()},
+    'split': 'test' if task.n_train else 'fresh draws',
+    'features': embedding.name,
+    'seed': seed,
+  }
+  record = referee.as_record(verdict, found, protocol) | {'step': trained.step}
+  write_atomically(folder / FILE, (json.dumps(record, indent=2) + '\n').encode())
+  return record, referee.as_text(verdict, found, protocol)

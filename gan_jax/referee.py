@@ -1,0 +1,314 @@
+"""The verdict: whether it worked, and if not, why; decided from evidence by rules that can be read.
+
+The losses of a GAN do not tell. What does is a fresh discriminator beside the run's own one: where
+neither finds a difference G is good; where only the fresh one does, D is weak.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gan_jax.evidence import Evidence, as_json
+
+VERDICTS = (
+  'converged',
+  'still improving',
+  'G behind',
+  'D too weak',
+  'D too strong',
+  'D overfitted',
+  'mode collapse',
+  'memorised training data',
+  'diverged or cycling',
+  'not enough evidence',
+)
+LEAST_EVIDENCE = 1000  # examples of each set below which no probe learns enough
+
+# What to change first, by flag.
+ADVICE: dict[str, tuple[str, ...]] = {
+  'converged': ('nothing: judge it by what it is for; --seed=1, 2, ... tell whether it was luck',),
+  'still improving': ('--steps: give it more; the same command with a larger number goes on',),
+  'G behind': (
+    '--g_width or --g_depth: a larger G',
+    '--g_lr: raise it, or let it fall to 0 with --g_schedule=cosine',
+    '--r1, --r2: less of them lets D see finer differences',
+  ),
+  'D too weak': (
+    '--k=2, or --k=auto: more updates of D for each of G',
+    '--d_lr: raise it',
+    '--d_width or --d_depth: a larger D',
+  ),
+  'D too strong': (
+    '--loss=non_saturating, or relativistic: gradients that do not fade where D is sure',
+    '--r1=1: flatten D around the data',
+    '--k=1, or a lower --d_lr',
+  ),
+  'D overfitted': (
+    '--augment=diffaugment, or --augment=ada --ada_target=0.6',
+    '--r1: raise it',
+    '--d_dropout, or a smaller --d_width; best of all more data',
+  ),
+  'mode collapse': (
+    '--loss=relativistic --r1=1 --r2=1: D compares samples with data in pairs',
+    '--batch_size: raise it; --k=2 lets D notice sooner',
+    '--latent_size, --g_lr: more room for G, in smaller steps',
+  ),
+  'memorised training data': (
+    'more training data, before anything else',
+    '--augment=diffaugment: D sees no image twice',
+    '--g_width: a smaller G',
+  ),
+  'diverged or cycling': (
+    '--g_lr, --d_lr: lower both',
+    '--r1=1: a penalty damps the cycle',
+    '--g_b1=0 --d_b1=0: no momentum; meanwhile --checkpoint=best is the one to use',
+  ),
+  'not enough evidence': (f'give at least {LEAST_EVIDENCE} held-out examples and samples',),
+}
+
+
+class Verdict(NamedTuple):
+  """One of VERDICTS, how sure it is, and what decided it."""
+
+  name: str
+  confidence: float  # between 0 and 1
+  facts: tuple[str, ...]  # the three that decided, the weightiest first
+  advice: tuple[str, ...]  # what to change first, by flag
+
+
+class Signs(NamedTuple):
+  """Each symptom as a number: above 0 where it is there, and 1 is plainly there."""
+
+  differs: float  # a fresh probe tells samples from data
+  memory: float  # samples are training data
+  unknown: float  # the run's own D does not see what the fresh probe sees
+  overfit: float  # D knows training data by heart
+  starved: float  # G's loss has no slope
+  narrow: float  # samples are plausible and leave something out
+  restless: float  # G is on the move, or worse than it was
+  improving: float  # the held-out score still falls
+
+
+def judge(evidence: Evidence) -> Verdict:
+  """The verdict on this evidence."""
+  n = evidence.n
+  if min(n['held_out'], n['fake']) < LEAST_EVIDENCE:
+    facts = (
+      f'{n["held_out"]:,} held-out examples and {n["fake"]:,} samples: '
+      f'{LEAST_EVIDENCE:,} of each are needed',
+    )
+    return Verdict('not enough evidence', 1.0, facts, ADVICE['not enough evidence'])
+  signs = signs_of(evidence)
+  name, margin = _decide(evidence, signs)
+  confidence = 0.5 + 0.49 * math.tanh(2 * max(margin, 0.0))
+  return Verdict(name, confidence, _facts(name, evidence, signs), ADVICE[name])
+
+
+def signs_of(e: Evidence) -> Signs:
+  """The symptoms that the evidence shows."""
+  bound, null = e.ladder[0][1], e.null
+  excess = max(b.low for _, b in e.ladder) - max(null.high, 0.0)
+  noise = 0.004
+  differs = (excess - noise) / (2 * noise)
+  return Signs(
+    differs=max(differs, (bound.low - 0.02) / 0.02 if bound.low > 0.02 else -1.0),
+    memory=_memory(e),
+    unknown=_unknown(e),
+    overfit=_overfit(e),
+    starved=_starved(e),
+    narrow=_narrow(e),
+    restless=_restless(e),
+    improving=_improving(e),
+  )
+
+
+def _decide(e: Evidence, s: Signs) -> tuple[str, float]:
+  """The first verdict of the list whose symptoms are there, and by what margin."""
+  if not e.finite or e.far > 30:
+    return 'diverged or cycling', 1.0
+  if s.memory > 0:
+    return 'memorised training data', s.memory
+  if s.overfit > 0:
+    return 'D overfitted', s.overfit
+  if s.differs <= 0:
+    return 'converged', -s.differs
+  if s.restless > 0:
+    return 'diverged or cycling', s.restless
+  if s.starved > 0:
+    return 'D too strong', s.starved
+  if s.improving > 0:
+    return 'still improving', s.improving
+  if s.unknown > 0:
+    return 'D too weak', s.unknown
+  if s.narrow > 0:
+    return 'mode collapse', s.narrow
+  return 'G behind', min(s.differs, -s.narrow)
+
+
+def _memory(e: Evidence) -> float:
+  if e.memory is None or e.memory_null is None:
+    return -1.0
+  authentic = e.memory.authentic / max(e.memory_null.authentic, 1e-9)
+  return (0.6 - authentic) / 0.3
+
+
+def _unknown(e: Evidence) -> float:
+  """How much of what the fresh probe finds the run's own D misses; below 0 where it finds half of it."""
+  if e.own is None:
+    return -1.0
+  fresh, own = e.ladder[0][1].value, max(e.own.held_out.value, 0.0)
+  return (0.5 - own / max(fresh, 1e-9)) / 0.25
+
+
+def _overfit(e: Evidence) -> float:
+  if e.own is None or not math.isfinite(e.own.train.value):
+    return -1.0
+  return (e.own.overfit - 0.5 - 4 * e.own.overfit_std - 0.1) / 0.1
+
+
+def _starved(e: Evidence) -> float:
+  if e.own is None:
+    return -1.0
+  sure = (max(e.own.held_out.value, 0.0) - 0.5) / 0.1
+  flat = (0.05 - e.own.slope) / 0.05
+  return min(sure, flat)
+
+
+def _narrow(e: Evidence) -> float:
+  """Samples are as plausible as data, and do not cover them."""
+  m, null = e.manifold, e.manifold_null
+  plausible = (m.density / max(null.density, 1e-9) - 0.75) / 0.25
+  uncovered = (0.9 - m.coverage / max(null.coverage, 1e-9)) / 0.1
+  uneven = (e.cells.divergence - max(e.cells_null.divergence, 0.0) - 0.005) / 0.005
+  return min(plausible, max(uncovered, uneven))
+
+
+def _restless(e: Evidence) -> float:
+  if e.history is None or len(e.history.score) < 4:
+    return -1.0
+  score = np.maximum(e.history.score, 0.0)
+  best, last = float(score.min()), float(np.median(score[-3:]))
+  worse = (last - 3 * best - 0.1) / 0.1
+  drift = (float(np.median(e.history.drift[-3:])) - 0.3) / 0.2
+  return max(worse, drift)
+
+
+def _improving(e: Evidence) -> float:
+  """The held-out score fell by more than a third over the last half of the run, and did so steadily."""
+  if e.history is None or len(e.history.score) < 6:
+    return -1.0
+  score = np.maximum(np.asarray(e.history.score), 1e-4)
+  half = score[len(score) // 2 :]
+  third = max(len(half) // 3, 1)
+  fall = float(np.mean(half[:third]) / np.mean(half[-third:]))
+  return math.log(fall / 1.5)
+
+
+def _facts(name: str, e: Evidence, s: Signs) -> tuple[str, ...]:
+  """Three sentences: what a fresh probe finds, what belongs to the verdict, what else there is."""
+  bound, null = e.ladder[0][1], e.null
+  probe = (
+    f'a fresh probe tells samples from held-out data: JSD at least {bound.value:.3f} '
+    f'[{bound.low:.3f}, {bound.high:.3f}] of {math.log(2):.3f} nats (real against real: {null.value:.3f})'
+  )
+  if s.differs <= 0:
+    probe = (
+      f'no fresh probe tells samples from held-out data: JSD bound {bound.value:.3f} '
+      f'[{bound.low:.3f}, {bound.high:.3f}] nats (real against real: {null.value:.3f})'
+    )
+  m, m_null = e.manifold, e.manifold_null
+  cover = (
+    f'coverage {m.coverage:.2f} (real {m_null.coverage:.2f}), density {m.density:.2f} '
+    f'(real {m_null.density:.2f}), {e.cells.missing:.0%} of the data in cells that samples leave empty'
+  )
+  told = {'probe': probe, 'cover': cover}
+  if e.own is not None:
+    told['own'] = (
+      f"the run's own D finds {max(e.own.held_out.value, 0):.3f} nats of it on held-out data "
+      f'and {max(e.own.train.value, 0):.3f} on training data'
+    )
+    told['overfit'] = (
+      f'D ranks {e.own.overfit:.0%} of training examples above held-out ones (50 % if it learned none by heart)'
+    )
+    told['slope'] = f"mean slope of G's loss at its samples: {e.own.slope:.3g}"
+  if e.memory is not None and e.memory_null is not None:
+    told['memory'] = (
+      f'{e.memory.authentic:.0f} % of samples are authentic (held-out data: {e.memory_null.authentic:.0f} %), '
+      f'{e.memory.near:.0%} lie as near to training data as 5 % of held-out data do'
+    )
+  if e.history is not None:
+    h = e.history
+    told['history'] = (
+      f'distance to held-out data: best {min(h.score):.3g}, last {h.score[-1]:.3g}; '
+      f'G lies {h.drift[-1]:.2g} mean distances from its own average'
+    )
+  if not e.finite:
+    told['finite'] = 'some samples are infinite or NaN'
+  elif e.far > 30:
+    told['finite'] = f'samples spread {e.far:.3g} times as far as the data'
+  order = {
+    'converged': ('probe', 'cover', 'memory'),
+    'still improving': ('history', 'probe', 'cover'),
+    'G behind': ('probe', 'cover', 'own'),
+    'D too weak': ('probe', 'own', 'cover'),
+    'D too strong': ('slope', 'own', 'probe'),
+    'D overfitted': ('overfit', 'own', 'probe'),
+    'mode collapse': ('cover', 'probe', 'own'),
+    'memorised training data': ('memory', 'probe', 'cover'),
+    'diverged or cycling': ('finite', 'history', 'probe'),
+  }[name]
+  chosen = [key for key in order if key in told]
+  chosen += [key for key in told if key not in chosen]
+  return tuple(told[key] for key in chosen[:3])
+
+
+def as_record(verdict: Verdict, evidence: Evidence, protocol: dict[str, Any]) -> dict[str, Any]:
+  """Verdict, evidence and protocol as they stand in a referee.json."""
+  return {
+    'verdict': verdict.name,
+    'confidence': round(verdict.confidence, 3),
+    'facts': list(verdict.facts),
+    'advice': list(verdict.advice),
+    'signs': signs_of(evidence)._asdict() if evidence.n['fake'] >= LEAST_EVIDENCE else None,
+    'evidence': as_json(evidence),
+    'protocol': protocol,
+  }
+
+
+def as_text(verdict: Verdict, evidence: Evidence, protocol: dict[str, Any]) -> str:
+  """For a person: the verdict first, then what decided it, what to do, and the numbers beside their nulls."""
+  lines = [f'verdict: {verdict.name} (confidence {verdict.confidence:.0%})']
+  lines += [f'  because {fact}' for fact in verdict.facts]
+  lines += [f'  change  {advice}' for advice in verdict.advice]
+  if verdict.name != 'not enough evidence':
+    lines += _table(evidence)
+  lines.append('protocol: ' + ', '.join(f'{key} {value}' for key, value in protocol.items()))
+  return '\n'.join(lines)
+
+
+def _table(e: Evidence) -> list[str]:
+  """Numbers of the samples beside those of real data in their place."""
+  lines = ['  a fresh probe, JSD in nats by noise on both: ' + _ladder(e)]
+  pairs = {
+    'Frechet distance': (e.frechet, e.frechet_null),
+    **{
+      name: (getattr(e.manifold, name), getattr(e.manifold_null, name))
+      for name in e.manifold._fields
+    },
+    'JSD of cells, nats': (e.cells.divergence, e.cells_null.divergence),
+    'width within cells': (e.cells.width, e.cells_null.width),
+  }
+  if e.memory is not None and e.memory_null is not None:
+    pairs['authentic, %'] = (e.memory.authentic, e.memory_null.authentic)
+    pairs['C_T'] = (e.memory.copying, e.memory_null.copying)
+  lines.append(f'  {"":<22}{"samples":>12}{"real data":>12}')
+  lines += [f'  {name:<22}{ours:>12.4g}{real:>12.4g}' for name, (ours, real) in pairs.items()]
+  lines.append(
+    f'  two-sample test: accuracy {e.c2st.accuracy:.3f} on {e.c2st.n:,} examples, p = {e.c2st.p:.2g}'
+  )
+  return lines
+
+
+def _ladder(e: Evidence) -> str:
+  return ', '.join(f'{sigma:g}: {bound.value:.3f}' for sigma, bound in e.ladder)
