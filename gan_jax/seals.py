@@ -1,0 +1,95 @@
+"""Checksums of a run's checkpoints: what is damaged is noticed, named, and never trained on.
+
+`checksums.json` in the run's folder holds size and sha256 of every file of every complete checkpoint.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from gan_jax.runs import write_atomically
+
+FILE = 'checksums.json'
+_Seal = dict[str, list[int | str]]  # path within the checkpoint -> size in bytes, sha256
+
+
+def write(folder: Path, steps: Iterable[int]) -> None:
+  """Seal those of the complete checkpoints `steps` of a run that are not yet; forget those that are gone."""
+  steps = set(steps)
+  known = _read(folder)
+  kept = {step: known.get(step) or _sums(path(folder, step)) for step in sorted(steps)}
+  if kept != known:
+    lines = ',\n'.join(f'"{step}": {json.dumps(seal)}' for step, seal in kept.items())
+    write_atomically(folder / FILE, f'{{\n{lines}\n}}\n'.encode())
+
+
+def problem(folder: Path, step: int) -> str | None:
+  """What is wrong with a checkpoint, in words; None where it is as it was written.
+
+  Runs of a time before there were checksums have none, and nothing can be said of them.
+  """
+  known = _read(folder)
+  if not known:
+    return None
+  where = path(folder, step)
+  if not where.is_dir():
+    return 'it is gone'
+  if step not in known:
+    return 'it was not written to its end'
+  for name, (size, digest) in known[step].items():
+    file = where / name
+    if not file.is_file():
+      return f'{name} is missing'
+    if file.stat().st_size != size:
+      return f'{name} has {file.stat().st_size} bytes and not {size}'
+    if _digest(file) != digest:
+      return f'the checksum of {name} is wrong'
+  return None
+
+
+def set_aside(folder: Path) -> list[str]:
+  """Move damaged checkpoints that are newer than every good one out of the way; says which, and why.
+
+  They go to `damaged/` in the run's folder, since new ones of the same steps will be written.
+  """
+  told = []
+  checkpoints = folder / 'checkpoints'
+  on_disk = {int(x.name) for x in checkpoints.glob('*') if x.name.isdecimal()}
+  for step in sorted(on_disk | set(_read(folder)), reverse=True):
+    wrong = problem(folder, step)
+    if wrong is None:
+      break
+    place = path(folder, step)
+    if place.is_dir():
+      aside = folder / 'damaged' / place.name
+      aside.parent.mkdir(exist_ok=True)
+      while aside.exists():
+        aside = aside.with_name(f'{aside.name}.again')
+      place.rename(aside)
+      wrong += f' (moved to {aside})'
+    told.append(f'{place}: this checkpoint is damaged: {wrong}')
+  return told
+
+
+def path(folder: Path, step: int) -> Path:
+  """Where Orbax keeps a checkpoint of the run in `folder`."""
+  return folder / 'checkpoints' / f'{step:08d}'
+
+
+def _read(folder: Path) -> dict[int, _Seal]:
+  """The known seals; {} where there are none, or where the file itself was damaged."""
+  try:
+    return {int(step): dict(seal) for step, seal in json.loads((folder / FILE).read_text()).items()}
+  except (OSError, ValueError, AttributeError, TypeError):
+    return {}
+
+
+def _sums(folder: Path) -> _Seal:
+  files = sorted(x for x in folder.rglob('*') if x.is_file())
+  return {str(x.relative_to(folder)): [x.stat().st_size, _digest(x)] for x in files}
+
+
+def _digest(path: Path) -> str:
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
