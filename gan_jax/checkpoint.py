@@ -67,10 +67,9 @@ class Checkpoints:
     self._manager.save(step, args=ocp.args.StandardSave(_copy(state)), force=True)
 
   def _seal(self) -> None:
-    """Write checksums of what has become complete: called by Orbax in the background."""
+    """Write the checksums of what becomes complete next: called by Orbax in the background."""
     if self._seals:
-      complete = self._folder.glob('[0-9]' * 8)
-      seals.write(self._folder.parent, [int(path.name) for path in complete])
+      seals.write(self._folder.parent)
 
   def steps(self) -> list[int]:
     """Steps of the complete checkpoints, ascending."""

@@ -5,23 +5,28 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from gan_jax.runs import write_atomically
 
 FILE = 'checksums.json'
+_UNFINISHED = '.orbax-checkpoint-tmp'
 _Seal = dict[str, list[int | str]]  # path within the checkpoint -> size in bytes, sha256
 
 
-def write(folder: Path, steps: Iterable[int]) -> None:
-  """Seal those of the complete checkpoints `steps` of a run that are not yet; forget those that are gone."""
-  steps = set(steps)
-  known = _read(folder)
-  kept = {step: known.get(step) or _sums(path(folder, step)) for step in sorted(steps)}
-  if kept != known:
-    lines = ',\n'.join(f'"{step}": {json.dumps(seal)}' for step, seal in kept.items())
-    write_atomically(folder / FILE, f'{{\n{lines}\n}}\n'.encode())
+def write(folder: Path) -> None:
+  """Seal the checkpoint of a run that is about to become complete, and forget those that are gone.
+
+  It lies in a temporary folder, which Orbax renames next: no complete checkpoint is without a seal.
+  """
+  known, checkpoints = _read(folder), folder / 'checkpoints'
+  kept = {step: seal for step, seal in known.items() if path(folder, step).is_dir()}
+  for step in sorted(int(x.name) for x in checkpoints.glob('*') if x.name.isdecimal()):
+    kept.setdefault(step, _sums(path(folder, step)))
+  for unfinished in checkpoints.glob(f'*{_UNFINISHED}'):
+    kept[int(unfinished.name.removesuffix(_UNFINISHED))] = _sums(unfinished)
+  lines = ',\n'.join(f'"{step}": {json.dumps(kept[step])}' for step in sorted(kept))
+  write_atomically(folder / FILE, f'{{\n{lines}\n}}\n'.encode())
 
 
 def problem(folder: Path, step: int) -> str | None:
@@ -34,9 +39,9 @@ def problem(folder: Path, step: int) -> str | None:
     return None
   where = path(folder, step)
   if not where.is_dir():
-    return 'it is gone'
+    return 'it is gone, or was not written to its end'
   if step not in known:
-    return 'it was not written to its end'
+    return 'it has no checksums'
   for name, (size, digest) in known[step].items():
     file = where / name
     if not file.is_file():
@@ -86,7 +91,8 @@ def _read(folder: Path) -> dict[int, _Seal]:
 
 
 def _sums(folder: Path) -> _Seal:
-  files = sorted(x for x in folder.rglob('*') if x.is_file())
+  # What lies at the top is about the folder, and is written anew when it is renamed.
+  files = sorted(x for x in folder.glob('*/**/*') if x.is_file())
   return {str(x.relative_to(folder)): [x.stat().st_size, _digest(x)] for x in files}
 
 
