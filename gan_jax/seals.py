@@ -21,12 +21,11 @@ def write(folder: Path) -> None:
   """
   known, checkpoints = _read(folder), folder / 'checkpoints'
   kept = {step: seal for step, seal in known.items() if path(folder, step).is_dir()}
-  for step in sorted(int(x.name) for x in checkpoints.glob('*') if x.name.isdecimal()):
+  for step in _complete(folder):
     kept.setdefault(step, _sums(path(folder, step)))
   for unfinished in checkpoints.glob(f'*{_UNFINISHED}'):
     kept[int(unfinished.name.removesuffix(_UNFINISHED))] = _sums(unfinished)
-  lines = ',\n'.join(f'"{step}": {json.dumps(kept[step])}' for step in sorted(kept))
-  write_atomically(folder / FILE, f'{{\n{lines}\n}}\n'.encode())
+  _write(folder, kept)
 
 
 def problem(folder: Path, step: int) -> str | None:
@@ -58,10 +57,8 @@ def set_aside(folder: Path) -> list[str]:
 
   They go to `damaged/` in the run's folder, since new ones of the same steps will be written.
   """
-  told = []
-  checkpoints = folder / 'checkpoints'
-  on_disk = {int(x.name) for x in checkpoints.glob('*') if x.name.isdecimal()}
-  for step in sorted(on_disk | set(_read(folder)), reverse=True):
+  told, known = [], _read(folder)
+  for step in sorted(_complete(folder) | set(known), reverse=True):
     wrong = problem(folder, step)
     if wrong is None:
       break
@@ -74,12 +71,24 @@ def set_aside(folder: Path) -> list[str]:
       place.rename(aside)
       wrong += f' (moved to {aside})'
     told.append(f'{place}: this checkpoint is damaged: {wrong}')
+    known.pop(step, None)
+  if told:
+    _write(folder, known)
   return told
 
 
 def path(folder: Path, step: int) -> Path:
   """Where Orbax keeps a checkpoint of the run in `folder`."""
   return folder / 'checkpoints' / f'{step:08d}'
+
+
+def _complete(folder: Path) -> set[int]:
+  return {int(x.name) for x in (folder / 'checkpoints').glob('*') if x.name.isdecimal()}
+
+
+def _write(folder: Path, seals: dict[int, _Seal]) -> None:
+  lines = ',\n'.join(f'"{step}": {json.dumps(seals[step])}' for step in sorted(seals))
+  write_atomically(folder / FILE, f'{{\n{lines}\n}}\n'.encode())
 
 
 def _read(folder: Path) -> dict[int, _Seal]:

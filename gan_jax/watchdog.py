@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from gan_jax import processes
-from gan_jax.errors import AgreedError, DivergedError
+from gan_jax.errors import AgreedError, DivergedError, UserError
 from gan_jax.processes import PATIENCE, PEER_LOST, Group
 
 _BEAT = 1.0  # seconds between two signs of life
@@ -61,8 +61,9 @@ class Watchdog:
     if error is None or isinstance(error, (AgreedError, DivergedError)):
       processes.leave(self._group)
     else:
-      if isinstance(error, RuntimeError):  # as of an operation with a peer that is gone
-        self._over.wait(self._patience + 3 * _BEAT)  # does not return where one is
+      if not isinstance(error, (UserError, OSError, KeyboardInterrupt)):
+        # An operation with a peer that is gone? Then the watch ends this process in this time.
+        time.sleep(self._patience + 6 * _BEAT)
       line = ' '.join(f'{error}'.split())[:300] or type(error).__name__
       teller = threading.Thread(target=self._tell, args=(line,), daemon=True)
       teller.start()

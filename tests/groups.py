@@ -50,10 +50,15 @@ def finish(processes, timeout=180):
     ]
   finally:
     for process in processes:
-      if process.poll() is None:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.communicate()
+      end(process)
+
+
+def end(process):
+  """End a process whatever state it is in."""
+  if not process.stdout.closed:
+    process.send_signal(signal.SIGCONT)
+    process.kill()
+    process.communicate()
 
 
 def train(run, env, *flags, **options):

@@ -224,6 +224,7 @@ def test_a_signal_to_one_stops_all_and_the_run_goes_on_bit_for_bit(unbroken, env
   commands.assert_same_run(run, unbroken)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(unbroken, env, tmp_path):
   run = tmp_path / 'run'
   pair = groups.start(run, env)
@@ -244,6 +245,7 @@ def test_other_flags_in_one_process_are_refused(env, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('victim', 'fault'), [(1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)]
 )
@@ -255,10 +257,8 @@ def test_a_lost_process_ends_the_others(victim, fault, env, tmp_path):
   began = time.monotonic()
   (survivor,) = groups.finish([pair[1 - victim]], timeout=60)
   assert time.monotonic() - began < 40
+  groups.end(pair[victim])
   assert survivor.code == groups.CODE_LOST, survivor
   assert 'error: ' in survivor.err
   assert f'process {victim}' in survivor.err
   assert 'give the same command to all processes again' in survivor.err
-  pair[victim].send_signal(signal.SIGCONT)
-  pair[victim].kill()
-  pair[victim].communicate()
