@@ -5,7 +5,7 @@ Arrays that go in and come out are the same on every device: no device axis, no 
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,19 +21,7 @@ def pmap(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: in
   The devices tell themselves apart by `lax.axis_index` alone, so the state has no device axis and a
   checkpoint can be read on any number of devices. `devices` are those of all processes.
   """
-
-  def on_device(device: jax.Array, *args: Any) -> Any:
-    del device  # pmap wants one mapped argument
-    return fn(*args, axis_name=AXIS)
-
-  mapped = jax.pmap(
-    on_device,
-    AXIS,
-    in_axes=(0, *(None for _ in range(n_args))),
-    out_axes=None,
-    donate_argnums=1 + donate_argnum,
-    devices=devices,
-  )
+  mapped = _pmapped(fn, devices, n_args, donate_argnum)
   here = len(devices) if jax.process_count() == 1 else len(_local(devices))
   call = _unhurried(functools.partial(mapped, np.arange(here)), devices)
   if here == len(devices):
@@ -44,6 +32,21 @@ def pmap(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: in
     x.shape, sharding, [shard.data for shard in x.addressable_shards]
   )
   return lambda *args: jax.tree.map(whole, call(*args))
+
+
+def _pmapped(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Any:
+  def on_device(device: jax.Array, *args: Any) -> Any:
+    del device  # pmap wants one mapped argument
+    return fn(*args, axis_name=AXIS)
+
+  return jax.pmap(
+    on_device,
+    AXIS,
+    in_axes=(0, *(None for _ in range(n_args))),
+    out_axes=None,
+    donate_argnums=1 + donate_argnum,
+    devices=devices,
+  )
 
 
 def shard_map(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Call:
@@ -71,6 +74,26 @@ MAPS: dict[str, Callable[[Call, Sequence[jax.Device], int, int], Call]] = {
   'pmap': pmap,
   'shard_map': shard_map,
 }
+
+
+class Program(NamedTuple):
+  """A mapped function that is looked at and not called: on devices that may not exist."""
+
+  mapped: Any
+  first: tuple[Any, ...]  # what pmap has before the arguments
+
+  def lower(self, *args: Any) -> Any:
+    """What the compiler is given."""
+    return self.mapped.lower(*self.first, *args)
+
+  def trace(self, *args: Any) -> Any:
+    """The trace, with the shapes of one device inside."""
+    return jax.make_jaxpr(self.mapped)(*self.first, *args).jaxpr
+
+
+def program(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Program:
+  """What `pmap` would call on these devices, for a look."""
+  return Program(_pmapped(fn, devices, n_args, donate_argnum), (np.arange(len(devices)),))
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
