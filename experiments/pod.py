@@ -17,7 +17,7 @@ import jax
 from absl import flags
 
 from experiments import launcher
-from gan_jax import chips, plots, pods
+from gan_jax import chips, plots, pods, rehearsal
 from gan_jax.chips import Slice
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -26,11 +26,15 @@ from gan_jax.pods import Report
 _TOPOLOGY = flags.DEFINE_string('topology', 'v5e:2x4', 'Slice: generation and shape, as v5e:16x16.')
 _SLICES = flags.DEFINE_integer('slices', 1, 'How many of them, joined by network.', lower_bound=1)
 _JSON = flags.DEFINE_bool('json', False, 'Print JSON instead of text.')
-_PLOT = flags.DEFINE_string('plot', '', 'PNG for the predicted scaling to 8,192 chips; empty for none.')
+_PLOT = flags.DEFINE_string(
+  'plot', '', 'PNG for the predicted scaling to 8,192 chips; empty for none.'
+)
 _QUICKLY = flags.DEFINE_bool(
   'quickly', False, 'Compile with less optimisation: minutes instead of hours for convolutions.'
 )
-_LARGEST = flags.DEFINE_bool('largest_batch', True, 'Look for the largest batch, by compiling more.')
+_LARGEST = flags.DEFINE_bool(
+  'largest_batch', True, 'Look for the largest batch, by compiling more.'
+)
 _SHAPE = flags.DEFINE_string('shape', '', 'Of an example, as 64x64x3, of data that are not here.')
 _N_TRAIN = flags.DEFINE_integer('n_train', 0, 'Training examples of such data.')
 _SETTINGS = launcher.define_fields(Config)
@@ -45,11 +49,11 @@ def main(argv: list[str]) -> int:
   where = chips.parse(_TOPOLOGY.value, _SLICES.value)
   if where is None:
     raise UserError(f'--topology={_TOPOLOGY.value}: known are {", ".join(chips.names())}')
-  examples = pods.examples_of(settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value)
+  examples = rehearsal.examples_of(settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value)
   quickly = _QUICKLY.value
   try:
     report = pods.measure(settings, examples, where, quickly)
-  except pods.DoesNotFitError as error:
+  except rehearsal.DoesNotFitError as error:
     print(_missing(error, settings, where), file=sys.stderr)
     return NOT_FIT
   report = pods.complete(report, settings, examples, where, quickly, _LARGEST.value)
@@ -65,7 +69,7 @@ def _shape(text: str) -> tuple[int, ...]:
   return tuple(int(side) for side in text.split('x')) if text else ()
 
 
-def _missing(error: pods.DoesNotFitError, settings: Config, where: Slice) -> str:
+def _missing(error: rehearsal.DoesNotFitError, settings: Config, where: Slice) -> str:
   """One line: what is missing, and what to change."""
   ways = [f'a smaller --batch_size than {settings.batch_size}', 'more chips with the same batch']
   if not settings.remat:

@@ -28,7 +28,9 @@ _DEVICES = flags.DEFINE_integer(
 )
 _MAP = flags.DEFINE_enum('map', 'pmap', list(parallel.MAPS), 'How the step comes to the devices.')
 _COORDINATOR = flags.DEFINE_string(
-  'coordinator', '', 'HOST:PORT of process 0; empty where JAX finds the cluster, or for one process.'
+  'coordinator',
+  '',
+  'HOST:PORT of process 0; empty where JAX finds the cluster, or for one process.',
 )
 _N_PROCESSES = flags.DEFINE_integer(
   'num_processes', 0, 'Processes of the run: 0 for what JAX finds, 1 for this one alone.'

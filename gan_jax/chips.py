@@ -44,22 +44,22 @@ CHIPS = {
   ),
 }  # fmt: skip
 # Shapes of slices that can be asked for; of three dimensions these are some of many.
-SLICES = {
-  'v4': ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8', '8x8x16', '8x16x16', '16x16x16'),
-  'v5e': ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16'),
-  'v5p': ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8', '8x8x16', '8x16x16', '16x16x16', '16x16x24'),
-  'v6e': ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16'),
-}  # fmt: skip
+_FLAT = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
+_CUBES = (
+  *('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8'),
+  *('8x8x8', '8x8x16', '8x16x16', '16x16x16'),
+)
+SLICES = {'v4': _CUBES, 'v5e': _FLAT, 'v5p': (*_CUBES, '16x16x24'), 'v6e': _FLAT}
 HOP = 1e-6  # seconds from one chip to the next: assumed
 NETWORK_HOP = 50e-6  # seconds from one pod to another: assumed
 
 
 class Slice(NamedTuple):
-  """Chips of one generation: `count` equal slices of a pod, each a torus or mesh."""
+  """Chips of one generation: `n_slices` equal slices of a pod, each a torus or mesh."""
 
   generation: str
   sides: tuple[int, ...]
-  count: int = 1
+  n_slices: int = 1
 
   @property
   def chip(self) -> Chip:
@@ -69,7 +69,7 @@ class Slice(NamedTuple):
   @property
   def n_chips(self) -> int:
     """Over all slices."""
-    return math.prod(self.sides) * self.count
+    return math.prod(self.sides) * self.n_slices
 
   @property
   def name(self) -> str:
@@ -82,12 +82,12 @@ def names() -> list[str]:
   return [f'{generation}:{shape}' for generation, shapes in SLICES.items() for shape in shapes]
 
 
-def parse(name: str, count: int = 1) -> Slice | None:
+def parse(name: str, n_slices: int = 1) -> Slice | None:
   """The slice that a name such as 'v5e:16x16' means; None for an unknown one."""
   if name not in names():
     return None
   generation, shape = name.split(':')
-  return Slice(generation, tuple(map(int, shape.split('x'))), count)
+  return Slice(generation, tuple(map(int, shape.split('x'))), n_slices)
 
 
 def of_size(generation: str, n: int) -> Slice:
@@ -121,8 +121,8 @@ def all_reduce_seconds(where: Slice, n_bytes: float) -> float:
       for side, links in zip(where.sides, open_links, strict=True)
     )
     seconds += 2 * n_bytes * (inside - 1) / inside / rate + 2 * hops * HOP
-  if where.count > 1:
-    others = (where.count - 1) / where.count
+  if where.n_slices > 1:
+    others = (where.n_slices - 1) / where.n_slices
     seconds += 2 * n_bytes / inside * others / chip.network + 2 * NETWORK_HOP
   return seconds
 

@@ -152,10 +152,10 @@ jax.tree_util.register_pytree_node(_Key, lambda key: ((key.numbers,), None), lam
 
 
 def _unwrap(tree: Any) -> Any:
-  is_key = lambda x: isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-  return jax.tree.map(
-    lambda x: _Key(np.asarray(jax.random.key_data(x))) if is_key(x) else x, tree
+  is_key = lambda x: (
+    isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
   )
+  return jax.tree.map(lambda x: _Key(np.asarray(jax.random.key_data(x))) if is_key(x) else x, tree)
 
 
 def _wrap(tree: Any) -> Any:

@@ -1,6 +1,7 @@
 """Curves and points of a run."""
 
 import io
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,7 @@ def scaling(path: Path, rows: list[dict[str, float]], generation: str) -> None:
   for axes in (speed, efficiency):
     axes.set_xlabel(f'{generation} chips, each with as many examples')
     axes.set_xticks([1, 8, 64, 512, 4096], ['1', '8', '64', '512', '4,096'])
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in itertools.pairwise(rows):
       if row['pods'] > max(1, before['pods']) == 1:
         axes.axvline(row['chips'] / 2**0.5, color='0.6', linestyle=':')
   _write(path, figure)

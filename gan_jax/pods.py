@@ -7,48 +7,17 @@ run are checked.
 
 import contextlib
 import dataclasses
-import functools
 import os
-import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from gan_jax import chips, config, feeds, parallel, programs
-from gan_jax import gan as gan_lib
+from gan_jax import chips, programs
 from gan_jax.chips import Slice
 from gan_jax.config import Config
 from gan_jax.errors import UserError
-from gan_jax.feeds import Data, Images
-from gan_jax.games import GAMES
-from gan_jax.stretch import Recipe, run_steps
-
-
-class Examples(NamedTuple):
-  """What a step has to know of a data set."""
-
-  shape: tuple[int, ...]
-  n: int | None  # None for a game
-  n_classes: int = 0
-  stack: int = 1
-
-
-KNOWN = {
-  'mnist': Examples((28, 28, 1), 50_000, 10),
-  'fashion_mnist': Examples((28, 28, 1), 50_000, 10),
-  'stacked_mnist': Examples((28, 28, 3), 50_000, 1000, 3),
-  'cifar10': Examples((32, 32, 3), 40_000, 10),
-}
-
-
-class DoesNotFitError(Exception):
-  """The program needs more memory than a chip has."""
-
-  def __init__(self, needed: float, has: float):
-    self.needed, self.has = needed, has
-    super().__init__(f'{needed:.0f} bytes needed, {has:.0f} there')
+from gan_jax.rehearsal import DoesNotFitError, Examples, compile_for, trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +65,7 @@ def devices_of(where: Slice) -> Sequence[jax.Device]:
 
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
-  options: dict[str, Any] = {'num_slices': where.count} if where.count > 1 else {}
+  options: dict[str, Any] = {'num_slices': where.n_slices} if where.n_slices > 1 else {}
   if where.generation == 'v4':
     options['chip_config_name'] = 'megacore'  # both cores of a chip as one device, as it runs
   try:
@@ -125,79 +94,6 @@ def _silence() -> Iterator[None]:
     os.close(nowhere)
 
 
-def examples_of(name: str, shape: tuple[int, ...] = (), n: int = 0) -> Examples:
-  """The examples of a data set by its name, or of `shape` and number; raises UserError."""
-  if name in GAMES:
-    return Examples(GAMES[name].shape, None)
-  if shape and n:
-    return Examples(shape, n)
-  if name not in KNOWN:
-    raise UserError(
-      f'--dataset={name}: give --shape=HEIGHTxWIDTHxCHANNELS and --n_train of it; known are '
-      f'{", ".join([*KNOWN, *GAMES])}'
-    )
-  return KNOWN[name]
-
-
-class Program(NamedTuple):
-  """The step of a run for some devices, traced but not compiled."""
-
-  lowered: Any
-  jaxpr: Any
-  state: gan_lib.GanState  # shapes
-  data: Data
-
-
-def trace(settings: Config, examples: Examples, devices: Sequence[jax.Device]) -> Program:
-  """The very program that training calls, for arrays that exist in shape only; raises UserError."""
-  model = config.build(settings, examples.shape, examples.n, examples.n_classes)
-  if settings.batch_size % len(devices):
-    fit = -(-settings.batch_size // len(devices)) * len(devices)
-    raise UserError(
-      f'--batch_size={settings.batch_size}: {len(devices)} chips cannot share it evenly; '
-      f'use --batch_size={fit}'
-    )
-  feed = feeds.from_images(
-    examples.stack, round(examples.n_classes ** (1 / examples.stack)), settings.contrast
-  )
-  if examples.n is None:
-    feed = feeds.from_game(GAMES[settings.dataset].sample)
-  recipe = Recipe(model, settings.update, settings.ratio, settings.batch_size, feed, feed)
-  zeros = jnp.zeros((1, *examples.shape))
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  state = jax.eval_shape(lambda key: gan_lib.init(model, key, zeros), key)
-  data = _data(settings, examples)
-  run = functools.partial(run_steps, recipe)
-  call = parallel.program(run, devices, 4, 1)
-  args = (key, state, data, jax.ShapeDtypeStruct((), jnp.int32))
-  return Program(call.lower(*args), call.trace(*args), state, data)
-
-
-def _data(settings: Config, examples: Examples) -> Data:
-  if examples.n is None:
-    return Data(())
-  n = examples.n
-  *sides, channels = examples.shape
-  shape = (n, *sides, channels // examples.stack)
-  labels = jax.ShapeDtypeStruct((n,), jnp.int32) if settings.conditional else None
-  images = Images(jax.ShapeDtypeStruct(shape, jnp.uint8), labels)
-  return Data(images, images if settings.k == 'auto' else ())
-
-
-def compile_for(program: Program, quickly: bool = False) -> Any:
-  """The compiled step; raises DoesNotFitError. `quickly` saves minutes for convolutions."""
-  options = {'exec_time_optimization_effort': -1.0} if quickly else None
-  try:
-    return program.lowered.compile(compiler_options=options)
-  except Exception as error:
-    sizes = re.search(r'Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm', str(error))
-    if 'RESOURCE_EXHAUSTED' not in str(error) or not sizes:
-      raise
-    scale = {'': 0, 'K': 10, 'M': 20, 'G': 30, 'T': 40}
-    needed, has = (float(sizes[i]) * 2 ** scale[sizes[i + 1]] for i in (1, 3))
-    raise DoesNotFitError(needed, has) from error
-
-
 def measure(settings: Config, examples: Examples, where: Slice, quickly: bool = False) -> Report:
   """Compile a run's step for a slice and count; raises UserError and DoesNotFitError."""
   program = trace(settings, examples, devices_of(where))
@@ -212,7 +108,7 @@ def measure(settings: Config, examples: Examples, where: Slice, quickly: bool = 
   sums = [float(each.n_bytes) for each in found for _ in range(round(each.per_step))]
   state = program.state
   return Report(
-    topology=where.name + (f' x {where.count}' if where.count > 1 else ''),
+    topology=where.name + (f' x {where.n_slices}' if where.n_slices > 1 else ''),
     chips=where.n_chips,
     batch_size=settings.batch_size,
     parameters=_size((state.g.params, state.d.params, state.g_ema, state.g.stats, state.d.stats)),
@@ -223,7 +119,7 @@ def measure(settings: Config, examples: Examples, where: Slice, quickly: bool = 
     memory=where.chip.hbm,
     flops=flops,
     n_bytes=n_bytes,
-    collectives=[tuple(each) for each in found],
+    collectives=[(each.kind, each.n_bytes, each.per_step) for each in found],
     host_transfers=programs.host_transfers(text),
     seconds=chips.step_seconds(where, flops, n_bytes, sums),
   )
@@ -267,7 +163,7 @@ def scaling(report: Report, where: Slice) -> list[dict[str, float]]:
     rows.append(
       {
         'chips': n,
-        'pods': there.count,
+        'pods': there.n_slices,
         'batch_size': share * n,
         'step_seconds': alone + between,
         'images_per_second': share * n / (alone + between),

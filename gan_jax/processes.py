@@ -19,7 +19,9 @@ from gan_jax.errors import AgreedError, UserError
 PEER_LOST = 4  # exit code of a process whose peers are gone
 PATIENCE = 30.0  # seconds without a sign of life after which a process counts as lost
 _START = 55.0  # seconds to wait for all processes at the start
-_A_DAY = 24 * 3600 * 1000  # milliseconds: nothing that lives is given up, the watchdog finds what does not
+_A_DAY = (
+  24 * 3600 * 1000
+)  # milliseconds: nothing that lives is given up, the watchdog finds what does not
 T = TypeVar('T')
 
 
@@ -106,7 +108,7 @@ def join(place: Place, say: Callable[[str], None]) -> Group:
   none the process is alone, as with num_processes = 1. If not all processes are there after a minute
   the process ends with code 2, having said so through `say`.
   """
-  if place == Place() and not _may_be_cluster() or place.num_processes == 1:
+  if place.num_processes == 1 or (place == Place() and not _may_be_cluster()):
     return ALONE
   _check(place)
   # On a CPU programs of many processes need this; other platforms do not look at it.

@@ -18,7 +18,9 @@ _COLLECTIVES = (
 _HOST = re.compile(r' (infeed|outfeed|send|recv)(-start|-done)?\(|is_host_transfer=true|callback')
 _HEADER = re.compile(r'^(ENTRY )?%?([\w.\-]+) \(.*\{$')
 _WHILE = re.compile(r' while\(.*body=%?([\w.\-]+)')
-_CALLED = re.compile(r'(?:calls|to_apply|condition|body|branch_computations|\w+_computation)=\{?([^},]+(?:, %[\w.\-]+)*)')
+_CALLED = re.compile(
+  r'(?:calls|to_apply|condition|body|branch_computations|\w+_computation)=\{?([^},]+(?:, %[\w.\-]+)*)'
+)
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 

@@ -131,9 +131,11 @@ def train(
       if group.count > 1:
         kind += f' in {group.count} processes'
       group.together(
-        lambda: runs.describe(folder, config, task.shape, task.n_classes, task.fingerprint, kind)
-        if group.first
-        else None
+        lambda: (
+          runs.describe(folder, config, task.shape, task.n_classes, task.fingerprint, kind)
+          if group.first
+          else None
+        )
       )
       state = session.start()
       if done:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from gan_jax import processes
 from gan_jax.errors import AgreedError, DivergedError, UserError
@@ -94,7 +95,9 @@ class Watchdog:
         failed = _numbered(client.key_value_dir_get('failed/'))
         left = _numbered(client.key_value_dir_get('left/'))
       except Exception as error:  # whatever the client raises, there is no store any more
-        self._end(f'the coordinator (process 0) does not answer ({str(error).splitlines()[0][:80]})')
+        self._end(
+          f'the coordinator (process 0) does not answer ({str(error).splitlines()[0][:80]})'
+        )
         return
       now = self._answered = time.monotonic()
       for i in sorted(set(failed) - {group.index}):
@@ -138,7 +141,7 @@ def _numbered(pairs: list[tuple[str, str]]) -> dict[int, str]:
   return {int(key.rsplit('/', 1)[1]): value for key, value in pairs}
 
 
-_HANDLERS = []  # keeps what C code calls
+_HANDLERS: list[Any] = []  # keeps what C code calls
 
 
 def _on_abort(end: Callable[[], None]) -> None:

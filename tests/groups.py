@@ -45,9 +45,7 @@ def finish(processes, timeout=180):
   """How each of them ended."""
   deadline = time.monotonic() + timeout
   try:
-    return [
-      commands.finish(process, max(1, deadline - time.monotonic())) for process in processes
-    ]
+    return [commands.finish(process, max(1, deadline - time.monotonic())) for process in processes]
   finally:
     for process in processes:
       end(process)

@@ -72,7 +72,9 @@ ENTRY %main (p: f32[8]) -> f32[8] {
 def test_collectives_are_counted_as_often_as_they_run():
   found = sorted(programs.collectives(TEXT, k=3.0))
   assert found == [('all-gather', 64, 1.0), ('all-reduce', 32, 3.0), ('all-reduce', 94, 1.0)]
-  known = TEXT.replace('body=%inner_body', 'body=%inner_body, config={"known_trip_count":{"n":"5"}}')
+  known = TEXT.replace(
+    'body=%inner_body', 'body=%inner_body, config={"known_trip_count":{"n":"5"}}'
+  )
   assert ('all-reduce', 32, 5.0) in programs.collectives(known, k=3.0)
 
 
