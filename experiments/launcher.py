@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import textwrap
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 import jax
 from absl import app, flags, logging
 
-from gan_jax.errors import DivergedError, UserError
+from gan_jax.errors import AgreedError, DivergedError, UserError
 
 MISTAKE, DIVERGED, INTERRUPTED, PIPE = 2, 3, 130, 141  # exit codes beside 0
 _UNWRITABLE = {
@@ -90,6 +91,31 @@ def _one_line_errors() -> Iterator[None]:
     if line is None:
       raise
     _exit(MISTAKE, line)
+
+
+@contextlib.contextmanager
+def ending_at_once(active: bool) -> Iterator[None]:
+  """Where `active`, an error that leaves the block ends the process there and then, told as always.
+
+  So a process that breaks waits for no other on its way out. What all processes raise alike passes.
+  """
+  try:
+    yield
+  except (AgreedError, DivergedError):
+    raise
+  except BaseException as error:
+    if not active:
+      raise
+    code = 1
+    try:
+      with _one_line_errors():
+        raise
+    except SystemExit as ended:
+      code = int(ended.code or 0)
+    except BaseException:
+      traceback.print_exception(error)
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _system_limit(error: BaseException | None) -> str | None:

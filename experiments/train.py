@@ -3,7 +3,8 @@
   python -m experiments.train --flagfile=experiments/presets/mnist.flags --run=runs/mnist
 
 The same command goes on where the run stopped. Exit codes: 0 finished, or saved after SIGTERM;
-2 a mistake in the flags, the folder or the data; 3 a value was not finite; 130 saved after Ctrl-C.
+2 a mistake in the flags, the folder or the data; 3 a value was not finite; 4 another process of the
+run is gone; 130 saved after Ctrl-C. On many hosts give it to each (experiments/launch/ shows how).
 """
 
 import signal
@@ -14,27 +15,58 @@ import jax
 from absl import flags
 
 from experiments import launcher
-from gan_jax import train
+from gan_jax import parallel, processes, train, watchdog
 from gan_jax.config import Config
 from gan_jax.errors import UserError
+from gan_jax.processes import Group, Place
 
 _RUN = flags.DEFINE_string(
   'run', None, 'Folder of the run; runs/ and the name of the data by default.'
 )
-_DEVICES = flags.DEFINE_integer('devices', 0, 'Devices: 0 for all; on a CPU, how many to simulate.')
+_DEVICES = flags.DEFINE_integer(
+  'devices', 0, 'Devices of each process: 0 for all; on a CPU, how many to simulate.'
+)
+_MAP = flags.DEFINE_enum('map', 'pmap', list(parallel.MAPS), 'How the step comes to the devices.')
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  '',
+  'HOST:PORT of process 0; empty where JAX finds the cluster, or for one process.',
+)
+_N_PROCESSES = flags.DEFINE_integer(
+  'num_processes', 0, 'Processes of the run: 0 for what JAX finds, 1 for this one alone.'
+)
+_PROCESS_ID = flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.')
+_PATIENCE = flags.DEFINE_float(
+  'peer_timeout', processes.PATIENCE, 'Seconds after which a silent process counts as lost.', 5, 300
+)
 _SETTINGS = launcher.define_fields(Config)
 
 
 def choose_devices(n: int) -> Sequence[jax.Device]:
-  """The first n local devices, all for n = 0; CPU devices are simulated. Raises UserError."""
+  """The first n devices of each process, all for n = 0. Raises UserError."""
+  here = jax.local_devices()
+  if n > len(here):
+    raise UserError(f'--devices={n}: this machine has {len(here)} ({here[0].device_kind})')
+  if not n:
+    return jax.devices()
+  return [x for i in range(jax.process_count()) for x in jax.local_devices(process_index=i)[:n]]
+
+
+def simulate_devices(n: int) -> None:
+  """Let a CPU appear as n devices, before anything asks for one; raises UserError."""
   if n < 0:
     raise UserError(f'--devices={n}: give a number of devices, or 0 for all')
   if n:
     jax.config.update('jax_num_cpu_devices', n)
-  devices = jax.local_devices()
-  if n > len(devices):
-    raise UserError(f'--devices={n}: this machine has {len(devices)} ({devices[0].device_kind})')
-  return devices[:n] if n else devices
+
+
+def join() -> Group:
+  """The processes of this run, as flags or the cluster tell; raises UserError."""
+  return processes.join(Place(_COORDINATOR.value, _N_PROCESSES.value, _PROCESS_ID.value), _say)
+
+
+def _say(line: str) -> None:
+  print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str]) -> int:
@@ -42,7 +74,17 @@ def main(argv: list[str]) -> int:
   del argv
   config = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
   folder = launcher.run_folder(_RUN.value, config.dataset)
-  outcome = train.train(config, folder, choose_devices(_DEVICES.value), launcher.cache_dir())
+  simulate_devices(_DEVICES.value)
+  group = join()
+  with (
+    launcher.ending_at_once(group.count > 1),
+    watchdog.Watchdog(group, _say, _PATIENCE.value),
+  ):
+    outcome = train.train(
+      config, folder, choose_devices(_DEVICES.value), launcher.cache_dir(), _MAP.value, group
+    )
+  if not group.first and outcome.stopped_by is None:
+    return 0
   if outcome.stopped_by is not None:
     print(f'stopped by {outcome.stopped_by.name} and saved at step {outcome.step}; go on with:')
     print(f'  {launcher.command("experiments.train", *sys.argv[1:])}')

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from gan_jax import seals
 from gan_jax.errors import UserError
 
 
@@ -46,11 +47,13 @@ class Checkpoints:
     self, folder: Path, keep: int, scores: dict[int, float] | None = None, read_only: bool = False
   ):
     self._folder = folder
+    self._seals = not read_only and jax.process_index() == 0
     self._scores = dict(scores or {})
     policies = [preservation_policy.LatestN(keep), _Best(self._scores)]
     options = ocp.CheckpointManagerOptions(
       preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
       cleanup_tmp_directories=not read_only,
+      async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
       read_only=read_only,
       create=not read_only,
       step_format_fixed_length=8,
@@ -63,6 +66,11 @@ class Checkpoints:
       self._scores[step] = score
     self._manager.save(step, args=ocp.args.StandardSave(_copy(state)), force=True)
 
+  def _seal(self) -> None:
+    """Write the checksums of what becomes complete next: called by Orbax in the background."""
+    if self._seals:
+      seals.write(self._folder.parent)
+
   def steps(self) -> list[int]:
     """Steps of the complete checkpoints, ascending."""
     return sorted(self._manager.all_steps())
@@ -73,7 +81,13 @@ class Checkpoints:
 
   def restore(self, step: int, like: Any) -> Any:
     """The state at `step`, with the shapes and devices of `like`; UserError where it cannot be read."""
-    path = self._folder / f'{step:08d}'
+    path = seals.path(self._folder.parent, step)
+    wrong = seals.problem(self._folder.parent, step)
+    if wrong is not None:
+      raise UserError(
+        f'{path}: this checkpoint is damaged: {wrong}; use another, or go on training, which '
+        'begins from the one before it'
+      )
     try:
       return self._manager.restore(step, args=ocp.args.StandardRestore(like))
     except Exception as error:  # Orbax and TensorStore raise what they like for a damaged file

@@ -66,6 +66,23 @@ class Metrics:
     self._events.close()
 
 
+class Silent:
+  """In place of `Metrics` and `Progress` in a process that leaves writing to another."""
+
+  def write(self, step: int, values: dict[str, float]) -> None:
+    """Nothing."""
+
+  update = write
+
+  def say(self, line: str) -> None:
+    """Nothing."""
+
+  def close(self) -> None:
+    """Nothing."""
+
+  flush = close
+
+
 class Progress:
   """A bar on a terminal; elsewhere a line now and then."""
 

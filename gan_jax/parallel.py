@@ -1,29 +1,45 @@
-"""One pure step on one device or on all of them; this module knows no GAN."""
+"""One pure step on one device or on all of them, of all processes; this module knows no GAN.
+
+Arrays that go in and come out are the same on every device: no device axis, no first element to take.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = 'data'
+Call = Callable[..., Any]
 
 
-def pmap(
-  fn: Callable[..., Any], devices: Sequence[jax.Device], n_args: int, donate_argnum: int
-) -> Callable[..., Any]:
+def pmap(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Call:
   """`fn(*args, axis_name=...)` on every device: arguments and results unmapped, one of them donated.
 
   The devices tell themselves apart by `lax.axis_index` alone, so the state has no device axis and a
-  checkpoint can be read on any number of devices.
+  checkpoint can be read on any number of devices. `devices` are those of all processes.
   """
+  mapped = _pmapped(fn, devices, n_args, donate_argnum)
+  here = len(devices) if jax.process_count() == 1 else len(_local(devices))
+  call = _unhurried(functools.partial(mapped, np.arange(here)), devices)
+  if here == len(devices):
+    return call
+  # What pmap hands over in one of many processes claims to lie on this one's devices only.
+  sharding = _replicated(devices)
+  whole = lambda x: jax.make_array_from_single_device_arrays(
+    x.shape, sharding, [shard.data for shard in x.addressable_shards]
+  )
+  return lambda *args: jax.tree.map(whole, call(*args))
 
+
+def _pmapped(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Any:
   def on_device(device: jax.Array, *args: Any) -> Any:
     del device  # pmap wants one mapped argument
     return fn(*args, axis_name=AXIS)
 
-  mapped = jax.pmap(
+  return jax.pmap(
     on_device,
     AXIS,
     in_axes=(0, *(None for _ in range(n_args))),
@@ -31,15 +47,120 @@ def pmap(
     donate_argnums=1 + donate_argnum,
     devices=devices,
   )
-  call = functools.partial(mapped, np.arange(len(devices)))
+
+
+def shard_map(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Call:
+  """The twin of `pmap` in the words that outlive it, equal to it bit for bit.
+
+  `check_vma=False`, as in pmap: by default gradients would come already summed over the devices, and
+  their mean would be too large by the number of these.
+  """
+  every = PartitionSpec()
+  mapped = jax.jit(
+    jax.shard_map(
+      lambda *args: fn(*_wrap(args), axis_name=AXIS),
+      mesh=_mesh(devices),
+      in_specs=tuple(every for _ in range(n_args)),
+      out_specs=every,
+      check_vma=False,
+    ),
+    donate_argnums=donate_argnum,
+  )
+  # A typed key that lies on one device cannot be spread over those of other processes: its numbers can.
+  return _unhurried(lambda *args: mapped(*_unwrap(args)), devices)
+
+
+MAPS: dict[str, Callable[[Call, Sequence[jax.Device], int, int], Call]] = {
+  'pmap': pmap,
+  'shard_map': shard_map,
+}
+
+
+class Program(NamedTuple):
+  """A mapped function that is looked at and not called: on devices that may not exist."""
+
+  mapped: Any
+  first: tuple[Any, ...]  # what pmap has before the arguments
+
+  def lower(self, *args: Any) -> Any:
+    """What the compiler is given."""
+    return self.mapped.lower(*self.first, *args)
+
+  def trace(self, *args: Any) -> Any:
+    """The trace, with the shapes of one device inside."""
+    return jax.make_jaxpr(self.mapped)(*self.first, *args).jaxpr
+
+
+def program(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Program:
+  """What `pmap` would call on these devices, for a look."""
+  return Program(_pmapped(fn, devices, n_args, donate_argnum), (np.arange(len(devices)),))
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """The same arrays with a copy on every device, so that no call has to copy them again.
+
+  Each process brings its own copies, which it promises to be equal to the others'.
+  """
+  sharding = _replicated(devices)
+  if sharding.is_fully_addressable:
+    return jax.device_put(tree, sharding)
+  mine = _local(devices)
+  return jax.tree.map(
+    lambda x: jax.make_array_from_single_device_arrays(
+      x.shape, sharding, [jax.device_put(x, device) for device in mine]
+    ),
+    tree,
+  )
+
+
+def local(tree: Any) -> Any:
+  """This process's first copy of replicated arrays, for work that needs one device."""
+  return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+  return Mesh(np.asarray(devices), (AXIS,))
+
+
+def _replicated(devices: Sequence[jax.Device]) -> NamedSharding:
+  return NamedSharding(_mesh(devices), PartitionSpec())
+
+
+def _local(devices: Sequence[jax.Device]) -> list[jax.Device]:
+  return [device for device in devices if device.process_index == jax.process_index()]
+
+
+def _unhurried(call: Call, devices: Sequence[jax.Device]) -> Call:
+  """`call`, which on many CPU devices returns when it is done.
+
+  Virtual CPU devices share a few threads: programs with collectives that queue up behind one another
+  can starve each other for good, so let each end before the next begins.
+  """
   if len(devices) > 1 and devices[0].platform == 'cpu':
-    # Virtual CPU devices share a few threads: programs with collectives that queue up behind one
-    # another can starve each other for good, so let each end before the next begins.
     return lambda *args: jax.block_until_ready(call(*args))
   return call
 
 
-def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """The same arrays with a copy on every device, so that no call has to copy them again."""
-  mesh = jax.sharding.Mesh(np.asarray(devices), (AXIS,))
-  return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+class _Key:
+  """Marks the numbers of a typed key among the leaves of a tree."""
+
+  def __init__(self, numbers: Any):
+    self.numbers = numbers
+
+
+jax.tree_util.register_pytree_node(_Key, lambda key: ((key.numbers,), None), lambda _, x: _Key(*x))
+
+
+def _unwrap(tree: Any) -> Any:
+  is_key = lambda x: (
+    isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+  )
+  return jax.tree.map(lambda x: _Key(np.asarray(jax.random.key_data(x))) if is_key(x) else x, tree)
+
+
+def _wrap(tree: Any) -> Any:
+  return jax.tree.map(
+    lambda x: jax.random.wrap_key_data(x.numbers) if isinstance(x, _Key) else x,
+    tree,
+    is_leaf=lambda x: isinstance(x, _Key),
+  )

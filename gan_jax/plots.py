@@ -1,6 +1,7 @@
 """Curves and points of a run."""
 
 import io
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,4 +152,26 @@ def figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, Any]])
     axes.set_xticks([])
     if i == 0:
       axes.legend(loc='upper left', fontsize=7)
+  _write(path, figure)
+
+
+def scaling(path: Path, rows: list[dict[str, float]], generation: str) -> None:
+  """Predicted examples per second against chips, beside perfect scaling, to a PNG; lines mark new pods."""
+  figure = _figure(9, 3.6)
+  speed, efficiency = figure.subplots(1, 2)
+  n = [row['chips'] for row in rows]
+  first = rows[0]['images_per_second']
+  speed.loglog(n, [first * x for x in n], color='0.7', label='perfect')
+  speed.loglog(n, [row['images_per_second'] for row in rows], marker='o', label='predicted')
+  speed.set_ylabel('examples per second')
+  speed.legend()
+  efficiency.semilogx(n, [100 * row['efficiency'] for row in rows], marker='o')
+  efficiency.set_ylabel('efficiency, %')
+  efficiency.set_ylim(0, 105)
+  for axes in (speed, efficiency):
+    axes.set_xlabel(f'{generation} chips, each with as many examples')
+    axes.set_xticks([1, 8, 64, 512, 4096], ['1', '8', '64', '512', '4,096'])
+    for before, row in itertools.pairwise(rows):
+      if row['pods'] > max(1, before['pods']) == 1:
+        axes.axvline(row['chips'] / 2**0.5, color='0.6', linestyle=':')
   _write(path, figure)

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from gan_jax import config as config_lib
 from gan_jax.config import Config
 from gan_jax.errors import UserError
+from gan_jax.processes import Group
 
 _VERSIONS = (
   'gan-jax',
@@ -95,11 +97,11 @@ def describe(
       f'(sha256 {old["data"][:12]}, now {fingerprint[:12]}); give their --data_dir, or another --run'
     )
   here = {
-    'versions': {name: importlib.metadata.version(name) for name in _VERSIONS},
+    'versions': versions(),
     'python': platform.python_version(),
     'platform': platform.platform(),
     'devices': devices,
-    'commit': _commit(),
+    'commit': commit(),
   }
   before = old.get('ran_on', [])
   description = {
@@ -112,7 +114,12 @@ def describe(
   write_atomically(folder / 'config.json', (json.dumps(description, indent=2) + '\n').encode())
 
 
-def _commit() -> str | None:
+def versions() -> dict[str, str]:
+  """The versions of the packages on which the numbers of a run depend."""
+  return {name: importlib.metadata.version(name) for name in _VERSIONS}
+
+
+def commit() -> str | None:
   """The commit of the source tree, with '-dirty' where it was changed; None outside a checkout."""
   try:
     described = subprocess.run(
@@ -178,3 +185,23 @@ def only_writer(folder: Path) -> Iterator[None]:
     for leftover in (*folder.glob('.*'), *folder.glob('samples/.*')):
       leftover.unlink()
     yield
+
+
+def check_shared(folder: Path, group: Group) -> None:
+  """Raise UserError, in every process, where one of them does not see the folder that process 0 made."""
+  token = group.from_first(lambda: secrets.token_hex(8))
+  path = folder / f'.shared-{token}'
+  group.together(lambda: path.touch() if group.first else None)
+
+  def look() -> None:
+    if not path.exists():
+      raise UserError(
+        f'--run={folder}: {platform.node()} does not see the folder that process 0 made; '
+        'choose one that all hosts share'
+      )
+
+  try:
+    group.together(look)
+  finally:
+    if group.first:
+      path.unlink(missing_ok=True)

@@ -10,19 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import checkpoint, diagnose, logs, parallel, plots, report, runs
+from gan_jax import checkpoint, diagnose, logs, parallel, plots, processes, report, runs, seals
 from gan_jax import config as config_lib
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.feeds import Data
 from gan_jax.gan import Gan, GanState, Metrics
+from gan_jax.processes import Group
 from gan_jax.stretch import Recipe, run_steps
 from gan_jax.tasks import Task, open_task
 
@@ -67,9 +68,16 @@ def recipe_of(config: Config, task: Task) -> Recipe:
 
 
 def open_session(
-  config: Config, folder: Path, devices: Sequence[jax.Device], cache: Path | None = None
+  config: Config,
+  folder: Path,
+  devices: Sequence[jax.Device],
+  cache: Path | None = None,
+  mapped: str = 'pmap',
 ) -> Session:
-  """Load the data, build the Gan, and put both where training needs them; raises UserError."""
+  """Load the data, build the Gan, and put both where training needs them; raises UserError.
+
+  `mapped` is how the step comes to the devices, by its name in `parallel.MAPS`.
+  """
   if config.batch_size % len(devices):
     fit = math.ceil(config.batch_size / len(devices)) * len(devices)
     raise UserError(
@@ -83,7 +91,8 @@ def open_session(
     )
   recipe = recipe_of(config, task)
   gan = recipe.gan
-  stretch = parallel.pmap(functools.partial(run_steps, recipe), devices, n_args=4, donate_argnum=1)
+  run = functools.partial(run_steps, recipe)
+  stretch = parallel.MAPS[mapped](run, devices, 4, 1)
   data = task.data(held_out=gan.balance is not None)
   if not gan.n_classes:
     data = data.without_labels()
@@ -92,34 +101,76 @@ def open_session(
 
 
 def train(
-  config: Config, folder: Path, devices: Sequence[jax.Device], cache: Path | None = None
+  config: Config,
+  folder: Path,
+  devices: Sequence[jax.Device],
+  cache: Path | None = None,
+  mapped: str = 'pmap',
+  group: Group = processes.ALONE,
 ) -> Outcome:
   """Train the run in `folder`, from its last checkpoint or from the start, up to `config.steps`.
 
-  SIGTERM, SIGINT or SIGHUP saves first and returns early. `cache` is a folder for figures that depend
-  on the data alone. Raises UserError where the folder or the data will not do, and DivergedError on a
-  value that is not finite.
+  SIGTERM, SIGINT or SIGHUP, in any process of the group, saves first and returns early. `cache` is a
+  folder for figures that depend on the data alone. Raises UserError where the folder or the data
+  will not do, and DivergedError on a value that is not finite.
   """
-  runs.make(folder)
-  with runs.only_writer(folder):
-    runs.check(folder, config)
-    scores = logs.read_scores(folder / 'metrics.jsonl')
+  group.require_same(_facts(config, folder, devices, mapped))
+  with contextlib.ExitStack() as held:
+    _claim(group, held, config, folder)
+    scores = dict(
+      group.from_first(lambda: list(logs.read_scores(folder / 'metrics.jsonl').items()))
+    )
     with checkpoint.opened(folder / 'checkpoints', config.keep, scores) as saved:
       done = saved.steps()
       if done and done[-1] >= config.steps:
         return Outcome(done[-1], already=True)
-      session = open_session(config, folder, devices, cache)
-      kind = f'{len(devices)} x {devices[0].device_kind}'
+      session = group.together(lambda: open_session(config, folder, devices, cache, mapped))
       task = session.task
-      runs.describe(folder, config, task.shape, task.n_classes, task.fingerprint, kind)
+      group.require_same({'the data (sha256)': task.fingerprint})
+      kind = f'{len(devices)} x {devices[0].device_kind}'
+      if group.count > 1:
+        kind += f' in {group.count} processes'
+      group.together(
+        lambda: (
+          runs.describe(folder, config, task.shape, task.n_classes, task.fingerprint, kind)
+          if group.first
+          else None
+        )
+      )
       state = session.start()
       if done:
-        state = saved.restore(done[-1], state)
+        state = group.together(lambda: saved.restore(done[-1], state))
       with _noticing_signals() as received:
         try:
-          return _Loop(session, saved, done[-1] if done else 0).run(state, received)
+          return _Loop(session, saved, done[-1] if done else 0, group).run(state, received)
         finally:
-          report.write(folder)  # of a run that broke, too
+          if group.first:
+            report.write(folder)  # of a run that broke, too
+
+
+def _facts(
+  config: Config, folder: Path, devices: Sequence[jax.Device], mapped: str
+) -> dict[str, Any]:
+  """What has to be the same in all processes of a run."""
+  flags = {f'--{name}': value for name, value in dataclasses.asdict(config).items()}
+  del flags['--data_dir']  # a matter of the host
+  where = {'--run': str(folder), '--map': mapped, 'the number of devices': len(devices)}
+  return {**flags, **where, **runs.versions(), 'the commit': runs.commit()}
+
+
+def _claim(group: Group, held: contextlib.ExitStack, config: Config, folder: Path) -> None:
+  """Make the folder this group's own, and rid it of damaged checkpoints; raises UserError."""
+
+  def claim() -> None:
+    runs.make(folder)
+    held.enter_context(runs.only_writer(folder))
+    runs.check(folder, config)
+    for line in seals.set_aside(folder):
+      print(line, file=sys.stderr)
+
+  group.together(lambda: claim() if group.first else None)
+  if group.count > 1:
+    runs.check_shared(folder, group)
 
 
 def next_stop(config: Config, step: int) -> int:
@@ -169,21 +220,26 @@ class _Stretch(NamedTuple):
 class _Loop:
   """The files that training writes, and the order in which it writes them."""
 
-  def __init__(self, session: Session, saved: checkpoint.Checkpoints, step: int):
+  def __init__(self, session: Session, saved: checkpoint.Checkpoints, step: int, group: Group):
     config = session.config
-    self._session, self._saved, self._step = session, saved, step
-    self._metrics = logs.Metrics(session.folder, step)
-    self._progress = logs.Progress(step, config.steps)
+    self._session, self._saved, self._step, self._group = session, saved, step, group
+    self._metrics = logs.Metrics(session.folder, step) if group.first else logs.Silent()
+    self._progress = logs.Progress(step, config.steps) if group.first else logs.Silent()
     self._unread: _Stretch | None = None
     self._read_at = 0.0
     if step:
       self._progress.say(f'going on from step {step}')
 
   def run(self, state: GanState, received: list[signal.Signals]) -> Outcome:
-    """Train to the end, or to the first signal."""
+    """Train to the end, or to the first signal that any process received."""
     config, session = self._session.config, self._session
+    stopped_by = None
     try:
-      while self._step < config.steps and not received:
+      while self._step < config.steps:
+        asked = [x for x in self._group.gather(str(received[0].value) if received else '') if x]
+        if asked:
+          stopped_by = signal.Signals(int(asked[0]))
+          break
         start, stop, began = self._step, next_stop(config, self._step), time.monotonic()
         state, means = session.stretch(session.key, state, session.data, np.int32(stop - start))
         self._read()
@@ -200,7 +256,7 @@ class _Loop:
     finally:
       self._metrics.close()
       self._progress.close()
-    return Outcome(self._step, received[0] if self._step < config.steps else None)
+    return Outcome(self._step, stopped_by)
 
   def _read(self) -> None:
     """Fetch and write the metrics of the last stretch, while the device works on the next one."""
@@ -224,7 +280,9 @@ class _Loop:
     if not diagnose.all_finite(state):
       before = max([step for step in self._saved.steps() if step < self._step], default=0)
       diagnose.raise_diverged(self._session, self._saved, before, self._step)
-    score = self._evaluate(state) if evaluated else None
+    score = None
+    if evaluated:
+      score = self._group.from_first(lambda: self._evaluate(state))
     self._metrics.flush()
     self._saved.save(self._step, state, score)
 
@@ -232,7 +290,7 @@ class _Loop:
     """Measure on validation data and paint; returns the score by which the best is chosen."""
     session, config, step = self._session, self._session.config, self._step
     gan, task = session.gan, session.task
-    state = jax.device_put(state, session.devices[0])  # what follows needs no more than one
+    state = parallel.local(state)  # what follows needs no more than one device
     measured = task.measure(gan, state, config.seed)
     self._metrics.write(step, measured.values | {logs.BEST_BY: measured.score})
     self._progress.say(f'step {step}: {measured.line}')

@@ -1,0 +1,139 @@
+"""What a run would do on a slice of TPUs, found out on a machine without any.
+
+  python -m experiments.pod --topology=v5e:16x16 --flagfile=experiments/presets/mnist.flags --batch_size=8192
+
+Compiles the very step of experiments.train for the slice (pip install 'jax[tpu]' brings the compiler) and
+says per chip what it needs, what it computes and what it tells the others, with an estimate of its
+seconds from published peaks. Exit codes: 0 it fits; 1 it does not, with what is missing; 2 a mistake.
+"""
+
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from experiments import launcher
+from gan_jax import chips, plots, pods, rehearsal
+from gan_jax.chips import Slice
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.pods import Report
+
+_TOPOLOGY = flags.DEFINE_string('topology', 'v5e:2x4', 'Slice: generation and shape, as v5e:16x16.')
+_SLICES = flags.DEFINE_integer('slices', 1, 'How many of them, joined by network.', lower_bound=1)
+_JSON = flags.DEFINE_bool('json', False, 'Print JSON instead of text.')
+_PLOT = flags.DEFINE_string(
+  'plot', '', 'PNG for the predicted scaling to 8,192 chips; empty for none.'
+)
+_QUICKLY = flags.DEFINE_bool(
+  'quickly', False, 'Compile with less optimisation: minutes instead of hours for convolutions.'
+)
+_LARGEST = flags.DEFINE_bool(
+  'largest_batch', True, 'Look for the largest batch, by compiling more.'
+)
+_SHAPE = flags.DEFINE_string('shape', '', 'Of an example, as 64x64x3, of data that are not here.')
+_N_TRAIN = flags.DEFINE_integer('n_train', 0, 'Training examples of such data.')
+_SETTINGS = launcher.define_fields(Config)
+NOT_FIT = 1
+
+
+def main(argv: list[str]) -> int:
+  """Compile, count, and say."""
+  del argv
+  jax.config.update('jax_platforms', 'cpu')  # no device is used
+  settings = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
+  where = chips.parse(_TOPOLOGY.value, _SLICES.value)
+  if where is None:
+    raise UserError(f'--topology={_TOPOLOGY.value}: known are {", ".join(chips.names())}')
+  examples = rehearsal.examples_of(settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value)
+  quickly = _QUICKLY.value
+  try:
+    report = pods.measure(settings, examples, where, quickly)
+  except rehearsal.DoesNotFitError as error:
+    print(_missing(error, settings, where), file=sys.stderr)
+    return NOT_FIT
+  report = pods.complete(report, settings, examples, where, quickly, _LARGEST.value)
+  print(json.dumps(as_json(report, where), indent=2) if _JSON.value else as_text(report, where))
+  if _PLOT.value:
+    plots.scaling(Path(_PLOT.value), report.scaling, where.generation)
+  return 0
+
+
+def _shape(text: str) -> tuple[int, ...]:
+  if text and not all(side.isdecimal() and int(side) for side in text.split('x')):
+    raise UserError(f'--shape={text}: write it as 64x64x3')
+  return tuple(int(side) for side in text.split('x')) if text else ()
+
+
+def _missing(error: rehearsal.DoesNotFitError, settings: Config, where: Slice) -> str:
+  """One line: what is missing, and what to change."""
+  ways = [f'a smaller --batch_size than {settings.batch_size}', 'more chips with the same batch']
+  if not settings.remat:
+    ways.append('--remat')
+  if settings.dtype != 'bfloat16':
+    ways.append('--dtype=bfloat16')
+  ways += ['smaller --g_width and --d_width']
+  return (
+    f'error: --topology={where.name}: does not fit: {error.needed:.0f} bytes per chip are needed and '
+    f'{error.has:.0f} are there; {error.needed - error.has:.0f} bytes are missing. '
+    f'Try {", or ".join(ways)}'
+  )
+
+
+def as_json(report: Report, where: Slice) -> dict[str, object]:
+  """Everything, with the assumptions beside it."""
+  derived = {
+    'arithmetic_intensity': report.intensity,
+    'binds': report.binds,
+    'step_seconds': report.step_seconds,
+    'assumed': where.chip._asdict(),
+  }
+  return dataclasses.asdict(report) | derived
+
+
+def as_text(report: Report, where: Slice) -> str:
+  """A page for a person."""
+  chip = where.chip
+  mib = lambda n: f'{n / 2**20:,.1f} MiB'
+  microseconds = [f'{1e6 * x:,.0f} us' for x in (*report.seconds, report.step_seconds)]
+  updates = sum(often for _, _, often in report.collectives)
+  ridge = chip.flops / chip.hbm_bandwidth
+  lines = [
+    f'{report.topology}: {report.chips} chips, batch {report.batch_size} '
+    f'({report.batch_size // report.chips} a chip)',
+    'memory of a chip, from the compiler',
+    f'  weights and their averages  {mib(report.parameters)}',
+    f'  optimizers                  {mib(report.optimizer)}',
+    f'  training images             {mib(report.data)}',
+    f'  activations and the like    {mib(report.activations)}',
+    f'  peak                        {mib(report.peak_memory)} of {mib(report.memory)}',
+    'one step on one chip',
+    f'  arithmetic                  {report.flops / 1e9:,.3f} GFLOP, loops counted by their length',
+    f'  bytes moved, at most        {report.n_bytes / 1e6:,.1f} MB: what operations read and write',
+    f'  intensity                   {report.intensity:.1f} FLOP per byte (the roofs meet at {ridge:.0f})',
+    f'  collectives                 {updates:g} per step: '
+    + ', '.join(f'{often:g} x {kind} of {n:,} bytes' for kind, n, often in report.collectives),
+    f'  transfers to the host       {len(report.host_transfers)}',
+    'estimated from published peaks, not measured',
+    f'  arithmetic, memory, links   {", ".join(microseconds[:3])}: bound by {report.binds}',
+    f'  a step                      {microseconds[3]}',
+  ]
+  if report.chip_hours_per_epoch is not None:
+    lines.append(f'  an epoch                    {report.chip_hours_per_epoch:.2g} chip-hours')
+  if report.largest_batch is not None:
+    lines.append(f'  largest batch (compiled)    {report.largest_batch}')
+  lines += ['  as many examples a chip on   chips   pods   images/s   efficiency'] + [
+    f'  {"":<26}{row["chips"]:>7}{row["pods"]:>7}{row["images_per_second"]:>12.3g}'
+    f'{100 * row["efficiency"]:>10.1f} %'
+    for row in report.scaling
+    if math.log2(row['chips']) % 2 == 1 or row['chips'] == 1
+  ]
+  return '\n'.join([*lines, f'source: {chip.source}'])
+
+
+if __name__ == '__main__':
+  launcher.run(main)

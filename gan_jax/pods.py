@@ -1,0 +1,206 @@
+"""A run on a slice of TPUs that nobody has to own: compiled for it, measured by the compiler.
+
+The compiler of jax[tpu] works on any machine. It proves that the step compiles, what memory it needs and
+what chips tell each other; seconds are estimates from the table in `gan_jax.chips`, and no numbers of a
+run are checked.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+
+from gan_jax import chips, programs
+from gan_jax.chips import Slice
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.rehearsal import DoesNotFitError, Examples, compile_for, trace
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What is known of one step on one slice; bytes and FLOPs per chip."""
+
+  topology: str
+  chips: int
+  batch_size: int
+  parameters: int  # bytes
+  optimizer: int
+  data: int
+  activations: int
+  peak_memory: int
+  memory: float  # that a chip has
+  flops: float  # per step
+  n_bytes: float  # per step, as the compiler counts them: some of them never leave the chip
+  collectives: list[tuple[str, int, float]]  # kind, bytes, how often per step
+  host_transfers: list[str]
+  seconds: tuple[float, float, float]  # arithmetic, memory, between chips
+  largest_batch: int | None = None
+  chip_hours_per_epoch: float | None = None
+  scaling: list[dict[str, float]] = dataclasses.field(default_factory=list)
+
+  @property
+  def intensity(self) -> float:
+    """FLOPs per byte."""
+    return self.flops / self.n_bytes
+
+  @property
+  def step_seconds(self) -> float:
+    """The longer of arithmetic and memory, then the exchange, none of which hides another here."""
+    return max(self.seconds[:2]) + self.seconds[2]
+
+  @property
+  def binds(self) -> str:
+    """What takes longest."""
+    names = ('arithmetic', 'memory', 'the links between chips')
+    return names[max(range(3), key=lambda i: self.seconds[i])]
+
+
+def devices_of(where: Slice) -> Sequence[jax.Device]:
+  """Devices of a slice to compile for, one for each chip; raises UserError without the compiler."""
+  from jax.experimental import topologies
+
+  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
+  options: dict[str, Any] = {'num_slices': where.n_slices} if where.n_slices > 1 else {}
+  if where.generation == 'v4':
+    options['chip_config_name'] = 'megacore'  # both cores of a chip as one device, as it runs
+  try:
+    with _silence():
+      found = topologies.get_topology_desc(platform='tpu', topology_name=where.name, **options)
+  except Exception as error:  # of many types
+    text = str(error)
+    if 'libtpu' in text or 'not found' in text.lower():
+      raise UserError(
+        f"--topology={where.name}: the TPU compiler is not here; pip install 'jax[tpu]' brings it"
+      ) from error
+    raise UserError(f'--topology={where.name}: {text.splitlines()[0][:160]}') from error
+  return found.devices
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+  """Without what native code writes to stderr: that this machine has no TPU is known."""
+  kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(nowhere, 2)
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(nowhere)
+
+
+def measure(settings: Config, examples: Examples, where: Slice, quickly: bool = False) -> Report:
+  """Compile a run's step for a slice and count; raises UserError and DoesNotFitError."""
+  program = trace(settings, examples, devices_of(where))
+  compiled = compile_for(program, quickly)
+  k = 1.0 if settings.k == 'auto' else float(settings.k)
+  memory, text = compiled.memory_analysis(), compiled.as_text()
+  found = programs.collectives(text, k)
+  flops = programs.flops(program.jaxpr, k)
+  once = programs.flops(program.jaxpr, 1.0)
+  # The compiler counts a loop over D's updates once; its bytes are taken to grow as its arithmetic does.
+  n_bytes = float(compiled.cost_analysis()['bytes accessed']) * (flops / once if once else 1.0)
+  sums = [float(each.n_bytes) for each in found for _ in range(round(each.per_step))]
+  state = program.state
+  return Report(
+    topology=where.name + (f' x {where.n_slices}' if where.n_slices > 1 else ''),
+    chips=where.n_chips,
+    batch_size=settings.batch_size,
+    parameters=_size((state.g.params, state.d.params, state.g_ema, state.g.stats, state.d.stats)),
+    optimizer=_size((state.g.opt_state, state.d.opt_state)),
+    data=_size(program.data),
+    activations=memory.temp_size_in_bytes,
+    peak_memory=_peak(memory),
+    memory=where.chip.hbm,
+    flops=flops,
+    n_bytes=n_bytes,
+    collectives=[(each.kind, each.n_bytes, each.per_step) for each in found],
+    host_transfers=programs.host_transfers(text),
+    seconds=chips.step_seconds(where, flops, n_bytes, sums),
+  )
+
+
+def _size(tree: Any) -> int:
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def complete(
+  report: Report,
+  settings: Config,
+  examples: Examples,
+  where: Slice,
+  quickly: bool = False,
+  largest: bool = True,
+) -> Report:
+  """The report with what follows from it: scaling, the price of an epoch, and the `largest` batch."""
+  hours = None
+  if examples.n is not None:
+    k = 1.0 if settings.k == 'auto' else float(settings.k)
+    steps = examples.n / (settings.batch_size * k)
+    hours = steps * report.step_seconds * where.n_chips / 3600
+  return dataclasses.replace(
+    report,
+    chip_hours_per_epoch=hours,
+    scaling=scaling(report, where),
+    largest_batch=largest_batch(report, settings, examples, where, quickly) if largest else None,
+  )
+
+
+def scaling(report: Report, where: Slice) -> list[dict[str, float]]:
+  """Predicted speed on 1 to 8,192 chips, each with as many examples as now."""
+  share = report.batch_size // report.chips
+  sums = [float(n) for _, n, often in report.collectives for _ in range(round(often))]
+  rows = []
+  for n in (2**i for i in range(14)):
+    there = chips.of_size(where.generation, n)
+    arithmetic, memory, between = chips.step_seconds(there, report.flops, report.n_bytes, sums)
+    alone = max(arithmetic, memory)
+    rows.append(
+      {
+        'chips': n,
+        'pods': there.n_slices,
+        'batch_size': share * n,
+        'step_seconds': alone + between,
+        'images_per_second': share * n / (alone + between),
+        'efficiency': alone / (alone + between),
+      }
+    )
+  return rows
+
+
+def largest_batch(
+  report: Report, settings: Config, examples: Examples, where: Slice, quickly: bool = False
+) -> int:
+  """A global batch that fits, near the largest: from two compilations, proved by a third."""
+  devices = devices_of(where)
+
+  def used(batch: int) -> int:
+    program = trace(dataclasses.replace(settings, batch_size=batch), examples, devices)
+    return _peak(compile_for(program, quickly).memory_analysis())
+
+  first, more = settings.batch_size, 8 * settings.batch_size
+  with contextlib.suppress(DoesNotFitError):
+    slope = (used(more) - report.peak_memory) / (more - first)
+    room = report.memory - report.peak_memory
+    guess = first + int(room / max(slope, 1e-9))
+    for margin in (0.97, 0.9, 0.8):
+      batch = max(first, int(guess * margin) // len(devices) * len(devices))
+      with contextlib.suppress(DoesNotFitError):
+        used(batch)
+        return batch
+  return first
+
+
+def _peak(memory: Any) -> int:
+  return (
+    memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    - memory.alias_size_in_bytes
+    + memory.temp_size_in_bytes
+    + memory.generated_code_size_in_bytes
+  )

@@ -1,0 +1,115 @@
+"""The very program that training calls, traced and compiled for devices that need not exist."""
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax import config, feeds, parallel
+from gan_jax import gan as gan_lib
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.feeds import Data, Images
+from gan_jax.games import GAMES
+from gan_jax.stretch import Recipe, run_steps
+
+
+class Examples(NamedTuple):
+  """What a step has to know of a data set."""
+
+  shape: tuple[int, ...]
+  n: int | None  # None for a game
+  n_classes: int = 0
+  stack: int = 1
+
+
+KNOWN = {
+  'mnist': Examples((28, 28, 1), 50_000, 10),
+  'fashion_mnist': Examples((28, 28, 1), 50_000, 10),
+  'stacked_mnist': Examples((28, 28, 3), 50_000, 1000, 3),
+  'cifar10': Examples((32, 32, 3), 40_000, 10),
+}
+
+
+class DoesNotFitError(Exception):
+  """The program needs more memory than a chip has."""
+
+  def __init__(self, needed: float, has: float):
+    self.needed, self.has = needed, has
+    super().__init__(f'{needed:.0f} bytes needed, {has:.0f} there')
+
+
+def examples_of(name: str, shape: tuple[int, ...] = (), n: int = 0) -> Examples:
+  """The examples of a data set by its name, or of `shape` and number; raises UserError."""
+  if name in GAMES:
+    return Examples(GAMES[name].shape, None)
+  if shape and n:
+    return Examples(shape, n)
+  if name not in KNOWN:
+    raise UserError(
+      f'--dataset={name}: give --shape=HEIGHTxWIDTHxCHANNELS and --n_train of it; known are '
+      f'{", ".join([*KNOWN, *GAMES])}'
+    )
+  return KNOWN[name]
+
+
+class Program(NamedTuple):
+  """The step of a run for some devices, traced but not compiled."""
+
+  lowered: Any
+  jaxpr: Any
+  state: gan_lib.GanState  # shapes
+  data: Data
+
+
+def trace(settings: Config, examples: Examples, devices: Sequence[jax.Device]) -> Program:
+  """The very program that training calls, for arrays that exist in shape only; raises UserError."""
+  model = config.build(settings, examples.shape, examples.n, examples.n_classes)
+  if settings.batch_size % len(devices):
+    fit = -(-settings.batch_size // len(devices)) * len(devices)
+    raise UserError(
+      f'--batch_size={settings.batch_size}: {len(devices)} chips cannot share it evenly; '
+      f'use --batch_size={fit}'
+    )
+  feed = feeds.from_images(
+    examples.stack, round(examples.n_classes ** (1 / examples.stack)), settings.contrast
+  )
+  if examples.n is None:
+    feed = feeds.from_game(GAMES[settings.dataset].sample)
+  recipe = Recipe(model, settings.update, settings.ratio, settings.batch_size, feed, feed)
+  zeros = jnp.zeros((1, *examples.shape))
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  state = jax.eval_shape(lambda key: gan_lib.init(model, key, zeros), key)
+  data = _data(settings, examples)
+  run = functools.partial(run_steps, recipe)
+  call = parallel.program(run, devices, 4, 1)
+  args = (key, state, data, jax.ShapeDtypeStruct((), jnp.int32))
+  return Program(call.lower(*args), call.trace(*args), state, data)
+
+
+def _data(settings: Config, examples: Examples) -> Data:
+  if examples.n is None:
+    return Data(())
+  n = examples.n
+  *sides, channels = examples.shape
+  shape = (n, *sides, channels // examples.stack)
+  labels = jax.ShapeDtypeStruct((n,), jnp.int32) if settings.conditional else None
+  images = Images(jax.ShapeDtypeStruct(shape, jnp.uint8), labels)
+  return Data(images, images if settings.k == 'auto' else ())
+
+
+def compile_for(program: Program, quickly: bool = False) -> Any:
+  """The compiled step; raises DoesNotFitError. `quickly` saves minutes for convolutions."""
+  options = {'exec_time_optimization_effort': -1.0} if quickly else None
+  try:
+    return program.lowered.compile(compiler_options=options)
+  except Exception as error:
+    sizes = re.search(r'Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm', str(error))
+    if 'RESOURCE_EXHAUSTED' not in str(error) or not sizes:
+      raise
+    scale = {'': 0, 'K': 10, 'M': 20, 'G': 30, 'T': 40}
+    needed, has = (float(sizes[i]) * 2 ** scale[sizes[i + 1]] for i in (1, 3))
+    raise DoesNotFitError(needed, has) from error
