@@ -16,7 +16,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import checkpoint, diagnose, logs, parallel, plots, processes, report, runs, seals
+from gan_jax import (
+  checkpoint,
+  diagnose,
+  logs,
+  parallel,
+  plots,
+  processes,
+  report,
+  runs,
+  scalars,
+  seals,
+)
 from gan_jax import config as config_lib
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
@@ -24,7 +35,8 @@ from gan_jax.errors import UserError
 from gan_jax.feeds import Data
 from gan_jax.gan import Gan, GanState, Metrics
 from gan_jax.processes import Group
-from gan_jax.stretch import Recipe, run_steps
+from gan_jax.scalars import Scalars
+from gan_jax.stretch import Recipe, as_program
 from gan_jax.tasks import Task, open_task
 
 
@@ -61,10 +73,15 @@ class Session:
     return parallel.replicate(init(jax.random.fold_in(self.key, 0), zeros), self.devices)
 
 
-def recipe_of(config: Config, task: Task) -> Recipe:
-  """How a run with these settings is trained on this task; raises UserError."""
-  gan = config_lib.build(config, task.shape, task.n_train, task.n_classes, task.mean_image)
-  return Recipe(gan, config.update, config.ratio, config.batch_size, task.feed, task.held_out)
+def recipe_of(config: Config, task: Task, numbers: Scalars | None = None) -> Recipe:
+  """How a run with these settings is trained on this task; raises UserError.
+
+  `numbers` are its scalars as a program receives them, by default those of `config` themselves.
+  """
+  numbers = scalars.of(config, task.n_train) if numbers is None else numbers
+  gan = config_lib.build(config, task.shape, task.n_train, task.n_classes, task.mean_image, numbers)
+  ratio = config_lib.ratio(config, numbers)
+  return Recipe(gan, config.update, ratio, config.batch_size, task.feed, task.held_out)
 
 
 def open_session(
@@ -89,10 +106,11 @@ def open_session(
     raise UserError(
       f'--batch_size={config.batch_size}: {config.dataset} has only {task.n_train} training images'
     )
-  recipe = recipe_of(config, task)
-  gan = recipe.gan
-  run = functools.partial(run_steps, recipe)
-  stretch = parallel.MAPS[mapped](run, devices, 4, 1)
+  gan = recipe_of(config, task).gan
+  program = parallel.MAPS[mapped](
+    as_program(functools.partial(recipe_of, config, task)), devices, 5, 2
+  )
+  stretch = functools.partial(program, scalars.arrays(scalars.of(config, task.n_train)))
   data = task.data(held_out=gan.balance is not None)
   if not gan.n_classes:
     data = data.without_labels()
@@ -140,7 +158,7 @@ def train(
       state = session.start()
       if done:
         state = group.together(lambda: saved.restore(done[-1], state))
-      with _noticing_signals() as received:
+      with noticing_signals() as received:
         try:
           return _Loop(session, saved, done[-1] if done else 0, group).run(state, received)
         finally:
@@ -185,7 +203,7 @@ def next_stop(config: Config, step: int) -> int:
 
 
 @contextlib.contextmanager
-def _noticing_signals() -> Iterator[list[signal.Signals]]:
+def noticing_signals() -> Iterator[list[signal.Signals]]:
   """A list that receives the signals to stop; after the first one, the next ends the process at once."""
   received: list[signal.Signals] = []
 
