@@ -27,14 +27,15 @@ class Row(NamedTuple):
 
   def flat(self) -> dict[str, Any]:
     """As a line of a table."""
-    return {
+    first = {
       'compared_at_equal': self.compared,
       **dict(self.setting),
       'seed': self.seed,
       'status': self.status,
       'metric': self.metric,
-      **self.values,
     }
+    # What training says of k is not the setting of that name.
+    return first | {name: x for name, x in self.values.items() if name not in first}
 
 
 def unflatten(flat: Mapping[str, Any], names: Sequence[str]) -> Row:

@@ -114,7 +114,7 @@ def _fit(program: Program, config: Config, free: int) -> Program:
     program.how,
   )
   numbers = scalars.arrays(scalars.of(config, program.task.n_train))
-  state = jax.eval_shape(lambda: _init(program.gan, program.task)(jax.random.key(0)))
+  state = jax.eval_shape(lambda: _init(config, program.task)(numbers, jax.random.key(0)))
   one = (numbers, jax.ShapeDtypeStruct((), jnp.int32), state)
   fixed = sum(x.nbytes for x in jax.tree.leaves(program.data)) // len(program.devices)
   rows, room = program.rows, int(_SPARE * free)
@@ -134,9 +134,15 @@ def _fit(program: Program, config: Config, free: int) -> Program:
   )
 
 
-def _init(gan: Gan, task: Task) -> Callable[[jax.Array], GanState]:
+def _init(config: Config, task: Task) -> Callable[..., GanState]:
+  """The first state of a run of this program: a function of its numbers and its key."""
   zeros = jnp.zeros((1, *task.shape))
-  return lambda key: gan_lib.init(gan, jax.random.fold_in(key, 0), zeros)
+
+  def init(numbers: scalars.Scalars, key: jax.Array) -> GanState:
+    gan = train.recipe_of(config, task, numbers).gan
+    return gan_lib.init(gan, jax.random.fold_in(key, 0), zeros)
+
+  return init
 
 
 def _seconds_per_member(program: Program, members: Sequence[Member]) -> float:
@@ -157,14 +163,21 @@ def _seconds_per_member(program: Program, members: Sequence[Member]) -> float:
 
 def first_states(program: Program, members: Sequence[Member]) -> GanState:
   """Every member's state before its first update [members, ...], on the host: those of their solo runs."""
-  start = jax.jit(_init(program.gan, program.task))
-  states = [jax.device_get(start(jax.random.key(member.config.seed))) for member in members]
+  start = jax.jit(_init(members[0].config, program.task))
+  states = [
+    jax.device_get(start(_numbers(program, member), jax.random.key(member.config.seed)))
+    for member in members
+  ]
   return jax.tree.map(lambda *x: np.stack(x), *states)
 
 
 def arguments(program: Program, members: Sequence[Member], seats: np.ndarray) -> tuple[Any, Any]:
   """The numbers and seeds of those who sit in `seats`; an empty one has those of the first member."""
-  each = [scalars.arrays(scalars.of(m.config, program.task.n_train)) for m in members]
+  each = [_numbers(program, member) for member in members]
   numbers = jax.tree.map(lambda *x: np.stack(x)[seats], *each)
   seeds = np.asarray([m.config.seed for m in members], np.int32)[seats]
   return population.spread(numbers, program.devices), population.spread(seeds, program.devices)
+
+
+def _numbers(program: Program, member: Member) -> scalars.Scalars:
+  return scalars.arrays(scalars.of(member.config, program.task.n_train))

@@ -174,9 +174,10 @@ class Wave:
     found = jax.device_get(means)
     rate = (end - start) / max(time.monotonic() - began, 1e-9)
     self._listener.trained(float(due @ self._costs))
-    for seat, i in enumerate(seats):
-      if i == population.EMPTY or not due[i] or self.status[i] != RUNNING:
+    for i in range(len(self.members)):
+      if not due[i] or self.status[i] != RUNNING:
         continue
+      seat = int(np.flatnonzero(seats == i)[0])
       values = {name: float(x[seat]) for name, x in found.items()}
       if not all(math.isfinite(x) for x in values.values()):
         self._diverged(i, start)
