@@ -61,6 +61,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m experiments.bench
+	$(BIN)/python -m experiments.bench_sweep
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ worker of an Optuna study, each trial of which is a population of seeds. Writes 
 import json
 import math
 import os
+import platform
 import statistics
 import sys
 from collections.abc import Callable
@@ -211,6 +212,8 @@ def _fleet(
     _PATIENCE.value,
   )
   mine: list[Row] = []
+  own = game.folder / 'workers' / f'{platform.node()}_{os.getpid()}'
+  own.mkdir(parents=True, exist_ok=True)
 
   def evaluate(trial: Any, lost: Callable[[], bool]) -> fleet.Found:
     setting = fleet.suggest(trial, axes, continuous=_SAMPLER.value != 'grid')
@@ -218,7 +221,7 @@ def _fleet(
     if rows is None:
       return fleet.Found(None, {})
     mine.extend(rows)
-    outcome.write(game.folder, mine)  # readable whatever becomes of the store
+    outcome.write(own, mine)  # readable whatever becomes of the store
     worst = -math.inf if game.ranked.higher_is_better else math.inf
     value = _mean(row.metric for row in rows)
     print(

@@ -224,7 +224,7 @@ def describe(folder: Path, facts: dict[str, Any]) -> None:
         'give the same command to go on, or another --run'
       )
     return
-  if folder.exists() and any(folder.iterdir()):
+  if folder.exists() and any(child.name[0] != '.' for child in folder.iterdir()):
     raise UserError(f'--run={folder}: this folder is not empty and holds no sweep; choose another')
   runs.make(folder)
   runs.write_atomically(path, text.encode())

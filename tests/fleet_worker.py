@@ -34,9 +34,10 @@ def value_of(setting):
   return 1000 * float(setting['g_lr']) + float(setting['k'])
 
 
-if __name__ == '__main__':
+def serve(store, patience):
+  """A worker's life: exit code 0 where all trials are done, 1 with a line on stderr for a user's mistake."""
   try:
-    ended = fleet.work(join(sys.argv[1], patience=float(sys.argv[2])), evaluate)
+    ended = fleet.work(join(store, patience=patience), evaluate)
   except UserError as error:
     sys.exit(f'error: {error}')
-  sys.exit(0 if ended else 1)
+  sys.exit(0 if ended else 3)

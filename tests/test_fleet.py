@@ -1,6 +1,5 @@
 import collections
-import subprocess
-import sys
+import multiprocessing
 import threading
 import time
 
@@ -13,6 +12,8 @@ from gan_jax.errors import UserError
 from tests import fleet_worker
 
 pytestmark = pytest.mark.filterwarnings('ignore::optuna.exceptions.ExperimentalWarning')
+CONTEXT = multiprocessing.get_context('forkserver')
+CONTEXT.set_forkserver_preload(['tests.fleet_worker'])
 FEW = grid.axes(['k=1,2,3', 'r1=0.1,0.2'])
 
 
@@ -175,15 +176,27 @@ def test_a_database_that_is_away_is_waited_for_and_then_told_without_its_passwor
   assert 'secret' not in str(raised.value)
 
 
-def test_killed_workers_lose_nothing_and_double_nothing(store):
-  """A few kills on a journal file; the long version, on PostgreSQL, is in test_fleet_slow.py."""
-  command = [sys.executable, '-m', 'tests.fleet_worker', store, '20']
-  for _ in range(2):
-    worker = subprocess.Popen(command)
-    time.sleep(6)
-    worker.kill()
-    worker.wait()
+def test_a_killed_worker_loses_nothing_and_doubles_nothing(store):
+  """One kill on a journal file; many, on PostgreSQL, are in test_fleet_slow.py."""
+  worker = CONTEXT.Process(target=fleet_worker.serve, args=(store, 20))
+  worker.start()
   joined = fleet_worker.join(store)
-  finished = [t for t in fleet.trials(joined) if t.state == TrialState.COMPLETE]
-  assert len(fleet.trials(joined)) == 200
-  assert len({tuple(t.params.items()) for t in finished}) == len(finished)
+  while sum(t.state == TrialState.COMPLETE for t in fleet.trials(joined)) < 3:
+    time.sleep(0.05)
+  worker.kill()
+  worker.join()
+  states = collections.Counter(t.state for t in fleet.trials(joined))
+  assert states[TrialState.RUNNING] <= 1  # what it was at
+  assert states[TrialState.COMPLETE] + states[TrialState.WAITING] >= 199
+  quick = joined._replace(beat=0.1)
+  only = [t.number for t in fleet.trials(joined) if t.state == TrialState.RUNNING]
+  seen = []
+
+  def note(trial, lost):
+    seen.append(trial.number)
+    return fleet.Found(0.0, {})
+
+  assert fleet.work(quick, note)
+  assert len(seen) == len(set(seen))
+  assert set(only) <= set(seen)
+  assert all(t.state == TrialState.COMPLETE for t in fleet.trials(joined))
