@@ -54,18 +54,19 @@ def judge_files(
   if not heldout or not fake:
     missing = 'heldout' if not heldout else 'fake'
     raise UserError(f'--{missing}: missing; give --heldout=FILE --fake=FILE, and --real=FILE too')
-  sets = sets_lib.open_sets({'real': real, 'heldout': heldout, 'fake': fake})
-  train, held_out, made = sets['real'], sets['heldout'], sets['fake']
+  given = {'real': real, 'heldout': heldout, 'fake': fake}
+  sets = sets_lib.open_sets({name: path for name, path in given.items() if path})
+  train, held_out, made = sets.get('real'), sets['heldout'], sets['fake']
   data = held_out if train is None else train
   images = held_out.ndim == 4
   embedding = embeddings.of_images(data, None, '') if images else embeddings.of_points(data)
-  found = evidence.gather(train, held_out, made, embedding, seed)
+  found = evidence.gather(evidence.reference(train, held_out, embedding, seed), made)
   protocol = {
     'real': real,
     'heldout': heldout,
     'fake': fake,
     **{f'n_{name}': n for name, n in found.n.items()},
-    'sha256': {name: sets_lib.fingerprint(x) for name, x in sets.items() if x is not None},
+    'sha256': {name: sets_lib.fingerprint(x) for name, x in sets.items()},
     'features': embedding.name,
     'seed': seed,
   }

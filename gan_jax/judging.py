@@ -25,11 +25,8 @@ def judge_run(
   train, held_out, fake, embedding = task.compared(trained.gan, trained.state, weights, seed)
   records = [r for r in logs.read_metrics(folder / 'metrics.jsonl') if r['step'] <= trained.step]
   found = evidence.gather(
-    train,
-    held_out,
+    evidence.reference(train, held_out, embedding, seed),
     fake,
-    embedding,
-    seed,
     outputs(trained.gan, trained.state, task, weights, seed),
     evidence.history_of(records),
   )
