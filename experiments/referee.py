@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from experiments import launcher
-from gan_jax import embeddings, evidence, judging, referee
+from gan_jax import embeddings, evidence, judging, referee, report
 from gan_jax.data import sets as sets_lib
 from gan_jax.errors import UserError
 from gan_jax.runs import write_atomically
@@ -26,10 +26,13 @@ _REAL = flags.DEFINE_string('real', None, 'Training data: an .npz, .npy or folde
 _HELDOUT = flags.DEFINE_string('heldout', None, 'Data that training never saw, the same way.')
 _FAKE = flags.DEFINE_string('fake', None, 'Samples, the same way.')
 _JSON = flags.DEFINE_string('json', None, 'Write verdict, evidence and protocol here too.')
+_PAGE = flags.DEFINE_string(
+  'page', None, 'Write them as a page with plots here (a run has its report.html).'
+)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the probes, and of what a run samples.')
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
   """Gather evidence, print the verdict."""
   del argv
   given = [holder for holder in (_REAL, _HELDOUT, _FAKE) if holder.value]
@@ -44,7 +47,8 @@ def main(argv: list[str]) -> int:
   print(text)
   if _JSON.value:
     write_atomically(Path(_JSON.value), (json.dumps(record, indent=2) + '\n').encode())
-  return 0
+  if _PAGE.value:
+    report.write_verdict(Path(_PAGE.value), record)
 
 
 def judge_files(

@@ -22,6 +22,7 @@ N_MOMENTS = 10_000  # for Frechet distances, and for the cells of the data
 N_NEAR = 5000  # for everything about neighbours
 N_TRAIN = 50_000  # training examples that copies are looked for among
 _CELLS = 25
+_FAR = 100.0  # standard deviations of the data, beyond which all is far
 _BINS = 40
 _JUDGED = 4000  # examples of each set that the run's own D is shown
 
@@ -60,10 +61,11 @@ class History(NamedTuple):
   """The course of a run, from its records."""
 
   steps: list[int]
-  score: list[float]  # lower is better, held out
+  gap: list[float]  # energy distance to held-out data, in mean distances of the data
+  near: list[float]  # how much farther nearest neighbours are than those of data
   drift: list[float]  # how far G is from its own average, in mean distances of the data
   slope: list[float]
-  name: str  # of the score
+  own: list[float]  # probability that D ranks a held-out example above a sample
 
 
 class Evidence(NamedTuple):
@@ -97,7 +99,9 @@ class Reference(NamedTuple):
   real: np.ndarray  # held-out data, embedded [n, d]
   moments: frechet.Moments  # of them
   centres: jax.Array  # of the cells of the data
-  train_plain: np.ndarray | None  # training and held-out data, plainly embedded, as copies are looked for
+  train_plain: (
+    np.ndarray | None
+  )  # training and held-out data, plainly embedded, as copies are looked for
   real_plain: np.ndarray
   null: Bound
   manifold_null: Manifold
@@ -158,7 +162,7 @@ def gather(
   made = fake[finite] if finite.sum() >= probes.LEAST else np.zeros_like(fake)
   theirs = ref.embedding.whole(made[:N_SHARP])
   far = float(np.max(theirs.std(axis=0) / np.maximum(ref.real.std(axis=0), 1e-3)))
-  theirs = np.clip(theirs, -1e4, 1e4)
+  theirs = np.clip(theirs, -_FAR, _FAR)
   keys = jax.random.split(ref.key, len(probes.NOISE) + 1)
   answers = [
     _probe(key, ref.real, theirs, sigma, N_NOISY if sigma else N_SHARP)
@@ -282,7 +286,7 @@ def as_json(evidence: Evidence) -> dict[str, Any]:
   if e.own is not None:
     found |= {'gradient': {'slope': e.own.slope}, 'histogram': e.own.histogram}
   if e.history is not None:
-    found['history'] = e.history._asdict()
+    found['history'] = e.history._asdict() | {'score': e.history.near, 'name': 'nearest neighbours'}
   return found
 
 
@@ -293,4 +297,4 @@ def history_of(records: Sequence[dict[str, Any]]) -> History | None:
     return None
   pick = lambda name: [float(r[name]) for r in watched]
   steps = [int(r['step']) for r in watched]
-  return History(steps, pick('watch_gap'), pick('watch_drift'), pick('watch_slope'), 'watch_gap')
+  return History(steps, *(pick(f'watch_{name}') for name in History._fields[1:]))
