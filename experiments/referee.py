@@ -14,9 +14,10 @@ from typing import Any
 from absl import flags
 
 from experiments import launcher
-from gan_jax import embeddings, evidence, judging, referee, report
+from gan_jax import embeddings, evaluate, evidence, judging, referee, report
 from gan_jax.data import sets as sets_lib
 from gan_jax.errors import UserError
+from gan_jax.metrics import probes
 from gan_jax.runs import write_atomically
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of a run, whose D and history are asked too.')
@@ -60,6 +61,12 @@ def judge_files(
     raise UserError(f'--{missing}: missing; give --heldout=FILE --fake=FILE, and --real=FILE too')
   given = {'real': real, 'heldout': heldout, 'fake': fake}
   sets = sets_lib.open_sets({name: path for name, path in given.items() if path})
+  for name in ('heldout', 'fake'):
+    if len(sets[name]) < probes.LEAST:
+      raise UserError(
+        f'--{name}={given[name]}: {len(sets[name])} examples; a probe needs {probes.LEAST}, '
+        f'and a verdict {referee.LEAST_EVIDENCE}'
+      )
   train, held_out, made = sets.get('real'), sets['heldout'], sets['fake']
   data = held_out if train is None else train
   images = held_out.ndim == 4
@@ -75,7 +82,8 @@ def judge_files(
     'seed': seed,
   }
   verdict = referee.judge(found)
-  return referee.as_record(verdict, found, protocol), referee.as_text(verdict, found, protocol)
+  record = evaluate.valid_json(referee.as_record(verdict, found, protocol))
+  return record, referee.as_text(verdict, found, protocol)
 
 
 if __name__ == '__main__':

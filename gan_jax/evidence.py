@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.duality import Duality
 from gan_jax.embeddings import Embedding
 from gan_jax.metrics import cells as cells_lib
 from gan_jax.metrics import features, frechet, manifold, memorisation, probes, two_sample
+from gan_jax.metrics import support as support_lib
 from gan_jax.metrics.cells import Cells
 from gan_jax.metrics.manifold import Manifold
-from gan_jax.metrics.neighbours import nearest
+from gan_jax.metrics.neighbours import nearest, squared_distances
 from gan_jax.metrics.two_sample import Bound, C2st
 
 N_SHARP = 20_000  # examples of each set for the probes without noise, which see the finest detail
@@ -22,6 +24,7 @@ N_MOMENTS = 10_000  # for Frechet distances, and for the cells of the data
 N_NEAR = 5000  # for everything about neighbours
 N_TRAIN = 50_000  # training examples that copies are looked for among
 _CELLS = 25
+_BIRTHDAYS = 500  # samples among which near-duplicates are looked for
 _FAR = 100.0  # standard deviations of the data, beyond which all is far
 _BINS = 40
 _JUDGED = 4000  # examples of each set that the run's own D is shown
@@ -55,6 +58,7 @@ class Own(NamedTuple):
   mean_real: float  # mean of sigmoid of its output, held out
   mean_fake: float
   histogram: dict[str, list[float]]
+  spread: float = 1.0  # standard deviation of its outputs: 0 where it died
 
 
 class History(NamedTuple):
@@ -88,6 +92,9 @@ class Evidence(NamedTuple):
   memory_null: Memory | None
   own: Own | None = None
   history: History | None = None
+  duality: Duality | None = None
+  support: float = math.nan  # of samples, by near-duplicates; see `_supported`
+  support_null: float = math.nan
 
 
 class Reference(NamedTuple):
@@ -108,6 +115,8 @@ class Reference(NamedTuple):
   frechet_null: float
   cells_null: Cells
   memory_null: Memory | None
+  near: float  # the distance that the nearest two of `_BIRTHDAYS` held-out examples are apart, in the median
+  support_null: float
 
 
 def reference(
@@ -120,6 +129,7 @@ def reference(
   """
   key = jax.random.key(seed)
   null_key, cell_key, memory_key, rest_key = jax.random.split(key, 4)
+  twin_key = jax.random.fold_in(key, 4)
   n = {'train': 0 if train is None else len(train), 'held_out': len(held_out)}
   real, spare = _spare(train, held_out)
   ours, spares = embedding.whole(real[:N_SHARP]), embedding.whole(spare[:N_MOMENTS])
@@ -133,6 +143,7 @@ def reference(
     train_plain = embedding.plain(train[:N_TRAIN])
     fresh = embedding.plain(held_out[-N_NEAR:])
     memory_null = _remembered(memory_key, train_plain, real_plain, fresh)
+  twins = _nearest_twins(twin_key, real_plain)
   return Reference(
     n,
     embedding,
@@ -147,6 +158,8 @@ def reference(
     features.frechet_between(moments, frechet.moments(spares)),
     cells_lib.cells(centres, ours[:N_MOMENTS], spares),
     memory_null,
+    twins,
+    _supported(twin_key, embedding.plain(spare[:N_NEAR]), twins),
   )
 
 
@@ -155,8 +168,9 @@ def gather(
   fake: np.ndarray,
   outputs: Outputs | None = None,
   history: History | None = None,
+  duality: Duality | None = None,
 ) -> Evidence:
-  """Ask everything of samples `fake` [m, ...]; the run's outputs and course if there are."""
+  """Ask everything of samples `fake` [m, ...]; what only a run can tell is handed on."""
   ref, n = reference, reference.n | {'fake': len(fake)}
   finite = np.isfinite(fake.reshape(len(fake), -1)).all(axis=1)
   made = fake[finite] if finite.sum() >= probes.LEAST else np.zeros_like(fake)
@@ -168,9 +182,9 @@ def gather(
     _probe(key, ref.real, theirs, sigma, N_NOISY if sigma else N_SHARP)
     for key, sigma in zip(keys, probes.NOISE, strict=False)
   ]
+  made_plain = np.clip(ref.embedding.plain(made[:N_NEAR]), -_FAR, _FAR)
   memory = None
   if ref.train_plain is not None:
-    made_plain = ref.embedding.plain(made[:N_NEAR])
     memory = _remembered(keys[-1], ref.train_plain, ref.real_plain, made_plain)
   return Evidence(
     n,
@@ -190,6 +204,9 @@ def gather(
     ref.memory_null,
     None if outputs is None else judge_own(outputs),
     history,
+    duality,
+    _supported(keys[-1], made_plain, ref.near),
+    ref.support_null,
   )
 
 
@@ -223,6 +240,32 @@ def _remembered(
   return Memory(memorisation.authenticity(known, made), copying, near)
 
 
+@jax.jit
+def _twins(key: jax.Array, rows: jax.Array) -> jax.Array:
+  """The distance of the nearest two of `_BIRTHDAYS` rows, in 100 draws of so many: [100]."""
+
+  def draw(key: jax.Array) -> jax.Array:
+    x = jax.random.choice(key, rows, (min(_BIRTHDAYS, len(rows)),), replace=False)
+    apart = squared_distances(x, x) + jnp.diag(jnp.full(len(x), jnp.inf))
+    return jnp.sqrt(apart.min())
+
+  return jax.lax.map(draw, jax.random.split(key, 100))
+
+
+def _nearest_twins(key: jax.Array, rows: np.ndarray) -> float:
+  centred = rows - rows.mean(axis=0, keepdims=True)
+  return float(np.median(np.asarray(_twins(key, jnp.asarray(centred)))))
+
+
+def _supported(key: jax.Array, rows: np.ndarray, near: float) -> float:
+  """As many equally likely samples would come as near to one another as soon; `near` makes 180,000 of data.
+
+  Only the ratio to what data get means anything: a generator with few different samples has less.
+  """
+  batch = min(_BIRTHDAYS, len(rows))
+  return support_lib.support(jnp.asarray(rows), near, key, batch, 200).size
+
+
 def judge_own(outputs: Outputs) -> Own:
   """What the run's own D knows; one half of its outputs mends its confidence, the other is scored."""
   train, held_out, fake = (np.asarray(x, np.float64) for x in outputs[:3])
@@ -242,9 +285,9 @@ def judge_own(outputs: Outputs) -> Own:
   }
   mean = lambda x: float(np.mean(1 / (1 + np.exp(-np.clip(x, -50, 50)))))
   known = bound(train) if len(train) >= 20 else Bound(math.nan, math.nan, math.nan)
-  return Own(
-    bound(held_out), known, overfit, std, outputs.slope, mean(held_out), mean(fake), histogram
-  )
+  beliefs = outputs.slope, mean(held_out), mean(fake)
+  spread = float(np.std(np.concatenate([held_out, fake])))
+  return Own(bound(held_out), known, overfit, std, *beliefs, histogram, spread)
 
 
 def as_json(evidence: Evidence) -> dict[str, Any]:
@@ -272,6 +315,7 @@ def as_json(evidence: Evidence) -> dict[str, Any]:
     'manifold': e.manifold._asdict(),
     'manifold_null': e.manifold_null._asdict(),
     'frechet': {'fake': e.frechet, 'null': e.frechet_null},
+    'support': {'fake': e.support, 'null': e.support_null},
     'cells': {
       'real': e.cells.real.tolist(),
       'fake': e.cells.fake.tolist(),
@@ -285,6 +329,8 @@ def as_json(evidence: Evidence) -> dict[str, Any]:
     found |= {'memorisation': e.memory._asdict(), 'memorisation_null': e.memory_null._asdict()}
   if e.own is not None:
     found |= {'gradient': {'slope': e.own.slope}, 'histogram': e.own.histogram}
+  if e.duality is not None:
+    found['duality'] = e.duality._asdict() | {'gap': e.duality.gap}
   if e.history is not None:
     found['history'] = e.history._asdict() | {'score': e.history.near, 'name': 'nearest neighbours'}
   return found

@@ -167,8 +167,8 @@ def _unknown(e: Evidence) -> float:
 
 
 def _blind(e: Evidence) -> float:
-  """The run's own D sees nearly nothing of what the fresh probe sees, and over the last looks did not either."""
-  if e.own is None:
+  """The run's own D sees nearly nothing of what the fresh probe sees, and did not over its last looks."""
+  if e.own is None or e.own.spread < 1e-4:  # one that died says nothing of D's strength before
     return -1.0
   share = max(e.own.held_out.value, 0.0) / max(e.ladder[0][1].value, 1e-9)
   seen = 0.0 if e.history is None else float(np.median(e.history.own[-6:])) - 0.5
@@ -214,7 +214,7 @@ def _improving(e: Evidence) -> float:
   """Held-out scores fell over the last half of the run, and did so steadily."""
   if e.history is None or len(e.history.gap) < 6:
     return -1.0
-  return max(_fall(e.history.gap, 0.01, 1.5), _fall(e.history.near, 0.1, 1.15))
+  return max(_fall(e.history.gap, 0.01, 1.5), _fall(e.history.near, 0.1, 1.1))
 
 
 def _fall(course: Sequence[float], floor: float, least: float) -> float:
@@ -323,11 +323,18 @@ def _table(e: Evidence) -> list[str]:
   if e.memory is not None and e.memory_null is not None:
     pairs['authentic, %'] = (e.memory.authentic, e.memory_null.authentic)
     pairs['C_T'] = (e.memory.copying, e.memory_null.copying)
+  pairs['support, by birthdays'] = (e.support, e.support_null)
   lines.append(f'  {"":<22}{"samples":>12}{"real data":>12}')
   lines += [f'  {name:<22}{ours:>12.4g}{real:>12.4g}' for name, (ours, real) in pairs.items()]
   lines.append(
     f'  two-sample test: accuracy {e.c2st.accuracy:.3f} on {e.c2st.n:,} examples, p = {e.c2st.p:.2g}'
   )
+  if e.duality is not None:
+    d = e.duality
+    lines.append(
+      f'  duality gap {d.gap:.3f} nats (0 at an equilibrium): D alone reaches V = {d.best_d:.3f}, '
+      f'G alone {d.best_g:.3f}'
+    )
   return lines
 
 

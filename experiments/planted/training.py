@@ -14,7 +14,6 @@ from gan_jax.batches import Batch
 from gan_jax.evidence import History, Outputs
 from gan_jax.feeds import Data, Feed, Images
 from gan_jax.gan import GanState
-from gan_jax.networks.relu import Discriminator
 from gan_jax.stretch import Recipe, run_steps
 
 _LOOKS = 20
@@ -28,7 +27,6 @@ class Plan(NamedTuple):
   steps: int
   n_train: int | None = None  # so many training examples only
   head_start: int = 0  # steps that D learns alone before the first
-  linear: bool = False  # D is linear
 
 
 class Run(NamedTuple):
@@ -58,8 +56,6 @@ def recipe_of(world: World, plan: Plan, n_train: int) -> Recipe:
   chosen = config.Config(**(common | plan.settings))
   mean = world.train.mean(axis=0) / 255 if world.is_images else None
   gan = config.build(chosen, world.train.shape[1:], n_train, 0, mean)
-  if plan.linear:
-    gan = gan._replace(discriminator=Discriminator(depth=0, scale=float(world.train.std())))
   feed: Feed = feeds.from_images() if world.is_images else _points_feed
   return Recipe(gan, chosen.update, chosen.ratio, chosen.batch_size, feed, feed)
 

@@ -63,10 +63,10 @@ def _open(flag: str, path: str) -> np.ndarray:
 
 def _from_file(given: str, path: Path) -> np.ndarray:
   try:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-      return loaded
-    with loaded:
+    with path.open('rb') as file:
+      loaded = np.load(file, allow_pickle=False)
+      if isinstance(loaded, np.ndarray):
+        return loaded
       names = loaded.files
       chosen = names[0] if len(names) == 1 else next((n for n in _NAMES if n in names), None)
       if chosen is None:

@@ -61,7 +61,8 @@ def kernel_odds(points: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Arra
     exponent = -squared_distances(tile, references) / (2 * widest**2)
     # Above the nearest reference alone, lest a narrow kernel underflow everywhere.
     top = exponent.max(axis=1)
-    terms = jnp.exp(exponent - top[:, None])
+    # Fused anew, a distance may come out a little smaller than it was for `top`; powers would blow that up.
+    terms = jnp.exp(jnp.minimum(exponent - top[:, None], 0))
     sums = []
     for i in range(_BANDWIDTHS):
       sums.append(jnp.log(terms.mean(axis=1)) + top * 4.0**i)
