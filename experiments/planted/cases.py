@@ -127,10 +127,10 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def cases(seeds: range) -> Iterator[Case]:
-  """All of them, world by world and seed by seed."""
+def cases(seeds: int) -> Iterator[Case]:
+  """All of them, world by world and seed by seed; images, which cost five times as much, for half the seeds."""
   for world in (*GAME_WORLDS, *IMAGE_WORLDS):
-    for seed in seeds:
+    for seed in range(seeds if world in GAME_WORLDS else seeds // 2):
       yield from (Case(world, name, seed) for name, kind in KINDS.items() if world in kind.where)
 
 
@@ -138,3 +138,14 @@ def make(case: Case, world: World) -> Made:
   """Plant the fault; the same for the same case."""
   rng = np.random.default_rng([crc32(f'{case.world} {case.kind}'.encode()), case.seed])
   return KINDS[case.kind].make(world, rng)
+
+
+def losses(made: Made) -> list[list[float]] | None:
+  """The losses of D and of G over the run, or those of the one D that there is; None without a D."""
+  if made.losses is not None:
+    return [[float(x) for x in row] for row in made.losses]
+  if made.outputs is None:
+    return None
+  real, fake = made.outputs.train, made.outputs.fake
+  d_loss = np.logaddexp(0, -real).mean() + np.logaddexp(0, fake).mean()
+  return [[float(d_loss), float(np.logaddexp(0, -fake).mean())]]
