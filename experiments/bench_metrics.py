@@ -66,7 +66,9 @@ def looks(preset: str) -> dict[str, Callable[[], Any]]:
   """`EVERY` steps of a preset, and the look of the referee that follows them."""
   text = (Path(__file__).parent / 'presets' / f'{preset}.flags').read_text().splitlines()
   given = dict(line[2:].split('=', 1) for line in text if line.startswith('--') and '=' in line)
-  kinds = {field.name: type(field.default) for field in dataclasses.fields(Config)}
+  kinds: dict[str, Callable[[str], Any]] = {
+    x.name: type(x.default) for x in dataclasses.fields(Config)
+  }
   config = Config(**{name: kinds[name](value) for name, value in given.items()})
   with tempfile.TemporaryDirectory() as folder:
     session = train.open_session(config, Path(folder), jax.devices()[:1])

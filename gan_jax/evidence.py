@@ -336,11 +336,17 @@ def as_json(evidence: Evidence) -> dict[str, Any]:
   return found
 
 
-def history_of(records: Sequence[dict[str, Any]]) -> History | None:
-  """The course of a run from the records of its metrics.jsonl; None where nobody watched it."""
+def history_of(records: Sequence[dict[str, Any]], ema_decay: float = 0.0) -> History | None:
+  """The course of a run from the records of its metrics.jsonl; None where nobody watched it.
+
+  How far G is from its average is unknown (NaN) until that has forgotten how G began.
+  """
   watched = [r for r in records if 'watch_gap' in r]
   if not watched:
     return None
   pick = lambda name: [float(r[name]) for r in watched]
   steps = [int(r['step']) for r in watched]
-  return History(steps, *(pick(f'watch_{name}') for name in History._fields[1:]))
+  found = History(steps, *(pick(f'watch_{name}') for name in History._fields[1:]))
+  settled = 3 / (1 - ema_decay)
+  drift = [x if step >= settled else math.nan for step, x in zip(steps, found.drift, strict=True)]
+  return found._replace(drift=drift)

@@ -41,7 +41,7 @@ def judge_run(
     evidence.reference(train, held_out, embedding, seed),
     fake,
     outputs(trained.gan, trained.state, task, weights, seed),
-    evidence.history_of(records),
+    evidence.history_of(records, trained.config.ema_decay),
     _duality(trained, task, seed),
   )
   verdict = referee.judge(found)

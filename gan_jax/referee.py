@@ -132,10 +132,10 @@ def _decide(e: Evidence, s: Signs) -> tuple[str, float]:
     return 'diverged or cycling', 1.0
   if s.memory > 0:
     return 'memorised training data', s.memory
-  if s.overfit > 0:
-    return 'D overfitted', s.overfit
   if s.differs <= 0:
     return 'converged', -s.differs
+  if s.overfit > 0:
+    return 'D overfitted', s.overfit
   if s.starved > 0:
     return 'D too strong', s.starved
   if s.blind > 0:
@@ -205,7 +205,8 @@ def _restless(e: Evidence) -> float:
   gap = np.maximum(e.history.gap, 0.0)
   best, last = float(gap.min()), float(np.median(gap[-3:]))
   worse = (last - 3 * best - 0.1) / 0.1
-  drift = (float(np.median(e.history.drift[-3:])) - 0.3) / 0.2
+  known = [x for x in e.history.drift[-3:] if math.isfinite(x)]
+  drift = (float(np.median(known)) - 0.3) / 0.2 if known else -1.0
   lost = (best - 0.3) / 0.2
   return max(worse, drift, lost)
 
@@ -214,7 +215,7 @@ def _improving(e: Evidence) -> float:
   """Held-out scores fell over the last half of the run, and did so steadily."""
   if e.history is None or len(e.history.gap) < 6:
     return -1.0
-  return max(_fall(e.history.gap, 0.01, 1.5), _fall(e.history.near, 0.1, 1.1))
+  return max(_fall(e.history.gap, 0.01, 1.25), _fall(e.history.near, 0.1, 1.1))
 
 
 def _fall(course: Sequence[float], floor: float, least: float) -> float:
@@ -261,8 +262,12 @@ def _facts(name: str, e: Evidence, s: Signs) -> tuple[str, ...]:
     h = e.history
     told['history'] = (
       f'distance to held-out data: best {min(h.gap):.3g}, last {h.gap[-1]:.3g} (of neighbours '
-      f'{min(h.near):.3g} and {h.near[-1]:.3g}); '
-      f'G lies {h.drift[-1]:.2g} mean distances from its own average'
+      f'{min(h.near):.3g} and {h.near[-1]:.3g})'
+      + (
+        ''
+        if math.isnan(h.drift[-1])
+        else f'; G lies {h.drift[-1]:.2g} mean distances from its average'
+      )
     )
   if not e.finite:
     told['finite'] = 'some samples are infinite or NaN'

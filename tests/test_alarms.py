@@ -55,3 +55,10 @@ def test_a_start_far_from_the_data_is_no_divergence():
   gaps = [2.0, 1.0, 0.5, 0.2, 0.1]
   for i in range(1, 6):
     assert alarms.raised(course(*({'watch_gap': gap} for gap in gaps[:i]))) == []
+
+
+def test_a_g_that_begins_with_one_thing_has_time_to_find_more():
+  narrow = {'watch_spread': 0.1}
+  assert alarms.raised(course(*[narrow] * 7)) == []
+  assert [a.name for a in alarms.raised(course(*[narrow] * 8))] == ['collapse']
+  assert alarms.raised(course(*[narrow] * 7, {}, {})) == []

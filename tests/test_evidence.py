@@ -117,3 +117,10 @@ def test_the_course_of_a_run_comes_from_its_records():
   assert course.steps == [2, 4]
   assert course.gap == [0.5, 0.5]
   assert evidence.history_of(records[:1]) is None
+
+
+def test_drift_is_unknown_until_the_average_has_forgotten_the_start():
+  watched = {f'watch_{name}': 0.5 for name in evidence.History._fields[1:]}
+  records = [{'step': step, **watched} for step in (100, 300, 500)]
+  drift = evidence.history_of(records, ema_decay=0.99).drift
+  assert [math.isnan(x) for x in drift] == [True, False, False]

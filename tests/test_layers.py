@@ -38,6 +38,12 @@ PURE = sorted(
         'report/charts',
         'report/figures',
         'report/tables',
+        'alarms',
+        'embeddings',
+        'signals',
+        'duality',
+        'evidence',
+        'referee',
       )
     ),
   )
@@ -106,10 +112,23 @@ def test_pure_modules_import_nothing_from_the_rows_below(name):
 
 # Rows from the top; what stands in none of them is in the last.
 ROWS = (
-  ('errors', 'randomness', 'losses', 'penalties', 'projections', 'optimizers'),
-  ('latents', 'images', 'batches', 'balance', 'networks', 'metrics', 'games', 'augmentations'),
+  ('errors', 'randomness', 'losses', 'penalties', 'projections', 'optimizers', 'alarms'),
+  (
+    'latents',
+    'images',
+    'batches',
+    'balance',
+    'networks',
+    'metrics',
+    'games',
+    'augmentations',
+    'embeddings',
+  ),
   ('feeds', 'gan'),
   ('updates', 'parallel', 'stretch'),
+  ('signals', 'duality'),
+  ('evidence',),
+  ('referee',),
   ('checks', 'config'),
   ('report',),
 )
@@ -137,7 +156,12 @@ def test_flags_live_in_the_scripts_only(path):
 
 def test_scripts_import_gan_jax_and_never_one_another():
   scripts = Path(ROOT.parent / 'experiments')
-  names = {path.stem for path in scripts.glob('*.py')} - {'__init__', 'launcher', 'seeds'}
+  names = {path.stem for path in scripts.glob('*.py')} - {
+    '__init__',
+    'launcher',
+    'seeds',
+    'bench_metrics',
+  }
   for path in scripts.glob('*.py'):
     for imported in imports(path):
       parts = imported.split('.')

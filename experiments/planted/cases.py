@@ -89,7 +89,8 @@ def _cycling(world: World, rng: Rng) -> Plan:
 
 def _half_trained(world: World, rng: Rng) -> Plan:
   if world.is_images:
-    return Plan({'r1': 1.0, 'g_lr': 2e-4, 'd_lr': 2e-4}, int(rng.integers(300, 600)))
+    preset = {'r1': 1.0, 'g_width': 0, 'd_width': 0, 'latent_size': 100, 'batch_size': 100}
+    return Plan(preset, int(rng.integers(500, 800)))
   settings = {'loss': 'relativistic', 'r1': 0.01, 'r2': 0.01, 'batch_size': 256, 'g_b1': 0.0}
   return Plan(settings | {'d_b1': 0.0, 'g_lr': 1e-4, 'd_lr': 4e-4}, int(rng.integers(250, 450)))
 
