@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export GAN_JAX_DATA_DIR := $(DATA_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow browser check bench clean
+.PHONY: help setup train test test-slow browser check bench bench-referee clean
 
 help:
 	@echo 'make train      train on MNIST in ten minutes, with pictures and a score (PRESET=fashion_mnist, RUN=, ARGS=)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-slow  proofs that take most of an hour: 200 kills, and the like'
 	@echo 'make check      ruff and mypy'
 	@echo 'make bench      how fast it is, beside what one would use instead'
+	@echo 'make bench-referee  how often the referee is right, on 376 planted cases (two hours; goes on where it was)'
 	@echo 'make setup      only the environment, in $(VENV) (EXTRAS=dev,cuda for GPUs, dev,tpu for TPUs)'
 	@echo 'make clean      remove the environment and caches; runs and data stay'
 
@@ -62,6 +63,11 @@ check: setup
 bench: setup
 	$(BIN)/python -m experiments.bench
 	$(BIN)/python -m experiments.bench_sweep
+
+bench-referee: setup
+	$(BIN)/python -m experiments.prepare_data --dataset=mnist
+	$(BIN)/python -m experiments.prepare_data --dataset=fashion_mnist
+	$(BIN)/python -m experiments.bench_referee
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,9 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from sklearn.neighbors import KernelDensity
 
-from experiments import launcher
+from experiments import bench_metrics, launcher
 from gan_jax import data, evaluate, parallel, train
 from gan_jax import gan as gan_lib
 from gan_jax.batches import Batch
@@ -189,22 +188,6 @@ def _torch(dataset: Dataset, steps: int) -> Callable[[], None] | None:
   return run
 
 
-def density(dataset: Dataset) -> dict[str, Callable[[], Any]]:
-  """Rivals that each find the Parzen log-likelihood of 1,000 test images under 10,000 windows."""
-  queries, centres = evaluate.flat(dataset.test[:1000]), evaluate.flat(dataset.train[:10_000])
-  sigma = 0.17
-  host_queries, host_centres = np.asarray(queries, float), np.asarray(centres, float)
-  exact = KernelDensity(bandwidth=sigma, leaf_size=len(host_centres)).fit(host_centres)
-
-  def ours() -> None:
-    jax.block_until_ready(parzen.log_likelihoods(queries, centres, jnp.array([sigma])))
-
-  return {
-    'gan_jax': ours,
-    'scikit-learn KernelDensity, exact': lambda: exact.score_samples(host_queries),
-  }
-
-
 def start_up() -> dict[str, float]:
   """Seconds from the start of a training process to the line of its first step, second start."""
   seconds = 0.0
@@ -240,7 +223,7 @@ def main(argv: list[str]) -> None:
   show('one training step of the 2014 networks, batch 100, k = 1', seconds, 1000 / steps, 'ms')
   show(
     'Parzen log-likelihood, 1,000 images, 10,000 windows',
-    measure(density(dataset), _ROUNDS.value),
+    measure(bench_metrics.density(dataset), _ROUNDS.value),
     1,
     's',
   )
@@ -248,6 +231,16 @@ def main(argv: list[str]) -> None:
   centres = evaluate.flat(dataset.train[:10_000])
   whole = measure({'': lambda: parzen.parzen(centres, selection, queries)}, 1)['']
   show('Parzen procedure of 2014', {'10,000 test images, sigma chosen on 1,000': whole}, 1, 's')
+  rivals, found = bench_metrics.manifolds(dataset)
+  show('precision, recall, density, coverage, 10,000 x 10,000', measure(rivals, 1), 1, 's')
+  print(f'  the same to {bench_metrics.difference(found):.1g}')
+  for preset in ('mnist', 'ring'):
+    show(
+      f"the referee's looks in {bench_metrics.EVERY} steps of {preset}",
+      measure(bench_metrics.looks(preset), _ROUNDS.value),
+      1000,
+      'ms',
+    )
   show('start', start_up(), 1, 's')
 
 

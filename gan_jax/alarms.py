@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 Record = dict[str, Any]
 LOOKS = 2  # in a row that must agree: one alone may be chance
+PATIENCE = 8  # looks until a G that never had any variety should have some
 
 
 class Alarm(NamedTuple):
@@ -15,8 +16,9 @@ class Alarm(NamedTuple):
 
 
 def _collapse(course: Sequence[Record]) -> str | None:
-  spread = [r['watch_spread'] for r in course[-LOOKS:]]
-  if max(spread) > 0.5:
+  spread = [r['watch_spread'] for r in course]
+  # Many a G begins with one thing; it collapses if it once had more, or stays like that.
+  if max(spread[-LOOKS:]) > 0.5 or (max(spread) <= 0.5 and len(spread) < PATIENCE):
     return None
   return f'samples lie {spread[-1]:.2f} times as far apart as the data: G makes few things only'
 

@@ -53,6 +53,11 @@ def check(contest: Contest) -> None:
   if contest.halving < 0 or contest.halving == 1:
     raise UserError(f'--halving={contest.halving}: give 2 or more, or 0 to keep all settings')
   base = contest.base
+  if base.stop_on:
+    raise UserError(
+      f'--stop_on={base.stop_on}: no member of a sweep is watched for alarms; use --halving to drop '
+      'the worst, or leave it out'
+    )
   if base.seed + contest.seeds > 2**31:
     raise UserError(f'--seed={base.seed}: there are no {contest.seeds} seeds from it on; lower it')
   if contest.unit != 'none' and base.k == 'auto':

@@ -14,9 +14,10 @@ _RANGE = re.compile(r'(log|lin)\(([^,()]+),([^,()]+),([^,()]+)\)')
 # What makes runs incomparable, or does not change them.
 _FIXED = {
   'seed': 'give --seeds=N instead',
+  'stop_on': 'no member of a sweep is watched for alarms; --halving drops the worst',
   'dataset': 'scores on different data cannot be compared; sweep each by itself',
   **dict.fromkeys(
-    ('data_dir', 'log_every', 'eval_every', 'checkpoint_every', 'keep', 'strict'),
+    ('data_dir', 'log_every', 'eval_every', 'checkpoint_every', 'keep', 'strict', 'referee_every'),
     'no result depends on it',
   ),
 }

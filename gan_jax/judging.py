@@ -4,13 +4,25 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gan_jax import evidence, logs, referee
-from gan_jax.restore import open_run
+import jax
+import jax.numpy as jnp
+
+from gan_jax import duality, evaluate, evidence, logs, referee, report
+from gan_jax.duality import Duality
+from gan_jax.restore import Trained, open_run
 from gan_jax.runs import write_atomically
-from gan_jax.tasks import open_task
+from gan_jax.tasks import Task, open_task
 from gan_jax.tasks.watched import outputs
+from gan_jax.train import recipe_of
 
 FILE = 'referee.json'
+
+
+def _duality(trained: Trained, task: Task, seed: int) -> Duality:
+  data = jax.tree.map(jnp.asarray, task.data(held_out=True))
+  data = data if trained.gan.n_classes else data.without_labels()
+  key = jax.random.fold_in(jax.random.key(seed), duality.STREAM)
+  return duality.duality_gap(recipe_of(trained.config, task), key, trained.state, data)
 
 
 def judge_run(
@@ -18,20 +30,19 @@ def judge_run(
 ) -> tuple[dict[str, Any], str]:
   """The verdict on a checkpoint of the run in `folder`, as a record and as text; raises UserError.
 
-  `weights` are 'raw' or 'ema'. The record is written into the folder too, as referee.json.
+  `weights` are 'raw' or 'ema'. The record is written into the folder too, as referee.json, and
+  into its report.html.
   """
   trained = open_run(folder, checkpoint)
   task = open_task(trained.config, cache)
   train, held_out, fake, embedding = task.compared(trained.gan, trained.state, weights, seed)
   records = [r for r in logs.read_metrics(folder / 'metrics.jsonl') if r['step'] <= trained.step]
   found = evidence.gather(
-    train,
-    held_out,
+    evidence.reference(train, held_out, embedding, seed),
     fake,
-    embedding,
-    seed,
     outputs(trained.gan, trained.state, task, weights, seed),
-    evidence.history_of(records),
+    evidence.history_of(records, trained.config.ema_decay),
+    _duality(trained, task, seed),
   )
   verdict = referee.judge(found)
   protocol = {
@@ -45,6 +56,8 @@ def judge_run(
     'features': embedding.name,
     'seed': seed,
   }
-  record = referee.as_record(verdict, found, protocol) | {'step': trained.step}
+  record = evaluate.valid_json(referee.as_record(verdict, found, protocol))
+  record['step'] = trained.step
   write_atomically(folder / FILE, (json.dumps(record, indent=2) + '\n').encode())
+  report.write(folder)
   return record, referee.as_text(verdict, found, protocol)

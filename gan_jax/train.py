@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import (
+  alarms,
   checkpoint,
   diagnose,
   logs,
@@ -27,9 +28,11 @@ from gan_jax import (
   runs,
   scalars,
   seals,
+  signals,
 )
 from gan_jax import config as config_lib
 from gan_jax import gan as gan_lib
+from gan_jax.alarms import Alarm
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.feeds import Data
@@ -46,6 +49,7 @@ class Outcome:
 
   step: int
   stopped_by: signal.Signals | None = None  # None where it is finished
+  alarm: Alarm | None = None  # that ended it, of --stop_on
   already: bool = False  # finished before this process began
 
 
@@ -60,6 +64,7 @@ class Session:
   devices: Sequence[jax.Device]
   data: Data  # a copy on every device
   stretch: Callable[..., tuple[GanState, Metrics]]  # run_steps, compiled: (key, state, data, n)
+  look: Callable[..., Metrics]  # of the referee, compiled: (key, state, data)
 
   @property
   def key(self) -> jax.Array:
@@ -106,16 +111,18 @@ def open_session(
     raise UserError(
       f'--batch_size={config.batch_size}: {config.dataset} has only {task.n_train} training images'
     )
-  gan = recipe_of(config, task).gan
+  recipe = recipe_of(config, task)
+  gan = recipe.gan
   program = parallel.MAPS[mapped](
     as_program(functools.partial(recipe_of, config, task)), devices, 5, 2
   )
   stretch = functools.partial(program, scalars.arrays(scalars.of(config, task.n_train)))
-  data = task.data(held_out=gan.balance is not None)
+  data = task.data(held_out=gan.balance is not None or config.referee_every > 0)
   if not gan.n_classes:
     data = data.without_labels()
   data = parallel.replicate(data, devices)
-  return Session(config, folder, task, gan, devices, data, stretch)
+  look = jax.jit(functools.partial(signals.look, recipe))
+  return Session(config, folder, task, gan, devices, data, stretch, look)
 
 
 def train(
@@ -198,8 +205,8 @@ def next_stop(config: Config, step: int) -> int:
   """
   if step == 0:
     return 1  # show early that it moves
-  intervals = (config.log_every, config.eval_every, config.checkpoint_every)
-  return min(config.steps, *((step // every + 1) * every for every in intervals))
+  intervals = (config.log_every, config.eval_every, config.checkpoint_every, config.referee_every)
+  return min(config.steps, *((step // every + 1) * every for every in intervals if every))
 
 
 @contextlib.contextmanager
@@ -243,6 +250,11 @@ class _Loop:
     self._session, self._saved, self._step, self._group = session, saved, step, group
     self._metrics = logs.Metrics(session.folder, step) if group.first else logs.Silent()
     self._progress = logs.Progress(step, config.steps) if group.first else logs.Silent()
+    self._course = [
+      r
+      for r in logs.read_metrics(session.folder / 'metrics.jsonl')
+      if r['step'] <= step and 'watch_gap' in r
+    ]
     self._unread: _Stretch | None = None
     self._read_at = 0.0
     if step:
@@ -251,7 +263,7 @@ class _Loop:
   def run(self, state: GanState, received: list[signal.Signals]) -> Outcome:
     """Train to the end, or to the first signal that any process received."""
     config, session = self._session.config, self._session
-    stopped_by = None
+    stopped_by, alarm = None, None
     try:
       while self._step < config.steps:
         asked = [x for x in self._group.gather(str(received[0].value) if received else '') if x]
@@ -266,6 +278,10 @@ class _Loop:
           self._save(state, evaluated=True)
         elif stop % config.checkpoint_every == 0:
           self._save(state)
+        if config.referee_every and stop % config.referee_every == 0:
+          alarm = self._watch(state)
+          if alarm is not None:
+            break
       self._read()
       self._saved.wait()
       if self._step not in self._saved.steps():
@@ -274,7 +290,7 @@ class _Loop:
     finally:
       self._metrics.close()
       self._progress.close()
-    return Outcome(self._step, stopped_by)
+    return Outcome(self._step, stopped_by, alarm)
 
   def _read(self) -> None:
     """Fetch and write the metrics of the last stretch, while the device works on the next one."""
@@ -291,6 +307,28 @@ class _Loop:
       values = {name: value for name, value in values.items() if not name.startswith('d_')}
     self._metrics.write(stop, values | {'steps_per_second': rate})
     self._progress.update(stop, values)
+
+  def _watch(self, state: GanState) -> Alarm | None:
+    """Look at the state as the referee does, and tell new alarms; returns one of those that end the run."""
+    self._read()
+    found = self._group.from_first(lambda: self._look(state))
+    return None if found is None else Alarm(*found)
+
+  def _look(self, state: GanState) -> Alarm | None:
+    session = self._session
+    # The same examples and latents at every look, of a key that training does not use.
+    key = jax.random.fold_in(session.key, signals.STREAM)
+    seen = jax.device_get(session.look(key, *parallel.local((state, session.data))))
+    values = {name: float(value) for name, value in seen.items()}
+    if not all(math.isfinite(value) for value in values.values()):
+      return None  # the next checkpoint will say which tensor it is
+    self._metrics.write(self._step, values)
+    self._course.append({'step': self._step, **values})
+    ringing = alarms.news(self._course)
+    for alarm in ringing:
+      self._metrics.note(self._step, alarm=alarm.name, says=alarm.says)
+      self._progress.say(f'step {self._step}: alarm, {alarm.name}: {alarm.says}')
+    return next((alarm for alarm in ringing if alarm.name in session.config.stops), None)
 
   def _save(self, state: GanState, evaluated: bool = False) -> None:
     """Begin to write a checkpoint of a state whose every number is finite."""

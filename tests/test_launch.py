@@ -76,7 +76,9 @@ def test_a_tpu_slice_needs_its_name(env):
 
 
 def test_slurm_starts_a_process_for_each_node(env, tmp_path):
-  stand_in(env, 'scontrol', '[ "$*" = "show hostnames node[1-2]" ] && printf "localhost\\nnode2\\n"')
+  stand_in(
+    env, 'scontrol', '[ "$*" = "show hostnames node[1-2]" ] && printf "localhost\\nnode2\\n"'
+  )
   stand_in(
     env,
     'srun',
@@ -118,7 +120,9 @@ def test_kubernetes_runs_what_can_be_run(env, tmp_path):
   command = command.replace(f'gan-jax-0.gan-jax:{port}', f'localhost:{groups.free_port()}')
   command = command.replace(f'--num_processes={n}', '--num_processes=2')
   command = command.replace('/shared/runs/mnist', str(tmp_path / 'run'))
-  command = command.replace('--flagfile=experiments/presets/mnist.flags --batch_size=8192', shlex.join(GAME))
+  command = command.replace(
+    '--flagfile=experiments/presets/mnist.flags --batch_size=8192', shlex.join(GAME)
+  )
   pods = [
     subprocess.Popen(
       ['bash', '-c', command + ' --devices=1'], cwd=commands.ROOT, text=True,

@@ -44,6 +44,12 @@ PURE = sorted(
         'report/charts',
         'report/figures',
         'report/tables',
+        'alarms',
+        'embeddings',
+        'signals',
+        'duality',
+        'evidence',
+        'referee',
       )
     ),
   )
@@ -122,6 +128,7 @@ ROWS = (
     'penalties',
     'projections',
     'optimizers',
+    'alarms',
     'programs',
     'ranking',
   ),
@@ -135,9 +142,13 @@ ROWS = (
     'metrics',
     'games',
     'augmentations',
+    'embeddings',
   ),
   ('feeds', 'gan'),
   ('updates', 'parallel', 'population', 'stretch'),
+  ('signals', 'duality'),
+  ('evidence',),
+  ('referee',),
   ('checks', 'config', 'compute', 'grid'),
   ('report',),
 )
@@ -165,7 +176,12 @@ def test_flags_live_in_the_scripts_only(path):
 
 def test_scripts_import_gan_jax_and_never_one_another():
   scripts = Path(ROOT.parent / 'experiments')
-  names = {path.stem for path in scripts.glob('*.py')} - {'__init__', 'launcher', 'seeds'}
+  names = {path.stem for path in scripts.glob('*.py')} - {
+    '__init__',
+    'launcher',
+    'seeds',
+    'bench_metrics',
+  }
   for path in scripts.glob('*.py'):
     for imported in imports(path):
       parts = imported.split('.')

@@ -8,7 +8,7 @@ from tests import commands
 GAME = (
   *('--dataset=ring', '--network=relu', '--g_width=8', '--d_width=8', '--latent=normal'),
   *('--latent_size=2', '--batch_size=16', '--r1=0.1', '--steps=20', '--log_every=10'),
-  *('--eval_every=10', '--checkpoint_every=10', '--devices=2'),
+  *('--eval_every=10', '--checkpoint_every=10', '--devices=2', '--referee_every=0'),
 )
 SWEEP = ('--sweep=k=0.5,1,2', '--seeds=2')
 
@@ -98,6 +98,7 @@ def test_workers_of_a_store_make_one_table(scripts, tmp_path):
     (('--sweep=k=1', '--store=redis://x'), 'journal:FILE or postgresql'),
     (('--sweep=k=1', '--store=postgresql://me@127.0.0.1:1/x', '--patience=1'), 'out of reach'),
     (('--sweep=k=1', '--store=journal:x', '--sampler=tpe', '--trials=0'), '--trials=0'),
+    (('--sweep=k=1,2', '--stop_on=collapse', '--referee_every=10'), '--stop_on'),
     (('--k=auto', '--sweep=r1=0.1,1'), '--compute=none'),
     (('--sweep=d_norm=spectral,no_such',), 'no_such'),
     (('--sweep=update=simultaneous,alternating', '--k=2'), '--k=2'),

@@ -28,6 +28,7 @@ BASE = Config(
   log_every=6,
   eval_every=12,
   checkpoint_every=12,
+  referee_every=0,
 )
 CHANGES = (
   {'k': '0.5'},

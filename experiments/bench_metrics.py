@@ -1,0 +1,84 @@
+"""Rivals of the benchmark that judge rather than train, and what judging costs while a run trains."""
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from prdc import compute_prdc
+from sklearn.neighbors import KernelDensity
+
+from gan_jax import evaluate, parallel, train
+from gan_jax.config import Config
+from gan_jax.data import Dataset
+from gan_jax.metrics import parzen
+from gan_jax.metrics.manifold import manifold
+
+EVERY = 500  # steps between looks, as --referee_every has it by default
+
+
+def density(dataset: Dataset) -> dict[str, Callable[[], Any]]:
+  """Rivals that each find the Parzen log-likelihood of 1,000 test images under 10,000 windows."""
+  queries, centres = evaluate.flat(dataset.test[:1000]), evaluate.flat(dataset.train[:10_000])
+  sigma = 0.17
+  host_queries, host_centres = np.asarray(queries, float), np.asarray(centres, float)
+  exact = KernelDensity(bandwidth=sigma, leaf_size=len(host_centres)).fit(host_centres)
+
+  def ours() -> None:
+    jax.block_until_ready(parzen.log_likelihoods(queries, centres, jnp.array([sigma])))
+
+  return {
+    'gan_jax': ours,
+    'scikit-learn KernelDensity, exact': lambda: exact.score_samples(host_queries),
+  }
+
+
+def manifolds(dataset: Dataset) -> tuple[dict[str, Callable[[], Any]], dict[str, dict[str, float]]]:
+  """Rivals that each judge 10,000 images by 10,000, in 64 random directions; and what they found."""
+  directions = np.random.default_rng(0).normal(size=(math.prod(dataset.shape), 64)) / 28
+  real, fake = (
+    (x[:10_000].reshape(10_000, -1) / 255 @ directions).astype(np.float32)
+    for x in (dataset.test, dataset.train)
+  )
+  found: dict[str, dict[str, float]] = {}
+
+  def ours() -> None:
+    found['gan_jax'] = manifold(jnp.asarray(real), jnp.asarray(fake))._asdict()
+
+  def theirs() -> None:
+    found['prdc'] = compute_prdc(real, fake, nearest_k=5)
+
+  return {'gan_jax': ours, 'prdc': theirs}, found
+
+
+def difference(found: dict[str, dict[str, float]]) -> float:
+  """The largest difference between what both found."""
+  ours, theirs = found.values()
+  return max(abs(ours[name] - float(theirs[name])) for name in ours)
+
+
+def looks(preset: str) -> dict[str, Callable[[], Any]]:
+  """`EVERY` steps of a preset, and the look of the referee that follows them."""
+  text = (Path(__file__).parent / 'presets' / f'{preset}.flags').read_text().splitlines()
+  given = dict(line[2:].split('=', 1) for line in text if line.startswith('--') and '=' in line)
+  kinds: dict[str, Callable[[str], Any]] = {
+    x.name: type(x.default) for x in dataclasses.fields(Config)
+  }
+  config = Config(**{name: kinds[name](value) for name, value in given.items()})
+  with tempfile.TemporaryDirectory() as folder:
+    session = train.open_session(config, Path(folder), jax.devices()[:1])
+  held = [session.start()]
+
+  def steps() -> None:
+    held[0], means = session.stretch(session.key, held[0], session.data, np.int32(EVERY))
+    jax.device_get(means)
+
+  def look() -> None:
+    jax.device_get(session.look(session.key, *parallel.local((held[0], session.data))))
+
+  return {f'{EVERY} steps': steps, 'one look': look}

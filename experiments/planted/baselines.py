@@ -1,0 +1,52 @@
+"""What else one might look at, each read by a forest: losses, a Frechet distance, precision and its kin."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+
+Record = dict[str, Any]
+_UNKNOWN = -99.0  # of a number that a case does not have
+
+
+def _loss_curves(record: Record) -> list[float]:
+  """Last losses of D and G, their course and unrest over the last half, and mean D(x) and D(G(z))."""
+  own, losses = record['evidence']['own'], record['losses']
+  if own is None or losses is None:
+    return [_UNKNOWN] * 8
+  course = np.asarray(losses, float)
+  half = course[len(course) // 2 :]
+  moved, unrest = half[-1] - half[0], half.std(axis=0)
+  return [*course[-1], *moved, *unrest, own['mean_real'], own['mean_fake']]
+
+
+def _frechet(record: Record) -> list[float]:
+  found = record['evidence']['frechet']
+  return [found['fake'], found['null'], found['fake'] / max(found['null'], 1e-9)]
+
+
+def _manifold(record: Record) -> list[float]:
+  evidence = record['evidence']
+  return [
+    evidence[kind][name]
+    for kind in ('manifold', 'manifold_null')
+    for name in sorted(evidence[kind])
+  ]
+
+
+READINGS: dict[str, Callable[[Record], list[float]]] = {
+  'loss curves alone': _loss_curves,
+  'Frechet distance alone': _frechet,
+  'precision, recall, density, coverage alone': _manifold,
+}
+
+
+def verdicts(
+  read: Callable[[Record], list[float]], known: Sequence[Record], asked: Sequence[Record]
+) -> list[str]:
+  """What a forest of 500 trees, grown on the `known` cases with their truth, says of those `asked`."""
+  rows = [np.nan_to_num(np.asarray([read(r) for r in part], float), nan=_UNKNOWN, posinf=1e6, neginf=-1e6)
+          for part in (known, asked)]  # fmt: skip
+  forest = RandomForestClassifier(500, random_state=0).fit(rows[0], [r['truth'][0] for r in known])
+  return [str(name) for name in forest.predict(rows[1])]

@@ -1,0 +1,57 @@
+"""What either player could still gain while the other stands still."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from gan_jax import balance, duality, feeds
+from gan_jax import gan as gan_lib
+from gan_jax.feeds import Data
+from gan_jax.games import GAMES
+from gan_jax.stretch import Recipe
+from tests.games import tiny
+
+FEED = feeds.from_game(GAMES['gaussian'].sample)
+
+
+def recipe(lr=0.05):
+  gan, key, state = tiny(shape=(1,), network='relu', lr=lr)
+  return Recipe(gan, 'alternating', balance.ratio(1.0), 64, FEED, FEED), key, state
+
+
+def test_the_gap_is_never_below_zero_and_vanishes_without_a_step():
+  still, key, state = recipe(lr=0.0)
+  found = duality.duality_gap(still, key, state, Data(()), 10)
+  assert found.gap == pytest.approx(0, abs=1e-6)
+
+
+def test_each_player_gains_alone():
+  game, key, state = recipe()
+  few, many = (duality.duality_gap(game, key, state, Data(()), n) for n in (10, 200))
+  assert many.gap > few.gap > 0
+  assert many.best_d > few.best_d
+  assert many.best_g < few.best_g
+
+
+def test_an_undecided_d_leaves_nothing_to_g():
+  game, key, state = recipe()
+  zeros = jax.tree.map(jnp.zeros_like, state.d.params)
+  state = state.replace(d=state.d.replace(params=zeros))
+  found = duality.duality_gap(game, key, state, Data(()), 10)
+  assert found.best_g == pytest.approx(-math.log(4), abs=1e-5)
+
+
+def test_a_good_g_leaves_less_to_d_than_a_bad_one():
+  game, key, state = recipe()
+  # G of one latent at the mean and spread of the data, and one that stands far off.
+  near = _shifted(state, 0.0)
+  far = _shifted(state, 5.0)
+  found = [duality.duality_gap(game, key, x, Data(()), 200).best_d for x in (near, far)]
+  assert found[1] > found[0] + 0.3
+
+
+def _shifted(state: gan_lib.GanState, by: float) -> gan_lib.GanState:
+  params = jax.tree.map(lambda x: x + by if x.shape == (1,) else x, state.g.params)
+  return state.replace(g=state.g.replace(params=params))
