@@ -91,6 +91,7 @@ def main(argv: list[str]) -> int:
     [],
     'map',
     {},
+    {},
     verdict_of if _REFEREE.value else None,
   )
   contest.check(game)

@@ -77,6 +77,7 @@ class _Group:
   def __init__(self, plan: Plan, index: int, members: list[Member]):
     self._plan, self._index, self.members = plan, index, members
     self._program: Program | None = None
+    self.known: dict[Path, float] = {}  # updates of each wave that the listener has heard of
 
   def program(self) -> Program:
     """Compiled at the first call."""
@@ -155,8 +156,10 @@ def _climb(
           continue
         try:
           with Wave(folder, members, group.program(), listener) as wave:
+            listener.skipped(wave.updates - group.known.get(folder, 0.0))
             wave.drop(dropped)
             wave.run(rung, stop)
+            group.known[folder] = wave.updates
             if stop():
               return False
             _report(plan, wave, rung)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gan_jax import campaign, compute, grid, leaders, restore, sweep, train
+from gan_jax import campaign, compute, grid, leaders, restore, scalars, sweep, train
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.grid import Setting
@@ -30,6 +30,9 @@ class Contest(NamedTuple):
   devices: list[Any]
   how: str  # as in sweep.open_program
   programs: dict[Any, Program]  # as in campaign.Plan
+  prices: dict[
+    Any, compute.Arithmetic
+  ]  # what updates of each program cost, as far as it was counted
   verdict: Callable[[Path], str] | None = None  # of a finished run's folder
 
   @property
@@ -139,9 +142,12 @@ def _steps(contest: Contest, way: str, rows: list[Row]) -> dict[Setting, int]:
 
 
 def _price(contest: Contest, config: Config) -> compute.Arithmetic:
-  task = contest.open_task(config)
-  gan = train.recipe_of(config, task).gan
-  return compute.arithmetic(config, gan, task.shape)
+  key = scalars.program(config)  # numbers do not change what an update costs
+  if key not in contest.prices:
+    task = contest.open_task(config)
+    gan = train.recipe_of(config, task).gan
+    contest.prices[key] = compute.arithmetic(config, gan, task.shape)
+  return contest.prices[key]
 
 
 def row(contest: Contest, way: str, entry: Entry, result: Result, folder: Path) -> Row:

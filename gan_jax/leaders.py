@@ -51,6 +51,10 @@ class Leaders(Listener):
     if early or now - self._shown_at > (1.0 if self._terminal else _EVERY):
       self.show()
 
+  def skipped(self, updates: float) -> None:
+    """What others did is done, and says nothing of the pace."""
+    self._updates -= updates
+
   def scored(self, name: str, step: int, score: float) -> None:
     """Remember the latest."""
     if name in self._settings:

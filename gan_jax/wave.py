@@ -40,6 +40,9 @@ class Listener:
   def trained(self, updates: float) -> None:
     """So many updates of either player were made since it was last told."""
 
+  def skipped(self, updates: float) -> None:
+    """So many had been made before this process came."""
+
   def scored(self, name: str, step: int, score: float) -> None:
     """A member was evaluated at a step of its own."""
 
@@ -115,6 +118,11 @@ class Wave:
   def alive(self) -> np.ndarray:
     """Who still trains: bool [members]."""
     return (self.status == RUNNING) & (self.ends > self.step)
+
+  @property
+  def updates(self) -> float:
+    """Updates of either player that were made so far, as `sweep.updates_per_step` counts."""
+    return float(population.steps_due(self.ends, 0, self.step) @ self._costs)
 
   @property
   def finished(self) -> bool:
