@@ -24,7 +24,7 @@ N_MOMENTS = 10_000  # for Frechet distances, and for the cells of the data
 N_NEAR = 5000  # for everything about neighbours
 N_TRAIN = 50_000  # training examples that copies are looked for among
 _CELLS = 25
-_BIRTHDAYS = 500  # samples among which near-duplicates are looked for
+_BIRTHDAYS = 700  # samples among which near-duplicates are looked for
 _FAR = 100.0  # standard deviations of the data, beyond which all is far
 _BINS = 40
 _JUDGED = 4000  # examples of each set that the run's own D is shown
@@ -115,7 +115,7 @@ class Reference(NamedTuple):
   frechet_null: float
   cells_null: Cells
   memory_null: Memory | None
-  near: float  # the distance that the nearest two of `_BIRTHDAYS` held-out examples are apart, in the median
+  near: float  # how far the nearest two of some hundred held-out examples are apart, in the median
   support_null: float
 
 
@@ -175,7 +175,8 @@ def gather(
   finite = np.isfinite(fake.reshape(len(fake), -1)).all(axis=1)
   made = fake[finite] if finite.sum() >= probes.LEAST else np.zeros_like(fake)
   theirs = ref.embedding.whole(made[:N_SHARP])
-  far = float(np.max(theirs.std(axis=0) / np.maximum(ref.real.std(axis=0), 1e-3)))
+  spread = theirs.std(axis=0, dtype=np.float64)  # whose squares float32 might not hold
+  far = float(np.max(spread / np.maximum(ref.real.std(axis=0), 1e-3)))
   theirs = np.clip(theirs, -_FAR, _FAR)
   keys = jax.random.split(ref.key, len(probes.NOISE) + 1)
   answers = [
@@ -242,10 +243,10 @@ def _remembered(
 
 @jax.jit
 def _twins(key: jax.Array, rows: jax.Array) -> jax.Array:
-  """The distance of the nearest two of `_BIRTHDAYS` rows, in 100 draws of so many: [100]."""
+  """The distance of the nearest two of two thirds of `_BIRTHDAYS` rows, in 100 draws of so many: [100]."""
 
   def draw(key: jax.Array) -> jax.Array:
-    x = jax.random.choice(key, rows, (min(_BIRTHDAYS, len(rows)),), replace=False)
+    x = jax.random.choice(key, rows, (min(_BIRTHDAYS, len(rows)) * 2 // 3,), replace=False)
     apart = squared_distances(x, x) + jnp.diag(jnp.full(len(x), jnp.inf))
     return jnp.sqrt(apart.min())
 
@@ -258,12 +259,12 @@ def _nearest_twins(key: jax.Array, rows: np.ndarray) -> float:
 
 
 def _supported(key: jax.Array, rows: np.ndarray, near: float) -> float:
-  """As many equally likely samples would come as near to one another as soon; `near` makes 180,000 of data.
+  """As many equally likely samples would come as near to one another as soon; `near` makes 150,000 of data.
 
   Only the ratio to what data get means anything: a generator with few different samples has less.
   """
   batch = min(_BIRTHDAYS, len(rows))
-  return support_lib.support(jnp.asarray(rows), near, key, batch, 200).size
+  return support_lib.support(jnp.asarray(rows), near, key, batch, 100).size
 
 
 def judge_own(outputs: Outputs) -> Own:

@@ -192,7 +192,7 @@ def _starved(e: Evidence) -> float:
 def _narrow(e: Evidence) -> float:
   """Samples are as plausible as data, and do not cover them."""
   m, null = e.manifold, e.manifold_null
-  plausible = (m.density / max(null.density, 1e-9) - 0.75) / 0.25
+  plausible = (m.density / max(null.density, 1e-9) - 0.85) / 0.15
   uncovered = (0.9 - m.coverage / max(null.coverage, 1e-9)) / 0.1
   uneven = (e.cells.divergence - max(e.cells_null.divergence, 0.0) - 0.005) / 0.005
   return min(plausible, max(uncovered, uneven))

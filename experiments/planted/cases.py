@@ -100,7 +100,7 @@ def _with_frozen_critic(world: World, rng: Rng) -> Plan:
 
 
 _GAMES = tuple(GAME_WORLDS)
-_APART = ('ring', 'grid', 'painter', *IMAGE_WORLDS)  # where D can be right about every first sample
+_APART = ('ring', 'painter', *IMAGE_WORLDS)  # where D can be right about every first sample
 KINDS: dict[str, Kind] = {
   'perfect, without D': Kind(('converged',), _sampler(samplers.perfect, '')),
   'perfect, D healthy': Kind(('converged',), _sampler(samplers.perfect, 'healthy')),
