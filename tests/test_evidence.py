@@ -39,7 +39,8 @@ def copied():
 
 def test_a_perfect_sampler_gets_what_data_get():
   e = perfect()
-  assert e.ladder[0][1].value == pytest.approx(e.null.value, abs=0.02)
+  assert abs(e.ladder[0][1].value) < 0.03
+  assert abs(e.null.value) < 0.03  # a part of 400 examples scores
   assert e.manifold.coverage == pytest.approx(e.manifold_null.coverage, abs=0.05)
   assert e.frechet < 0.01
   assert e.memory.authentic == pytest.approx(e.memory_null.authentic, abs=5)
