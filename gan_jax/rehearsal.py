@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax import config, feeds, parallel
+from gan_jax import checks, config, feeds, parallel
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -68,12 +68,7 @@ class Program(NamedTuple):
 def trace(settings: Config, examples: Examples, devices: Sequence[jax.Device]) -> Program:
   """The very program that training calls, for arrays that exist in shape only; raises UserError."""
   model = config.build(settings, examples.shape, examples.n, examples.n_classes)
-  if settings.batch_size % len(devices):
-    fit = -(-settings.batch_size // len(devices)) * len(devices)
-    raise UserError(
-      f'--batch_size={settings.batch_size}: {len(devices)} chips cannot share it evenly; '
-      f'use --batch_size={fit}'
-    )
+  checks.check_batch(settings, len(devices))
   feed = feeds.from_images(
     examples.stack, round(examples.n_classes ** (1 / examples.stack)), settings.contrast
   )

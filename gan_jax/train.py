@@ -10,13 +10,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import checkpoint, diagnose, logs, parallel, plots, processes, report, runs, seals
+from gan_jax import (
+  checkpoint,
+  checks,
+  diagnose,
+  logs,
+  parallel,
+  plots,
+  processes,
+  report,
+  runs,
+  seals,
+)
 from gan_jax import config as config_lib
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
@@ -48,6 +59,7 @@ class Session:
   devices: Sequence[jax.Device]
   data: Data  # a copy on every device
   stretch: Callable[..., tuple[GanState, Metrics]]  # run_steps, compiled: (key, state, data, n)
+  mapped: str = 'pmap'
 
   @property
   def key(self) -> jax.Array:
@@ -55,10 +67,22 @@ class Session:
     return jax.random.key(self.config.seed)
 
   def start(self) -> GanState:
-    """The state before the first update, on every device."""
-    init = jax.jit(functools.partial(gan_lib.init, self.gan))
-    zeros = jnp.zeros((1, *self.task.shape))
-    return parallel.replicate(init(jax.random.fold_in(self.key, 0), zeros), self.devices)
+    """The state before the first update, on every device, or in parts over all of them."""
+
+    def init() -> GanState:
+      zeros = jnp.zeros((1, *self.task.shape))
+      return gan_lib.init(self.gan, jax.random.fold_in(self.key, 0), zeros)
+
+    if self.mapped == parallel.SHARDED:
+      parts = parallel.partition(jax.eval_shape(init), self.devices)
+      return cast(GanState, jax.jit(init, out_shardings=parts)())
+    return cast(GanState, parallel.replicate(jax.jit(init)(), self.devices))
+
+  def here(self, state: GanState) -> GanState:
+    """The state on one device of this process; all processes have to ask for it."""
+    if self.mapped == parallel.SHARDED:
+      state = parallel.whole(state, self.devices)
+    return cast(GanState, parallel.local(state))
 
 
 def recipe_of(config: Config, task: Task) -> Recipe:
@@ -76,14 +100,9 @@ def open_session(
 ) -> Session:
   """Load the data, build the Gan, and put both where training needs them; raises UserError.
 
-  `mapped` is how the step comes to the devices, by its name in `parallel.MAPS`.
+  `mapped` is how the step comes to the devices, by its name in `parallel.MAPS`, or `parallel.SHARDED`.
   """
-  if config.batch_size % len(devices):
-    fit = math.ceil(config.batch_size / len(devices)) * len(devices)
-    raise UserError(
-      f'--batch_size={config.batch_size}: {len(devices)} devices cannot share it evenly; '
-      f'use --batch_size={fit}'
-    )
+  checks.check_batch(config, len(devices))
   task = open_task(config, cache)
   if task.n_train is not None and config.batch_size > task.n_train:
     raise UserError(
@@ -92,12 +111,12 @@ def open_session(
   recipe = recipe_of(config, task)
   gan = recipe.gan
   run = functools.partial(run_steps, recipe)
-  stretch = parallel.MAPS[mapped](run, devices, 4, 1)
+  stretch = (parallel.MAPS | {parallel.SHARDED: parallel.sharded})[mapped](run, devices, 4, 1)
   data = task.data(held_out=gan.balance is not None)
   if not gan.n_classes:
     data = data.without_labels()
   data = parallel.replicate(data, devices)
-  return Session(config, folder, task, gan, devices, data, stretch)
+  return Session(config, folder, task, gan, devices, data, stretch, mapped)
 
 
 def train(
@@ -282,7 +301,8 @@ class _Loop:
       diagnose.raise_diverged(self._session, self._saved, before, self._step)
     score = None
     if evaluated:
-      score = self._group.from_first(lambda: self._evaluate(state))
+      here = self._session.here(state)  # what follows needs no more than one device
+      score = self._group.from_first(lambda: self._evaluate(here))
     self._metrics.flush()
     self._saved.save(self._step, state, score)
 
@@ -290,7 +310,6 @@ class _Loop:
     """Measure on validation data and paint; returns the score by which the best is chosen."""
     session, config, step = self._session, self._session.config, self._step
     gan, task = session.gan, session.task
-    state = parallel.local(state)  # what follows needs no more than one device
     measured = task.measure(gan, state, config.seed)
     self._metrics.write(step, measured.values | {logs.BEST_BY: measured.score})
     self._progress.say(f'step {step}: {measured.line}')

@@ -30,7 +30,8 @@ def test_four_devices_equal_one_and_the_maps_one_another(case):
 def test_200_steps_on_1_2_4_and_8_devices(case):
   ended = subprocess.run(
     [sys.executable, '-m', 'tests.layouts', case],
-    cwd=commands.ROOT, env=os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': layouts.FLAGS}, capture_output=True, text=True, timeout=600,
+    cwd=commands.ROOT, env=os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': layouts.FLAGS},
+    capture_output=True, text=True, timeout=600,
   )  # fmt: skip
   assert ended.returncode == 0, ended.stderr[-3000:]
   found = json.loads(ended.stdout)
