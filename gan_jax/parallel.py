@@ -140,6 +140,15 @@ def program(
   return Program(_pmapped(fn, devices, n_args, donate_argnum), (np.arange(len(devices)),))
 
 
+def cut_shapes(
+  state: Any, data: Any, key: Any, devices: Sequence[jax.Device]
+) -> tuple[Any, Any, Any]:
+  """Shapes of what `sharded` is called with, and where each of them lies."""
+  place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+  whole = lambda tree: jax.tree.map(lambda x: place(x, _replicated(devices)), tree)
+  return jax.tree.map(place, state, partition(state, devices)), whole(data), whole(key)
+
+
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
   """The same arrays with a copy on every device, so that no call has to copy them again.
 

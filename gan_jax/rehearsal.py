@@ -65,7 +65,9 @@ class Program(NamedTuple):
   data: Data
 
 
-def trace(settings: Config, examples: Examples, devices: Sequence[jax.Device]) -> Program:
+def trace(
+  settings: Config, examples: Examples, devices: Sequence[jax.Device], mapped: str = 'pmap'
+) -> Program:
   """The very program that training calls, for arrays that exist in shape only; raises UserError."""
   model = config.build(settings, examples.shape, examples.n, examples.n_classes)
   checks.check_batch(settings, len(devices))
@@ -80,7 +82,9 @@ def trace(settings: Config, examples: Examples, devices: Sequence[jax.Device]) -
   state = jax.eval_shape(lambda key: gan_lib.init(model, key, zeros), key)
   data = _data(settings, examples)
   run = functools.partial(run_steps, recipe)
-  call = parallel.program(run, devices, 4, 1)
+  if mapped == parallel.SHARDED:
+    state, data, key = parallel.cut_shapes(state, data, key, devices)
+  call = parallel.program(run, devices, 4, 1, mapped)
   args = (key, state, data, jax.ShapeDtypeStruct((), jnp.int32))
   return Program(call.lower(*args), call.trace(*args), state, data)
 

@@ -135,6 +135,8 @@ def train(
   """
   group.require_same(_facts(config, folder, devices, mapped))
   with contextlib.ExitStack() as held:
+    # One of many that ended while it starts would leave the others without a word: it starts first.
+    received = held.enter_context(_noticing_signals()) if group.count > 1 else []
     _claim(group, held, config, folder)
     scores = dict(
       group.from_first(lambda: list(logs.read_scores(folder / 'metrics.jsonl').items()))
@@ -159,12 +161,13 @@ def train(
       state = session.start()
       if done:
         state = group.together(lambda: saved.restore(done[-1], state))
-      with _noticing_signals() as received:
-        try:
-          return _Loop(session, saved, done[-1] if done else 0, group).run(state, received)
-        finally:
-          if group.first:
-            report.write(folder)  # of a run that broke, too
+      if group.count == 1:
+        received = held.enter_context(_noticing_signals())
+      try:
+        return _Loop(session, saved, done[-1] if done else 0, group).run(state, received)
+      finally:
+        if group.first:
+          report.write(folder)  # of a run that broke, too
 
 
 def _facts(

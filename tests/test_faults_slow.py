@@ -95,10 +95,12 @@ def steps_of(run):
   return sorted(int(name) for name in names if name.isdecimal())
 
 
-def wait_until(table, run, step, children):
+def wait_until(table, run, step, children, resumed):
   """Return True when the records reach `step`; False where a process ended before."""
   deadline = time.monotonic() + 180
-  while not any(record['step'] >= step for record in records(run)):
+  # Until then what it reads are lines that an earlier process wrote, and this one will take back.
+  begun = lambda: not resumed or 'going on from step' in children[0].said()[1]
+  while not (begun() and any(record['step'] >= step for record in records(run))):
     if any(child.poll() is not None for child in children):
       return False
     assert time.monotonic() < deadline, [child.said() for child in children]
@@ -186,7 +188,8 @@ def strike(table, kind, run, n):
   children = table.start(run, n, worlds)
   if kind in DAMAGE:
     last = max([step for step in steps_of(run) if step < last], default=0)
-  there = wait_until(table, run, min(last + 10 * rng.randint(1, 6), STEPS - 10), children)
+  step = min(last + 10 * rng.randint(1, 6), STEPS - 10)
+  there = wait_until(table, run, step, children, last > 0)
   if not there:
     ended = table.ended(children)
     assert [each.code for each in ended] == [0] * n, ended
