@@ -37,7 +37,10 @@ class Child(NamedTuple):
   def wait(self, deadline):
     """How it ended; an AssertionError where it lives at `deadline` on the monotonic clock."""
     while self.poll() is None:
-      assert time.monotonic() < deadline, f'process {self.pid} did not end:\n{self.said()}'
+      if time.monotonic() > deadline:
+        self.send_signal(signal.SIGUSR1)  # it says where it is
+        time.sleep(1)
+        raise AssertionError(f'process {self.pid} did not end:\n{"".join(self.said())}')
       time.sleep(0.02)
     return commands.Ended(self.poll(), *self.said())
 
@@ -143,6 +146,7 @@ def _serve():
 if __name__ == '__main__':
   given = _serve()
   if given:
+    import faulthandler
     import runpy
 
     for number, path in enumerate((os.devnull, f'{given["stem"]}.out', f'{given["stem"]}.err')):
@@ -150,6 +154,7 @@ if __name__ == '__main__':
       os.dup2(file, number)
       os.close(file)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    faulthandler.register(signal.SIGUSR1)
     DISTURBANCES.get(given['disturbed'], lambda: None)()
     sys.argv = ['experiments.train', *given['args']]
     runpy.run_module('experiments.train', run_name='__main__', alter_sys=True)
