@@ -69,10 +69,14 @@ class Nursery:
     self._children.append(Child(int(self._server.stdout.readline()), stem))
     return self._children[-1]
 
-  def close(self):
-    """End all."""
+  def end(self):
+    """Kill those that live."""
     for child in self._children:
       child.send_signal(signal.SIGKILL)
+
+  def close(self):
+    """End all."""
+    self.end()
     self._server.stdin.close()
     self._server.wait(timeout=20)
     self._server.stdout.close()

@@ -42,7 +42,8 @@ class Table:
 
   def __init__(self, nursery, disk, rng):
     self.nursery, self.disk, self.rng = nursery, disk, rng
-    self.slowest, self.counts, self.finished = 0.0, collections.Counter(), 0
+    self.slowest, self.runs, self.failures = 0.0, 0, []
+    self.counts, self.sizes = collections.Counter(), collections.Counter()
     self.unbroken = {}
 
   def start(self, run, n, disturbed=None, *flags):
@@ -95,12 +96,16 @@ def steps_of(run):
   return sorted(int(name) for name in names if name.isdecimal())
 
 
-def wait_until(table, run, step, children, resumed):
+def inode(run):
+  path = run / 'metrics.jsonl'
+  return path.stat().st_ino if path.exists() else None
+
+
+def wait_until(table, run, step, children, before):
   """Return True when the records reach `step`; False where a process ended before."""
   deadline = time.monotonic() + 180
-  # Until then what it reads are lines that an earlier process wrote, and this one will take back.
-  begun = lambda: not resumed or 'going on from step' in children[0].said()[1]
-  while not (begun() and any(record['step'] >= step for record in records(run))):
+  # While the file is the one of before, what it says is an earlier process's word.
+  while not (inode(run) != before and any(record['step'] >= step for record in records(run))):
     if any(child.poll() is not None for child in children):
       return False
     assert time.monotonic() < deadline, [child.said() for child in children]
@@ -185,11 +190,12 @@ def strike(table, kind, run, n):
     worlds = dict.fromkeys(range(n), 'slow disk')
   elif kind == 'clock skew':
     worlds = {rng.randrange(n): rng.choice(('ahead', 'behind'))}
+  before = inode(run)
   children = table.start(run, n, worlds)
   if kind in DAMAGE:
     last = max([step for step in steps_of(run) if step < last], default=0)
   step = min(last + 10 * rng.randint(1, 6), STEPS - 10)
-  there = wait_until(table, run, step, children, last > 0)
+  there = wait_until(table, run, step, children, before)
   if not there:
     ended = table.ended(children)
     assert [each.code for each in ended] == [0] * n, ended
@@ -231,38 +237,43 @@ def test_whatever_happens_to_a_process_the_run_ends_as_the_unbroken_one(tmp_path
     hit(table, kinds)
   finally:
     nursery.close()
-  print(json.dumps({'faults': table.counts, 'runs': table.finished, 'slowest end': table.slowest}))
+  found = {'runs': table.runs, 'slowest end': table.slowest, 'failures': len(table.failures)}
+  print(json.dumps({'faults': table.counts, 'of processes': table.sizes} | found), flush=True)
+  assert not table.failures
   assert sum(table.counts.values()) >= EACH * len(set(kinds))
 
 
 def hit(table, kinds):
-  """Let every one of `kinds` happen, to one run after another."""
+  """Let every one of `kinds` happen, to one run after another; what went otherwise is kept for the end."""
   began, waiting = time.monotonic(), list(kinds)
   while waiting:
-    n = SIZES[table.finished % len(SIZES)]
-    run, last = table.disk / f'run{table.finished}', 0
+    n = SIZES[table.runs % len(SIZES)]
+    run, last = table.disk / f'run{table.runs}', 0
     table.whole(n)
-    while last < STEPS:
-      kind = next((x for x in waiting if last or x not in DAMAGE), None)
-      if kind is None:  # all that is left needs a checkpoint
-        kind = 'SIGTERM'
-      before = table.slowest
-      if strike(table, kind, run, n):
-        table.counts[f'{kind} {n}'] += 1
-        if kind in waiting:
-          waiting.remove(kind)
-      last = table.intact(run, n)
-      print(
-        f'{time.monotonic() - began:6.0f} s  {sum(table.counts.values()):3d}  run {table.finished} of {n}  '
-        f'{kind}: step {last}  slowest {max(before, table.slowest):.1f} s', flush=True,
-      )  # fmt: skip
-      if not waiting:
-        break
-    if last < STEPS:
-      assert [x.code for x in table.ended(table.start(run, n), 300)] == [0] * n
-      last = table.intact(run, n)
-    told, states = table.whole(n)
-    assert (last, records(run)) == (STEPS, told)
-    jax.tree.map(np.testing.assert_array_equal, commands.state(run), states[STEPS])
-    table.finished += 1
-    shutil.rmtree(run)
+    try:
+      while waiting and last < STEPS:
+        # What needs a checkpoint waits for one.
+        kind = next((x for x in waiting if last or x not in DAMAGE), 'SIGTERM')
+        if strike(table, kind, run, n):
+          table.counts[kind] += 1
+          table.sizes[n] += 1
+          if kind in waiting:
+            waiting.remove(kind)
+        last = table.intact(run, n)
+        print(
+          f'{time.monotonic() - began:6.0f} s  {sum(table.counts.values()):3d}  run {table.runs} of {n}  '
+          f'{kind}: step {last}  slowest end {table.slowest:.1f} s', flush=True,
+        )  # fmt: skip
+      if last < STEPS:
+        assert [x.code for x in table.ended(table.start(run, n), 300)] == [0] * n
+      told, states = table.whole(n)
+      assert (table.intact(run, n), records(run)) == (STEPS, told)
+      jax.tree.map(np.testing.assert_array_equal, commands.state(run), states[STEPS])
+    except AssertionError as error:
+      table.failures.append(f'{kind} of {n}: {error}')
+      print(f'FAILED {table.failures[-1]}', flush=True)
+      if kind in waiting:
+        waiting.remove(kind)
+      table.nursery.end()
+    table.runs += 1
+    shutil.rmtree(run, ignore_errors=True)
