@@ -73,7 +73,7 @@ class Table:
       for _ in range(2):
         shutil.rmtree(run, ignore_errors=True)
         children = self.start(run, n, None, '--keep=1000', '--checkpoint_every=10')
-        assert [x.code for x in self.ended(children, 300)] == [0] * n, children[0].said()
+        assert [x.code for x in self.ended(children, 900)] == [0] * n, children[0].said()
       self.unbroken[n] = (records(run), {s: commands.state(run, s) for s in steps_of(run)})
     return self.unbroken[n]
 
@@ -265,7 +265,7 @@ def hit(table, kinds):
           f'{kind}: step {last}  slowest end {table.slowest:.1f} s', flush=True,
         )  # fmt: skip
       if last < STEPS:
-        assert [x.code for x in table.ended(table.start(run, n), 300)] == [0] * n
+        assert [x.code for x in table.ended(table.start(run, n), 900)] == [0] * n
       told, states = table.whole(n)
       assert (table.intact(run, n), records(run)) == (STEPS, told)
       jax.tree.map(np.testing.assert_array_equal, commands.state(run), states[STEPS])
