@@ -20,6 +20,7 @@ from absl import app, flags, logging
 from gan_jax.errors import AgreedError, DivergedError, UserError
 
 MISTAKE, DIVERGED, INTERRUPTED, PIPE = 2, 3, 130, 141  # exit codes beside 0
+ALARMED = 5  # an alarm of --stop_on ended training
 _UNWRITABLE = {
   *(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR),
   *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG),

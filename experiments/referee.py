@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from experiments import launcher
-from gan_jax import embeddings, evidence, judging, referee
+from gan_jax import embeddings, evidence, judging, referee, report
 from gan_jax.data import sets as sets_lib
 from gan_jax.errors import UserError
 from gan_jax.runs import write_atomically
@@ -26,10 +26,13 @@ _REAL = flags.DEFINE_string('real', None, 'Training data: an .npz, .npy or folde
 _HELDOUT = flags.DEFINE_string('heldout', None, 'Data that training never saw, the same way.')
 _FAKE = flags.DEFINE_string('fake', None, 'Samples, the same way.')
 _JSON = flags.DEFINE_string('json', None, 'Write verdict, evidence and protocol here too.')
+_PAGE = flags.DEFINE_string(
+  'page', None, 'Write them as a page with plots here (a run has its report.html).'
+)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the probes, and of what a run samples.')
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
   """Gather evidence, print the verdict."""
   del argv
   given = [holder for holder in (_REAL, _HELDOUT, _FAKE) if holder.value]
@@ -44,7 +47,8 @@ def main(argv: list[str]) -> int:
   print(text)
   if _JSON.value:
     write_atomically(Path(_JSON.value), (json.dumps(record, indent=2) + '\n').encode())
-  return 0
+  if _PAGE.value:
+    report.write_verdict(Path(_PAGE.value), record)
 
 
 def judge_files(
@@ -54,18 +58,19 @@ def judge_files(
   if not heldout or not fake:
     missing = 'heldout' if not heldout else 'fake'
     raise UserError(f'--{missing}: missing; give --heldout=FILE --fake=FILE, and --real=FILE too')
-  sets = sets_lib.open_sets({'real': real, 'heldout': heldout, 'fake': fake})
-  train, held_out, made = sets['real'], sets['heldout'], sets['fake']
+  given = {'real': real, 'heldout': heldout, 'fake': fake}
+  sets = sets_lib.open_sets({name: path for name, path in given.items() if path})
+  train, held_out, made = sets.get('real'), sets['heldout'], sets['fake']
   data = held_out if train is None else train
   images = held_out.ndim == 4
   embedding = embeddings.of_images(data, None, '') if images else embeddings.of_points(data)
-  found = evidence.gather(train, held_out, made, embedding, seed)
+  found = evidence.gather(evidence.reference(train, held_out, embedding, seed), made)
   protocol = {
     'real': real,
     'heldout': heldout,
     'fake': fake,
     **{f'n_{name}': n for name, n in found.n.items()},
-    'sha256': {name: sets_lib.fingerprint(x) for name, x in sets.items() if x is not None},
+    'sha256': {name: sets_lib.fingerprint(x) for name, x in sets.items()},
     'features': embedding.name,
     'seed': seed,
   }

@@ -88,15 +88,20 @@ def main(argv: list[str]) -> int:
       config, folder, choose_devices(_DEVICES.value), launcher.cache_dir(), mapped, group
     )
   if not group.first and outcome.stopped_by is None:
-    return 0
+    return launcher.ALARMED if outcome.alarm else 0
   if outcome.stopped_by is not None:
     print(f'stopped by {outcome.stopped_by.name} and saved at step {outcome.step}; go on with:')
     print(f'  {launcher.command("experiments.train", *sys.argv[1:])}')
     return launcher.INTERRUPTED if outcome.stopped_by == signal.SIGINT else 0
+  if outcome.alarm is not None:
+    print(f'ended by --stop_on={outcome.alarm.name} at step {outcome.step}: {outcome.alarm.says}')
+    print(f'  to judge   {launcher.command("experiments.referee", f"--run={folder}")}')
+    return launcher.ALARMED
   print(f'{"already " if outcome.already else ""}finished: {outcome.step} steps in {folder}')
   print(f'  pictures   {folder / "samples"}\n  curves     {folder / "curves.png"}')
   run = f'--run={folder}'
   print(f'  to judge   {launcher.command("experiments.evaluate", run)}')
+  print(f'  verdict    {launcher.command("experiments.referee", run)}')
   print(f'  to sample  {launcher.command("experiments.sample", run, "--output=samples.npz")}')
   return 0
 

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
+from gan_jax.alarms import ALARMS
 from gan_jax.errors import UserError
 from gan_jax.losses import SMOOTHABLE
 from gan_jax.updates import HAVE_K
@@ -17,7 +18,7 @@ _NOT_NEGATIVE = {
   *('d_clip', 'max_norm', 'instance_noise', 'contrast'),
 }
 _FRACTIONS = {'g_b1', 'd_b1', 'g_b2', 'd_b2', 'ema_decay', 'ada_target'}
-_FROM_ZERO = {'seed', 'image_size', 'g_width', 'd_width', 'g_depth', 'd_depth'}
+_FROM_ZERO = {'seed', 'image_size', 'g_width', 'd_width', 'g_depth', 'd_depth', 'referee_every'}
 _MAX_K = 1000
 UNBOUNDED = frozenset(
   {'mlp_cifar_2014', 'conv_2014', 'r3gan'}
@@ -66,6 +67,7 @@ def check_together(config: 'Config') -> None:
   _check_update(config)
   _check_loss(config)
   _check_optimizers(config)
+  _check_stops(config)
   if config.ada_target and config.augment == 'none':
     raise UserError(
       f'--ada_target={config.ada_target}: there is no augmentation to adapt; '
@@ -179,6 +181,18 @@ def _check_loss(config: 'Config') -> None:
   if config.d_clip and config.max_norm and config.d_clip > config.max_norm:
     raise UserError(
       f'--d_clip={config.d_clip}: --max_norm={config.max_norm} is tighter already; give one of them'
+    )
+
+
+def _check_stops(config: 'Config') -> None:
+  unknown = [name for name in config.stops if name not in ALARMS]
+  if unknown:
+    raise UserError(
+      f'--stop_on={config.stop_on}: {unknown[0]} is no alarm; choose from {", ".join(ALARMS)}'
+    )
+  if config.stops and not config.referee_every:
+    raise UserError(
+      f'--stop_on={config.stop_on}: nobody watches with --referee_every=0; give a number of steps'
     )
 
 

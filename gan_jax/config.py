@@ -10,6 +10,7 @@ import numpy.typing as npt
 import optax
 
 from gan_jax import augmentations, balance, checks, optimizers, penalties, projections
+from gan_jax.alarms import ALARMS
 from gan_jax.augmentations import AUGMENTATIONS, control
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan
@@ -102,6 +103,10 @@ class Config:
   eval_every: int = _setting(
     2000, 'Steps between evaluations, each with pictures and a checkpoint.'
   )
+  referee_every: int = _setting(
+    500, "Steps between the referee's looks, which watch for alarms; 0 for none."
+  )
+  stop_on: str = _setting('', f'Alarms that end the run: any of {", ".join(ALARMS)}.')
   checkpoint_every: int = _rare(1000, 'Steps between checkpoints.')
   keep: int = _rare(3, 'Latest checkpoints to keep, beside the best.')
 
@@ -112,13 +117,27 @@ class Config:
     checks.check_together(self)
 
   @property
+  def stops(self) -> tuple[str, ...]:
+    """The names of the alarms that end the run."""
+    return tuple(name for name in self.stop_on.split(',') if name)
+
+  @property
   def ratio(self) -> balance.Ratio | None:
     """The fixed k; None where it is chosen while training."""
     return None if self.k == 'auto' else balance.ratio(float(self.k))
 
 
 # What a run may change when it goes on, because no update of any network depends on it but for rounding.
-_FREE = {'accumulate', 'data_dir', 'log_every', 'eval_every', 'checkpoint_every', 'keep'}
+_FREE = {
+  'accumulate',
+  'data_dir',
+  'log_every',
+  'eval_every',
+  'referee_every',
+  'stop_on',
+  'checkpoint_every',
+  'keep',
+}
 
 
 def differences(old: dict[str, Any], new: Config) -> list[str]:

@@ -17,9 +17,12 @@ from gan_jax.metrics.neighbours import nearest
 from gan_jax.metrics.two_sample import Bound, C2st
 
 N_SHARP = 20_000  # examples of each set for the probes without noise, which see the finest detail
-N_NOISY = 10_000  # for those with noise, and for real against real
+N_NOISY = 5000  # for those with noise, and for real against real
+N_MOMENTS = 10_000  # for Frechet distances, and for the cells of the data
 N_NEAR = 5000  # for everything about neighbours
+N_TRAIN = 50_000  # training examples that copies are looked for among
 _CELLS = 25
+_FAR = 100.0  # standard deviations of the data, beyond which all is far
 _BINS = 40
 _JUDGED = 4000  # examples of each set that the run's own D is shown
 
@@ -58,10 +61,11 @@ class History(NamedTuple):
   """The course of a run, from its records."""
 
   steps: list[int]
-  score: list[float]  # lower is better, held out
+  gap: list[float]  # energy distance to held-out data, in mean distances of the data
+  near: list[float]  # how much farther nearest neighbours are than those of data
   drift: list[float]  # how far G is from its own average, in mean distances of the data
   slope: list[float]
-  name: str  # of the score
+  own: list[float]  # probability that D ranks a held-out example above a sample
 
 
 class Evidence(NamedTuple):
@@ -86,57 +90,104 @@ class Evidence(NamedTuple):
   history: History | None = None
 
 
+class Reference(NamedTuple):
+  """Real data where they are compared, and what a perfect sampler would get: good for any number of samples."""
+
+  n: dict[str, int]  # examples of 'train' and 'held_out'
+  embedding: Embedding
+  key: jax.Array
+  real: np.ndarray  # held-out data, embedded [n, d]
+  moments: frechet.Moments  # of them
+  centres: jax.Array  # of the cells of the data
+  train_plain: (
+    np.ndarray | None
+  )  # training and held-out data, plainly embedded, as copies are looked for
+  real_plain: np.ndarray
+  null: Bound
+  manifold_null: Manifold
+  frechet_null: float
+  cells_null: Cells
+  memory_null: Memory | None
+
+
+def reference(
+  train: np.ndarray | None, held_out: np.ndarray, embedding: Embedding, seed: int = 0
+) -> Reference:
+  """Prepare to judge samples beside data [n, ...]; `train` is None where nobody kept it.
+
+  Then nothing can be said about memory. The null takes training data for samples, or half of the
+  held-out data where those are few.
+  """
+  key = jax.random.key(seed)
+  null_key, cell_key, memory_key, rest_key = jax.random.split(key, 4)
+  n = {'train': 0 if train is None else len(train), 'held_out': len(held_out)}
+  real, spare = _spare(train, held_out)
+  ours, spares = embedding.whole(real[:N_SHARP]), embedding.whole(spare[:N_MOMENTS])
+  moments = frechet.moments(ours[:N_MOMENTS])
+  centres = cells_lib.partition_of(
+    cell_key, jnp.asarray(spares[:N_NEAR]), min(_CELLS, len(spares) // 40 + 1)
+  )
+  train_plain, memory_null = None, None
+  real_plain = embedding.plain(real[:N_NEAR])
+  if train is not None:
+    train_plain = embedding.plain(train[:N_TRAIN])
+    fresh = embedding.plain(held_out[-N_NEAR:])
+    memory_null = _remembered(memory_key, train_plain, real_plain, fresh)
+  return Reference(
+    n,
+    embedding,
+    rest_key,
+    ours,
+    moments,
+    centres,
+    train_plain,
+    real_plain,
+    two_sample.jsd_bound(*_probe(null_key, ours, spares, 0.0, N_NOISY)),
+    _manifold(ours, spares),
+    features.frechet_between(moments, frechet.moments(spares)),
+    cells_lib.cells(centres, ours[:N_MOMENTS], spares),
+    memory_null,
+  )
+
+
 def gather(
-  train: np.ndarray | None,
-  held_out: np.ndarray,
+  reference: Reference,
   fake: np.ndarray,
-  embedding: Embedding,
-  seed: int = 0,
   outputs: Outputs | None = None,
   history: History | None = None,
 ) -> Evidence:
-  """Ask everything of samples `fake` [m, ...] beside data [n, ...]; the run's outputs and course if there are.
-
-  `train` is None where nobody kept it: then nothing can be said about memory. The real-against-real
-  null takes training data for samples, or half of the held-out data where those are few.
-  """
-  n = {'train': 0 if train is None else len(train), 'held_out': len(held_out), 'fake': len(fake)}
-  keys = jax.random.split(jax.random.key(seed), 3)
-  finite = bool(np.isfinite(fake).all()) if fake.dtype.kind == 'f' else True
-  real, spare = _spare(train, held_out)
-  made = fake[np.isfinite(fake.reshape(len(fake), -1)).all(axis=1)] if not finite else fake
-  if len(made) < probes.LEAST:  # nothing is left to look at: say so with what is there
-    made = np.zeros_like(fake)
-  ours, theirs, spares = (embedding.whole(x) for x in (real, made, spare))
-  far = float(np.max(theirs.std(axis=0) / np.maximum(ours.std(axis=0), 1e-3)))
-  theirs = np.clip(theirs, -1e4, 1e4)
-  ladder, null, test = _ask_probes(keys[0], ours, theirs, spares)
-  near = lambda x: jnp.asarray(x[:N_NEAR])
-  centres = cells_lib.partition_of(keys[1], near(spares), min(_CELLS, len(spares) // 40 + 1))
-  known = lambda x: cells_lib.cells(centres, ours[:N_NOISY], x[:N_NOISY])
-  moments = [frechet.moments(x[:N_NOISY]) for x in (ours, theirs, spares)]
-  memory = memory_null = None
-  if train is not None:
-    plain = [embedding.plain(x) for x in (train[:N_NOISY], real[:N_NEAR], made[:N_NEAR])]
-    spare_plain = embedding.plain(held_out[-N_NEAR:])
-    memory = _remembered(*plain, keys[2])
-    memory_null = _remembered(plain[0], plain[1], spare_plain, keys[2])
+  """Ask everything of samples `fake` [m, ...]; the run's outputs and course if there are."""
+  ref, n = reference, reference.n | {'fake': len(fake)}
+  finite = np.isfinite(fake.reshape(len(fake), -1)).all(axis=1)
+  made = fake[finite] if finite.sum() >= probes.LEAST else np.zeros_like(fake)
+  theirs = ref.embedding.whole(made[:N_SHARP])
+  far = float(np.max(theirs.std(axis=0) / np.maximum(ref.real.std(axis=0), 1e-3)))
+  theirs = np.clip(theirs, -_FAR, _FAR)
+  keys = jax.random.split(ref.key, len(probes.NOISE) + 1)
+  answers = [
+    _probe(key, ref.real, theirs, sigma, N_NOISY if sigma else N_SHARP)
+    for key, sigma in zip(keys, probes.NOISE, strict=False)
+  ]
+  memory = None
+  if ref.train_plain is not None:
+    made_plain = ref.embedding.plain(made[:N_NEAR])
+    memory = _remembered(keys[-1], ref.train_plain, ref.real_plain, made_plain)
   return Evidence(
     n,
-    finite,
+    bool(finite.all()),
     far,
-    embedding.name,
-    ladder,
-    null,
-    test,
-    manifold.manifold(near(ours), near(theirs)),
-    manifold.manifold(near(ours), near(spares)),
-    features.frechet_between(moments[0], moments[1]),
-    features.frechet_between(moments[0], moments[2]),
-    known(theirs),
-    known(spares),
+    ref.embedding.name,
+    [(s, two_sample.jsd_bound(*x)) for s, x in zip(probes.NOISE, answers, strict=True)],
+    ref.null,
+    two_sample.c2st(*answers[0]),
+    _manifold(ref.real, theirs),
+    ref.manifold_null,
+    features.frechet_between(ref.moments, frechet.moments(theirs[:N_MOMENTS])),
+    ref.frechet_null,
+    cells_lib.cells(ref.centres, ref.real[:N_MOMENTS], theirs[:N_MOMENTS]),
+    ref.cells_null,
     memory,
-    memory_null,
+    ref.memory_null,
     None if outputs is None else judge_own(outputs),
     history,
   )
@@ -150,25 +201,20 @@ def _spare(train: np.ndarray | None, held_out: np.ndarray) -> tuple[np.ndarray, 
   return held_out[:half], held_out[half:]
 
 
-def _ask_probes(
-  key: jax.Array, real: np.ndarray, fake: np.ndarray, spare: np.ndarray
-) -> tuple[list[tuple[float, Bound]], Bound, C2st]:
-  sharp = min(N_SHARP, len(real), len(fake))
-  noisy = min(N_NOISY, len(real), len(fake), len(spare))
-  ours, theirs, spares = (jnp.asarray(x) for x in (real, fake, spare))
-  first = probes.ask(key, ours[:sharp], theirs[None, :sharp], jnp.zeros(1), sharp)
-  sigmas = jnp.asarray((*probes.NOISE[1:], 0.0))
-  sets = jnp.stack([theirs[:noisy]] * (len(sigmas) - 1) + [spares[:noisy]])
-  others = probes.ask(key, ours[:noisy], sets, sigmas, noisy)
-  pairs = list(zip(np.asarray(first[0]), np.asarray(first[1]), strict=True))
-  pairs += list(zip(np.asarray(others[0]), np.asarray(others[1]), strict=True))
-  bounds = [two_sample.jsd_bound(a, b) for a, b in pairs]
-  test = two_sample.c2st(*pairs[0])
-  return list(zip(probes.NOISE, bounds[:-1], strict=True)), bounds[-1], test
+def _probe(
+  key: jax.Array, real: np.ndarray, fake: np.ndarray, sigma: float, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+  n = min(most, len(real), len(fake))
+  ours, theirs, _ = probes.ask(key, jnp.asarray(real[:n]), jnp.asarray(fake[:n]), sigma, n)
+  return np.asarray(ours), np.asarray(theirs)
+
+
+def _manifold(real: np.ndarray, fake: np.ndarray) -> Manifold:
+  return manifold.manifold(jnp.asarray(real[:N_NEAR]), jnp.asarray(fake[:N_NEAR]))
 
 
 def _remembered(
-  train: np.ndarray, held_out: np.ndarray, fake: np.ndarray, key: jax.Array
+  key: jax.Array, train: np.ndarray, held_out: np.ndarray, fake: np.ndarray
 ) -> Memory:
   known, fresh, made = (jnp.asarray(x) for x in (train, held_out, fake))
   limit = np.quantile(np.asarray(nearest(fresh, known)[1]), 0.05)
@@ -240,7 +286,7 @@ def as_json(evidence: Evidence) -> dict[str, Any]:
   if e.own is not None:
     found |= {'gradient': {'slope': e.own.slope}, 'histogram': e.own.histogram}
   if e.history is not None:
-    found['history'] = e.history._asdict()
+    found['history'] = e.history._asdict() | {'score': e.history.near, 'name': 'nearest neighbours'}
   return found
 
 
@@ -251,4 +297,4 @@ def history_of(records: Sequence[dict[str, Any]]) -> History | None:
     return None
   pick = lambda name: [float(r[name]) for r in watched]
   steps = [int(r['step']) for r in watched]
-  return History(steps, pick('watch_gap'), pick('watch_drift'), pick('watch_slope'), 'watch_gap')
+  return History(steps, *(pick(f'watch_{name}') for name in History._fields[1:]))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gan_jax import evidence, logs, referee
+from gan_jax import evidence, logs, referee, report
 from gan_jax.restore import open_run
 from gan_jax.runs import write_atomically
 from gan_jax.tasks import open_task
@@ -18,18 +18,16 @@ def judge_run(
 ) -> tuple[dict[str, Any], str]:
   """The verdict on a checkpoint of the run in `folder`, as a record and as text; raises UserError.
 
-  `weights` are 'raw' or 'ema'. The record is written into the folder too, as referee.json.
+  `weights` are 'raw' or 'ema'. The record is written into the folder too, as referee.json, and
+  into its report.html.
   """
   trained = open_run(folder, checkpoint)
   task = open_task(trained.config, cache)
   train, held_out, fake, embedding = task.compared(trained.gan, trained.state, weights, seed)
   records = [r for r in logs.read_metrics(folder / 'metrics.jsonl') if r['step'] <= trained.step]
   found = evidence.gather(
-    train,
-    held_out,
+    evidence.reference(train, held_out, embedding, seed),
     fake,
-    embedding,
-    seed,
     outputs(trained.gan, trained.state, task, weights, seed),
     evidence.history_of(records),
   )
@@ -47,4 +45,5 @@ def judge_run(
   }
   record = referee.as_record(verdict, found, protocol) | {'step': trained.step}
   write_atomically(folder / FILE, (json.dumps(record, indent=2) + '\n').encode())
+  report.write(folder)
   return record, referee.as_text(verdict, found, protocol)

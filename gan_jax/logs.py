@@ -56,6 +56,11 @@ class Metrics:
       self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
     self._events.flush()
 
+  def note(self, step: int, **values: Any) -> None:
+    """A record of what is no number, such as an alarm: in metrics.jsonl only."""
+    self._file.write(json.dumps({'step': step, **values}) + '\n')
+    self._file.flush()
+
   def flush(self) -> None:
     """Hand everything to the system, so that a checkpoint never knows more than the records."""
     self._events.flush()
@@ -73,6 +78,9 @@ class Silent:
     """Nothing."""
 
   update = write
+
+  def note(self, step: int, **values: Any) -> None:
+    """Nothing."""
 
   def say(self, line: str) -> None:
     """Nothing."""

@@ -5,6 +5,7 @@ neither finds a difference G is good; where only the fresh one does, D is weak.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +84,7 @@ class Signs(NamedTuple):
   differs: float  # a fresh probe tells samples from data
   memory: float  # samples are training data
   unknown: float  # the run's own D does not see what the fresh probe sees
+  blind: float  # it sees none of it, and did not for long
   overfit: float  # D knows training data by heart
   starved: float  # G's loss has no slope
   narrow: float  # samples are plausible and leave something out
@@ -115,6 +117,7 @@ def signs_of(e: Evidence) -> Signs:
     differs=max(differs, (bound.low - 0.02) / 0.02 if bound.low > 0.02 else -1.0),
     memory=_memory(e),
     unknown=_unknown(e),
+    blind=_blind(e),
     overfit=_overfit(e),
     starved=_starved(e),
     narrow=_narrow(e),
@@ -125,7 +128,7 @@ def signs_of(e: Evidence) -> Signs:
 
 def _decide(e: Evidence, s: Signs) -> tuple[str, float]:
   """The first verdict of the list whose symptoms are there, and by what margin."""
-  if not e.finite or e.far > 30:
+  if not e.finite:
     return 'diverged or cycling', 1.0
   if s.memory > 0:
     return 'memorised training data', s.memory
@@ -133,10 +136,12 @@ def _decide(e: Evidence, s: Signs) -> tuple[str, float]:
     return 'D overfitted', s.overfit
   if s.differs <= 0:
     return 'converged', -s.differs
-  if s.restless > 0:
-    return 'diverged or cycling', s.restless
   if s.starved > 0:
     return 'D too strong', s.starved
+  if s.blind > 0:
+    return 'D too weak', s.blind
+  if s.restless > 0:
+    return 'diverged or cycling', s.restless
   if s.improving > 0:
     return 'still improving', s.improving
   if s.unknown > 0:
@@ -161,17 +166,26 @@ def _unknown(e: Evidence) -> float:
   return (0.5 - own / max(fresh, 1e-9)) / 0.25
 
 
+def _blind(e: Evidence) -> float:
+  """The run's own D sees nearly nothing of what the fresh probe sees, and over the last looks did not either."""
+  if e.own is None:
+    return -1.0
+  share = max(e.own.held_out.value, 0.0) / max(e.ladder[0][1].value, 1e-9)
+  seen = 0.0 if e.history is None else float(np.median(e.history.own[-6:])) - 0.5
+  return min((0.15 - share) / 0.15, (0.1 - seen) / 0.1)
+
+
 def _overfit(e: Evidence) -> float:
   if e.own is None or not math.isfinite(e.own.train.value):
     return -1.0
-  return (e.own.overfit - 0.5 - 4 * e.own.overfit_std - 0.1) / 0.1
+  return (e.own.overfit - 0.5 - 3 * e.own.overfit_std - 0.05) / 0.1
 
 
 def _starved(e: Evidence) -> float:
   if e.own is None:
     return -1.0
-  sure = (max(e.own.held_out.value, 0.0) - 0.5) / 0.1
-  flat = (0.05 - e.own.slope) / 0.05
+  sure = (max(e.own.held_out.value, 0.0) - 0.45) / 0.1
+  flat = (0.12 - e.own.slope) / 0.1
   return min(sure, flat)
 
 
@@ -185,24 +199,30 @@ def _narrow(e: Evidence) -> float:
 
 
 def _restless(e: Evidence) -> float:
-  if e.history is None or len(e.history.score) < 4:
-    return -1.0
-  score = np.maximum(e.history.score, 0.0)
-  best, last = float(score.min()), float(np.median(score[-3:]))
+  """G moves far between steps, was better than it is, or never came near the data."""
+  if e.history is None or len(e.history.gap) < 4:
+    return (e.far - 30) / 10
+  gap = np.maximum(e.history.gap, 0.0)
+  best, last = float(gap.min()), float(np.median(gap[-3:]))
   worse = (last - 3 * best - 0.1) / 0.1
   drift = (float(np.median(e.history.drift[-3:])) - 0.3) / 0.2
-  return max(worse, drift)
+  lost = (best - 0.3) / 0.2
+  return max(worse, drift, lost)
 
 
 def _improving(e: Evidence) -> float:
-  """The held-out score fell by more than a third over the last half of the run, and did so steadily."""
-  if e.history is None or len(e.history.score) < 6:
+  """Held-out scores fell over the last half of the run, and did so steadily."""
+  if e.history is None or len(e.history.gap) < 6:
     return -1.0
-  score = np.maximum(np.asarray(e.history.score), 1e-4)
+  return max(_fall(e.history.gap, 0.01, 1.5), _fall(e.history.near, 0.1, 1.15))
+
+
+def _fall(course: Sequence[float], floor: float, least: float) -> float:
+  """Log of how far a score fell over the last half, beside the `least` that counts."""
+  score = np.maximum(np.asarray(course), floor)
   half = score[len(score) // 2 :]
   third = max(len(half) // 3, 1)
-  fall = float(np.mean(half[:third]) / np.mean(half[-third:]))
-  return math.log(fall / 1.5)
+  return math.log(float(np.mean(half[:third]) / np.mean(half[-third:])) / least)
 
 
 def _facts(name: str, e: Evidence, s: Signs) -> tuple[str, ...]:
@@ -240,7 +260,8 @@ def _facts(name: str, e: Evidence, s: Signs) -> tuple[str, ...]:
   if e.history is not None:
     h = e.history
     told['history'] = (
-      f'distance to held-out data: best {min(h.score):.3g}, last {h.score[-1]:.3g}; '
+      f'distance to held-out data: best {min(h.gap):.3g}, last {h.gap[-1]:.3g} (of neighbours '
+      f'{min(h.near):.3g} and {h.near[-1]:.3g}); '
       f'G lies {h.drift[-1]:.2g} mean distances from its own average'
     )
   if not e.finite:

@@ -97,7 +97,7 @@ def _data(settings: Config, examples: Examples) -> Data:
   shape = (n, *sides, channels // examples.stack)
   labels = jax.ShapeDtypeStruct((n,), jnp.int32) if settings.conditional else None
   images = Images(jax.ShapeDtypeStruct(shape, jnp.uint8), labels)
-  return Data(images, images if settings.k == 'auto' else ())
+  return Data(images, images if settings.k == 'auto' or settings.referee_every else ())
 
 
 def compile_for(program: Program, quickly: bool = False) -> Any:

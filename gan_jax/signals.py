@@ -5,16 +5,32 @@ import jax.numpy as jnp
 
 from gan_jax import gan as gan_lib
 from gan_jax.batches import Batch
+from gan_jax.feeds import Data
 from gan_jax.gan import Gan, GanState, Metrics
 from gan_jax.latents import sample as sample_latents
 from gan_jax.metrics.neighbours import squared_distances
 from gan_jax.randomness import example_keys
+from gan_jax.stretch import Recipe
+
+STREAM = 0x10DC  # keeps looks apart from everything that training draws
+N = 512  # training examples, held-out examples and samples of one look
+
+
+def look(recipe: Recipe, key: jax.Array, state: GanState, data: Data) -> Metrics:
+  """`signals` on the first N examples and latents of `key`: the same ones at every look."""
+  train_key, held_out_key, latent_key = jax.random.split(key, 3)
+  positions = jnp.arange(N, dtype=jnp.uint32)
+  train = recipe.feed(train_key, positions, data.train)
+  held_out = recipe.held_out(held_out_key, positions, data.held_out)
+  return signals(recipe.gan, latent_key, state, train, held_out)
 
 
 def signals(gan: Gan, key: jax.Array, state: GanState, train: Batch, held_out: Batch) -> Metrics:
   """Watch a state, by n training and n held-out examples and as many samples; scalars named watch_*.
 
   gap      energy distance of samples to held-out data, over the data's mean distance: 0 for equal ones
+  near     how much farther nearest neighbours are between samples and held-out examples, either way, than
+           between training and held-out ones: 0 for a perfect sampler, and sharp where `gap` is blind
   spread   mean distance of two samples, over that of two examples: 0 where G makes one thing only
   drift    distance of G to its moving average at the same latents, in the same unit
   slope    mean |d loss / d output| of G's loss: 0 where G is starved
@@ -26,8 +42,11 @@ def signals(gan: Gan, key: jax.Array, state: GanState, train: Batch, held_out: B
   fake = gan_lib.sample(gan, state.g.weights, latents, held_out.labels)
   average = gan_lib.sample(gan, state.g_ema, latents, held_out.labels)
   rows = lambda x: x.reshape(n, -1).astype(jnp.float32)
-  between, inside = _distance(rows(held_out.images), rows(fake)), _inside(rows(fake))
-  unit = jnp.maximum(_inside(rows(held_out.images)), 1e-12)
+  fresh, made = rows(held_out.images), rows(fake)
+  apart = jnp.sqrt(squared_distances(fresh, made))
+  between, inside = jnp.mean(apart), _inside(made)
+  unit = jnp.maximum(_inside(fresh), 1e-12)
+  alike = jnp.sqrt(squared_distances(fresh, rows(train.images)))
   judged = [
     gan_lib.logits(gan, state.d.weights, x, labels)
     for x, labels in (
@@ -38,8 +57,9 @@ def signals(gan: Gan, key: jax.Array, state: GanState, train: Batch, held_out: B
   ]
   return {
     'watch_gap': (2 * between - inside - unit) / unit,
+    'watch_near': _nearest(apart) / jnp.maximum(_nearest(alike), 1e-12) - 1,
     'watch_spread': inside / unit,
-    'watch_drift': jnp.mean(jnp.linalg.norm(rows(fake) - rows(average), axis=1)) / unit,
+    'watch_drift': jnp.mean(jnp.linalg.norm(made - rows(average), axis=1)) / unit,
     'watch_slope': slope(gan, judged[1], judged[2]),
     'watch_own': _above(judged[1], judged[2]),
     'watch_overfit': _above(judged[0], judged[1]),
@@ -51,9 +71,9 @@ def slope(gan: Gan, real: jax.Array, fake: jax.Array) -> jax.Array:
   return jnp.sum(jnp.abs(jax.grad(gan.loss.generator, argnums=1)(real, fake)))
 
 
-def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Mean distance between rows of a [n, d] and of b [m, d]."""
-  return jnp.mean(jnp.sqrt(squared_distances(a, b)))
+def _nearest(apart: jax.Array) -> jax.Array:
+  """Mean distance to the nearest of the other set, of both; `apart` [n, m] are distances between them."""
+  return (jnp.mean(apart.min(axis=0)) + jnp.mean(apart.min(axis=1))) / 2
 
 
 def _inside(a: jax.Array) -> jax.Array:

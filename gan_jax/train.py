@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import (
+  alarms,
   checkpoint,
   checks,
   diagnose,
@@ -27,9 +28,11 @@ from gan_jax import (
   report,
   runs,
   seals,
+  signals,
 )
 from gan_jax import config as config_lib
 from gan_jax import gan as gan_lib
+from gan_jax.alarms import Alarm
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.feeds import Data
@@ -45,6 +48,7 @@ class Outcome:
 
   step: int
   stopped_by: signal.Signals | None = None  # None where it is finished
+  alarm: Alarm | None = None  # that ended it, of --stop_on
   already: bool = False  # finished before this process began
 
 
@@ -59,6 +63,7 @@ class Session:
   devices: Sequence[jax.Device]
   data: Data  # a copy on every device
   stretch: Callable[..., tuple[GanState, Metrics]]  # run_steps, compiled: (key, state, data, n)
+  look: Callable[..., Metrics]  # of the referee, compiled: (key, state, data)
   mapped: str = 'pmap'
 
   @property
@@ -79,7 +84,7 @@ class Session:
     return cast(GanState, parallel.replicate(jax.jit(init)(), self.devices))
 
   def here(self, state: GanState) -> GanState:
-    """The state on one device of this process; all processes have to ask for it."""
+    """The state on one device of this process; all processes have to ask for it at once."""
     if self.mapped == parallel.SHARDED:
       state = parallel.whole(state, self.devices)
     return cast(GanState, parallel.local(state))
@@ -112,11 +117,12 @@ def open_session(
   gan = recipe.gan
   run = functools.partial(run_steps, recipe)
   stretch = (parallel.MAPS | {parallel.SHARDED: parallel.sharded})[mapped](run, devices, 4, 1)
-  data = task.data(held_out=gan.balance is not None)
+  data = task.data(held_out=gan.balance is not None or config.referee_every > 0)
   if not gan.n_classes:
     data = data.without_labels()
   data = parallel.replicate(data, devices)
-  return Session(config, folder, task, gan, devices, data, stretch, mapped)
+  look = jax.jit(functools.partial(signals.look, recipe))
+  return Session(config, folder, task, gan, devices, data, stretch, look, mapped)
 
 
 def train(
@@ -202,8 +208,8 @@ def next_stop(config: Config, step: int) -> int:
   """
   if step == 0:
     return 1  # show early that it moves
-  intervals = (config.log_every, config.eval_every, config.checkpoint_every)
-  return min(config.steps, *((step // every + 1) * every for every in intervals))
+  intervals = (config.log_every, config.eval_every, config.checkpoint_every, config.referee_every)
+  return min(config.steps, *((step // every + 1) * every for every in intervals if every))
 
 
 @contextlib.contextmanager
@@ -247,6 +253,11 @@ class _Loop:
     self._session, self._saved, self._step, self._group = session, saved, step, group
     self._metrics = logs.Metrics(session.folder, step) if group.first else logs.Silent()
     self._progress = logs.Progress(step, config.steps) if group.first else logs.Silent()
+    self._course = [
+      r
+      for r in logs.read_metrics(session.folder / 'metrics.jsonl')
+      if r['step'] <= step and 'watch_gap' in r
+    ]
     self._unread: _Stretch | None = None
     self._read_at = 0.0
     if step:
@@ -255,7 +266,7 @@ class _Loop:
   def run(self, state: GanState, received: list[signal.Signals]) -> Outcome:
     """Train to the end, or to the first signal that any process received."""
     config, session = self._session.config, self._session
-    stopped_by = None
+    stopped_by, alarm = None, None
     try:
       while self._step < config.steps:
         asked = [x for x in self._group.gather(str(received[0].value) if received else '') if x]
@@ -270,6 +281,10 @@ class _Loop:
           self._save(state, evaluated=True)
         elif stop % config.checkpoint_every == 0:
           self._save(state)
+        if config.referee_every and stop % config.referee_every == 0:
+          alarm = self._watch(state)
+          if alarm is not None:
+            break
       self._read()
       self._saved.wait()
       if self._step not in self._saved.steps():
@@ -278,7 +293,7 @@ class _Loop:
     finally:
       self._metrics.close()
       self._progress.close()
-    return Outcome(self._step, stopped_by)
+    return Outcome(self._step, stopped_by, alarm)
 
   def _read(self) -> None:
     """Fetch and write the metrics of the last stretch, while the device works on the next one."""
@@ -295,6 +310,29 @@ class _Loop:
       values = {name: value for name, value in values.items() if not name.startswith('d_')}
     self._metrics.write(stop, values | {'steps_per_second': rate})
     self._progress.update(stop, values)
+
+  def _watch(self, state: GanState) -> Alarm | None:
+    """Look at the state as the referee does, and tell new alarms; returns one of those that end the run."""
+    self._read()
+    here = self._session.here(state)
+    found = self._group.from_first(lambda: self._look(here))
+    return None if found is None else Alarm(*found)
+
+  def _look(self, state: GanState) -> Alarm | None:
+    session = self._session
+    # The same examples and latents at every look, of a key that training does not use.
+    key = jax.random.fold_in(session.key, signals.STREAM)
+    seen = jax.device_get(session.look(key, state, parallel.local(session.data)))
+    values = {name: float(value) for name, value in seen.items()}
+    if not all(math.isfinite(value) for value in values.values()):
+      return None  # the next checkpoint will say which tensor it is
+    self._metrics.write(self._step, values)
+    self._course.append({'step': self._step, **values})
+    ringing = alarms.news(self._course)
+    for alarm in ringing:
+      self._metrics.note(self._step, alarm=alarm.name, says=alarm.says)
+      self._progress.say(f'step {self._step}: alarm, {alarm.name}: {alarm.says}')
+    return next((alarm for alarm in ringing if alarm.name in session.config.stops), None)
 
   def _save(self, state: GanState, evaluated: bool = False) -> None:
     """Begin to write a checkpoint of a state whose every number is finite."""

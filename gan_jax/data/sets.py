@@ -14,17 +14,16 @@ _NAMES = ('images', 'samples', 'x', 'arr_0')  # of the array in an .npz that hol
 _SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.webp'}
 
 
-def open_sets(paths: Mapping[str, str | None]) -> dict[str, np.ndarray | None]:
+def open_sets(paths: Mapping[str, str]) -> dict[str, np.ndarray]:
   """The examples at each path, by the flag that gave it: points float32 [n, ...] or images uint8 [n, h, w, c].
 
   Raises UserError for a file that is missing, damaged, empty or of no known kind, for sets whose
   examples differ in shape or kind, and for two flags with the same examples.
   """
-  sets = {flag: None if path is None else _open(flag, path) for flag, path in paths.items()}
-  there = {flag: x for flag, x in sets.items() if x is not None}
-  first, *others = there
+  sets = {flag: _open(flag, path) for flag, path in paths.items()}
+  first, *others = sets
   for flag in others:
-    a, b = there[first], there[flag]
+    a, b = sets[first], sets[flag]
     if a.shape[1:] != b.shape[1:]:
       raise UserError(
         f'--{flag}={paths[flag]}: its examples are {_shape(b)}, those of --{first} {_shape(a)}; '
@@ -35,7 +34,7 @@ def open_sets(paths: Mapping[str, str | None]) -> dict[str, np.ndarray | None]:
         f'--{flag}={paths[flag]}: it holds {_kind(b)}, and --{first} {_kind(a)}; give one kind'
       )
   seen: dict[str, str] = {}
-  for flag, x in there.items():
+  for flag, x in sets.items():
     known = seen.setdefault(fingerprint(x), flag)
     if known != flag:
       raise UserError(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from gan_jax.metrics.clusters import cell_of, partition
 
@@ -36,7 +37,7 @@ class Cells(NamedTuple):
 
   @property
   def width(self) -> float:
-    """Median over cells of how wide fakes lie, 1 where they lie as the data do; NaN where no cell has enough."""
+    """Median over cells of how wide fakes lie, 1 as the data do; NaN where no cell has enough."""
     found = self.spread[np.isfinite(self.spread)]
     return float(np.median(found)) if found.size else float('nan')
 
@@ -46,7 +47,7 @@ def partition_of(key: jax.Array, train: jax.Array, n_cells: int) -> jax.Array:
   return partition(key, train, n_cells)
 
 
-def cells(centres: jax.Array, held_out: jax.Array, fake: jax.Array) -> Cells:
+def cells(centres: jax.Array, held_out: npt.ArrayLike, fake: npt.ArrayLike) -> Cells:
   """Compare fakes [m, d] with held-out examples [n, d] in the cells around `centres` [k, d]."""
   ours, theirs = (np.asarray(cell_of(jnp.asarray(x), centres)) for x in (held_out, fake))
   return from_labels(ours, theirs, len(centres), np.asarray(held_out), np.asarray(fake))

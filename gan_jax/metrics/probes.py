@@ -2,7 +2,7 @@
 
 A frozen generator's samples and held-out data, each cut into four parts: references for kernel
 densities, a part to learn from, one to choose by, and one on which the chosen probe is scored. Probes of
-several capacities learn on every arena (a level of noise, or real against real) as one population.
+several capacities learn in an arena (a level of noise, or real against real) as one population.
 """
 
 import functools
@@ -18,7 +18,7 @@ from gan_jax.metrics.neighbours import kth_nearest, squared_distances
 
 NOISE = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)  # sigma, in standard deviations of the data
 SHARES = (0.4, 0.3, 0.1)  # of a set: references, to learn from, to choose by; the rest scores
-WIDTHS = (0, 32, 128)  # hidden units of the probes; 0 is a linear one
+WIDTHS = (0, 16, 64)  # hidden units of the probes; 0 is a linear one
 LEAST = 200  # examples of a set below which no probe is asked
 _BATCH = 256  # of each set
 _STEPS = 400
@@ -31,7 +31,7 @@ Params = dict[str, jax.Array]
 
 
 class Parts(NamedTuple):
-  """One set of examples [n, d] in its four parts, the same of every set and arena: [arenas, n_i, ...]."""
+  """One set of examples [n, d] in its four parts, [n_i, d] each."""
 
   reference: jax.Array
   fit: jax.Array
@@ -79,10 +79,7 @@ def kernel_odds(points: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Arra
 
 
 def arena(key: jax.Array, real: Parts, fake: Parts, sigma: jax.Array) -> tuple[Parts, Parts]:
-  """Both sets under the same noise, each example with what kernel densities say of it.
-
-  Raises nothing and divides by the spread of what is to be learned from.
-  """
+  """Both sets under the same noise, each example with what kernel densities say of it, all to scale."""
   keys = jax.random.split(key, 2)
 
   def blur(key: jax.Array, parts: Parts) -> Parts:
@@ -176,32 +173,22 @@ def _learn(key: jax.Array, width: jax.Array, real: Parts, fake: Parts) -> _Probe
 
 @functools.partial(jax.jit, static_argnames='n')
 def ask(
-  key: jax.Array, real: jax.Array, fakes: jax.Array, sigmas: jax.Array, n: int
+  key: jax.Array, real: jax.Array, fake: jax.Array, sigma: float | jax.Array, n: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """What the best of fresh probes says in each of several arenas, one population for all of them.
+  """What the best of fresh probes says of `fake` [m, d] beside `real` [m, d], the first n of each.
 
-  `fakes` [arenas, n, d] meet `real` [n, d] under noise of `sigmas` [arenas], in the unit of the data.
-  Returns the logits of real and of fake examples on the part that scores, [arenas, s] each, and the
-  cross-entropy [arenas, widths] by which the best was chosen. All are cut to their first n examples.
+  Both are seen under noise of `sigma`, in the unit of the data. Returns the logits of real and of fake
+  examples on the part that scores, [s] each, and the cross-entropy [widths] by which the best was chosen.
   """
   arena_key, probe_key = jax.random.split(key)
-  widths = jnp.asarray(WIDTHS)
-  arena_keys = jax.random.split(arena_key, len(sigmas))
-
-  def prepare(at: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Parts, Parts]:
-    key, fake, sigma = at
-    return arena(key, part(real, n), part(fake, n), sigma)
-
-  ours, theirs = lax.map(prepare, (arena_keys, fakes, sigmas))
-
-  def visit(key: jax.Array, real: Parts, fake: Parts) -> tuple[jax.Array, jax.Array, jax.Array]:
-    keys = jax.random.split(key, len(WIDTHS))
-    probes = jax.vmap(lambda key, width: _learn(key, width, real, fake))(keys, widths)
-    chosen = jnp.argmin(probes.least)
-    best = jax.tree.map(lambda x: x[chosen], probes.best)
-    answers = (logits(best, widths[chosen], x.score) for x in (real, fake))
-    return (*answers, probes.least)
-
-  # Kernel references are no longer needed, and would be copied into the loop.
-  ours, theirs = (x._replace(reference=x.reference[:, :1]) for x in (ours, theirs))
-  return jax.vmap(visit)(jax.random.split(probe_key, len(sigmas)), ours, theirs)
+  ours, theirs = arena(arena_key, part(real, n), part(fake, n), jnp.asarray(sigma))
+  # One program for all capacities: what a probe has too many of is masked.
+  widths, keys = jnp.asarray(WIDTHS), jax.random.split(probe_key, len(WIDTHS))
+  probes = jax.vmap(lambda key, width: _learn(key, width, ours, theirs))(keys, widths)
+  chosen = jnp.argmin(probes.least)
+  best = jax.tree.map(lambda x: x[chosen], probes.best)
+  return (
+    logits(best, widths[chosen], ours.score),
+    logits(best, widths[chosen], theirs.score),
+    probes.least,
+  )

@@ -49,7 +49,8 @@ def outputs(gan: Gan, state: GanState, task: 'Task', which: str, seed: int) -> O
   key = jax.random.fold_in(jax.random.key(seed), sampling.STREAM)
   look = jax.jit(lambda examples, labels: gan_lib.logits(gan, state.d.weights, examples, labels))
   positions = jnp.arange(N_OUTPUTS, dtype=jnp.uint32)
-  train = jax.jit(task.feed)(key, positions, data.train)
+  # No training example twice: its rank among held-out ones would seem surer than it is.
+  train = jax.jit(task.feed)(key, positions[: task.n_train], data.train)
   held_out = jax.jit(task.held_out)(jax.random.fold_in(key, 1), positions, data.held_out)
   latents = sampling.fixed_latents(gan.latent, seed + 1, N_OUTPUTS)
   make = jax.jit(lambda weights: gan_lib.sample(gan, weights, latents, held_out.labels))

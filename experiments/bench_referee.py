@@ -1,0 +1,84 @@
+"""How often the referee is right: on samplers and runs whose fault was planted, beside what else one might ask.
+
+  python -m experiments.bench_referee --run=runs/bench_referee
+
+Cases of even seeds were used to set the referee's thresholds, and the other scores are fitted on them;
+the table is of odd seeds. What was found about a case is kept in the folder and not made again.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import launcher
+from experiments.planted import cases as cases_lib
+from experiments.planted import worlds
+from experiments.planted.cases import Case
+from experiments.planted.worlds import World
+from gan_jax import evidence, referee
+from gan_jax.errors import UserError
+from gan_jax.evidence import Reference
+from gan_jax.runs import write_atomically
+
+_RUN = flags.DEFINE_string('run', 'runs/bench_referee', 'Folder of the findings.')
+_SEEDS = flags.DEFINE_integer('seeds', 4, 'How many seeds, an even number.')
+_WORLDS = flags.DEFINE_list('worlds', [], 'Only these of them.')
+_DATA_DIR = flags.DEFINE_string('data_dir', '', 'Where prepared data lie.')
+
+
+def main(argv: list[str]) -> None:
+  """Plant, judge, count."""
+  del argv
+  folder = Path(_RUN.value)
+  todo = [
+    case
+    for case in cases_lib.cases(range(_SEEDS.value))
+    if not _WORLDS.value or case.world in _WORLDS.value
+  ]
+  folder.mkdir(parents=True, exist_ok=True)
+  opened: tuple[tuple[str, int], World, Reference] | None = None
+  for i, case in enumerate(todo):
+    path = folder / f'{case.world}_{case.seed}_{case.kind.replace(" ", "_").replace(",", "")}.json'
+    if path.exists():
+      continue
+    began = time.monotonic()
+    place = (case.world, case.seed)
+    if opened is None or opened[0] != place:
+      world = _world(*place)
+      reference = evidence.reference(world.train, world.held_out, world.embedding, case.seed)
+      opened = (place, world, reference)
+    record = judge(case, opened[1], opened[2])
+    write_atomically(path, json.dumps(record).encode())
+    right = record['verdict'] in cases_lib.KINDS[case.kind].right
+    print(
+      f'{i + 1}/{len(todo)} {case.world} seed {case.seed}, {case.kind}: {record["verdict"]}'
+      f'{"" if right else "  <-- wrong"}  ({time.monotonic() - began:.1f} s)',
+      flush=True,
+    )
+
+
+def _world(name: str, seed: int) -> World:
+  if name in worlds.GAME_WORLDS:
+    return worlds.game_world(name, seed)
+  if name in worlds.IMAGE_WORLDS:
+    return worlds.image_world(name, seed, _DATA_DIR.value, launcher.cache_dir())
+  raise UserError(
+    f'--worlds={name}: choose from {", ".join((*worlds.GAME_WORLDS, *worlds.IMAGE_WORLDS))}'
+  )
+
+
+def judge(case: Case, world: World, reference: Reference) -> dict[str, Any]:
+  """The referee's record of one case."""
+  made = cases_lib.make(case, world)
+  if made.train is not world.train:
+    reference = evidence.reference(made.train, world.held_out, world.embedding, case.seed)
+  found = evidence.gather(reference, made.fake, made.outputs, made.history)
+  verdict = referee.judge(found)
+  return referee.as_record(verdict, found, {'case': case._asdict()})
+
+
+if __name__ == '__main__':
+  launcher.run(main)
