@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax import config, feeds, parallel
+from gan_jax import checks, config, feeds, parallel
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -65,15 +65,12 @@ class Program(NamedTuple):
   data: Data
 
 
-def trace(settings: Config, examples: Examples, devices: Sequence[jax.Device]) -> Program:
+def trace(
+  settings: Config, examples: Examples, devices: Sequence[jax.Device], mapped: str = 'pmap'
+) -> Program:
   """The very program that training calls, for arrays that exist in shape only; raises UserError."""
   model = config.build(settings, examples.shape, examples.n, examples.n_classes)
-  if settings.batch_size % len(devices):
-    fit = -(-settings.batch_size // len(devices)) * len(devices)
-    raise UserError(
-      f'--batch_size={settings.batch_size}: {len(devices)} chips cannot share it evenly; '
-      f'use --batch_size={fit}'
-    )
+  checks.check_batch(settings, len(devices))
   feed = feeds.from_images(
     examples.stack, round(examples.n_classes ** (1 / examples.stack)), settings.contrast
   )
@@ -85,7 +82,9 @@ def trace(settings: Config, examples: Examples, devices: Sequence[jax.Device]) -
   state = jax.eval_shape(lambda key: gan_lib.init(model, key, zeros), key)
   data = _data(settings, examples)
   run = functools.partial(run_steps, recipe)
-  call = parallel.program(run, devices, 4, 1)
+  if mapped == parallel.SHARDED:
+    state, data, key = parallel.cut_shapes(state, data, key, devices)
+  call = parallel.program(run, devices, 4, 1, mapped)
   args = (key, state, data, jax.ShapeDtypeStruct((), jnp.int32))
   return Program(call.lower(*args), call.trace(*args), state, data)
 
@@ -98,7 +97,7 @@ def _data(settings: Config, examples: Examples) -> Data:
   shape = (n, *sides, channels // examples.stack)
   labels = jax.ShapeDtypeStruct((n,), jnp.int32) if settings.conditional else None
   images = Images(jax.ShapeDtypeStruct(shape, jnp.uint8), labels)
-  return Data(images, images if settings.k == 'auto' else ())
+  return Data(images, images if settings.k == 'auto' or settings.referee_every else ())
 
 
 def compile_for(program: Program, quickly: bool = False) -> Any:
