@@ -42,8 +42,11 @@ PURE = sorted(
         'embeddings',
         'signals',
         'duality',
+        'own',
         'evidence',
         'referee',
+        'rulings',
+        'accumulation',
       )
     ),
   )
@@ -123,12 +126,13 @@ ROWS = (
     'games',
     'augmentations',
     'embeddings',
+    'accumulation',
   ),
   ('feeds', 'gan'),
   ('updates', 'parallel', 'stretch'),
   ('signals', 'duality'),
-  ('evidence',),
-  ('referee',),
+  ('own', 'evidence'),
+  ('referee', 'rulings'),
   ('checks', 'config'),
   ('report',),
 )

@@ -10,7 +10,8 @@ from experiments.planted import critics, samplers, training
 from experiments.planted.samplers import Rng
 from experiments.planted.training import Plan
 from experiments.planted.worlds import GAME_WORLDS, IMAGE_WORLDS, World
-from gan_jax.evidence import History, Outputs
+from gan_jax.evidence import History
+from gan_jax.own import Outputs
 
 
 class Made(NamedTuple):
