@@ -178,7 +178,7 @@ def _blind(e: Evidence) -> float:
 def _overfit(e: Evidence) -> float:
   if e.own is None or not math.isfinite(e.own.train.value):
     return -1.0
-  return (e.own.overfit - 0.5 - 3 * e.own.overfit_std - 0.05) / 0.1
+  return (e.own.overfit - 0.5 - 2 * e.own.overfit_std - 0.12) / 0.1
 
 
 def _starved(e: Evidence) -> float:
