@@ -95,7 +95,8 @@ def judge(case: Case, world: World, reference: Reference) -> dict[str, Any]:
   verdict = referee.judge(found)
   record = rulings.as_record(verdict, found, {'case': case._asdict()})
   truth = list(cases_lib.KINDS[case.kind].right)
-  return valid_json(record | {'truth': truth, 'losses': cases_lib.losses(made)})
+  losses = None if made.losses is None else made.losses.tolist()
+  return valid_json(record | {'truth': truth, 'losses': losses})
 
 
 if __name__ == '__main__':

@@ -140,14 +140,3 @@ def make(case: Case, world: World) -> Made:
   """Plant the fault; the same for the same case."""
   rng = np.random.default_rng([crc32(f'{case.world} {case.kind}'.encode()), case.seed])
   return KINDS[case.kind].make(world, rng)
-
-
-def losses(made: Made) -> list[list[float]] | None:
-  """The losses of D and of G over the run, or those of the one D that there is; None without a D."""
-  if made.losses is not None:
-    return [[float(x) for x in row] for row in made.losses]
-  if made.outputs is None:
-    return None
-  real, fake = made.outputs.train, made.outputs.fake
-  d_loss = np.logaddexp(0, -real).mean() + np.logaddexp(0, fake).mean()
-  return [[float(d_loss), float(np.logaddexp(0, -fake).mean())]]
