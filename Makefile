@@ -36,6 +36,7 @@ setup: $(VENV)/.stamp
 train: setup
 	$(BIN)/python -m experiments.train --flagfile=experiments/presets/$(PRESET).flags --run="$(RUN)" $(ARGS)
 	$(BIN)/python -m experiments.evaluate --run="$(RUN)"
+	$(BIN)/python -m experiments.referee --run="$(RUN)"
 
 # Some tests look at the page of a run in Chromium or Chrome. Where there is none it is installed, if this is
 # root on Debian or Ubuntu; elsewhere these tests are skipped, and say so.

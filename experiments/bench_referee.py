@@ -18,7 +18,7 @@ from experiments.planted import cases as cases_lib
 from experiments.planted import tally, worlds
 from experiments.planted.cases import Case
 from experiments.planted.worlds import World
-from gan_jax import evidence, referee
+from gan_jax import evidence, referee, rulings
 from gan_jax.errors import UserError
 from gan_jax.evaluate import valid_json
 from gan_jax.evidence import Reference
@@ -93,9 +93,10 @@ def judge(case: Case, world: World, reference: Reference) -> dict[str, Any]:
     reference = evidence.reference(made.train, world.held_out, world.embedding, case.seed)
   found = evidence.gather(reference, made.fake, made.outputs, made.history)
   verdict = referee.judge(found)
-  record = referee.as_record(verdict, found, {'case': case._asdict()})
+  record = rulings.as_record(verdict, found, {'case': case._asdict()})
   truth = list(cases_lib.KINDS[case.kind].right)
-  return valid_json(record | {'truth': truth, 'losses': cases_lib.losses(made)})
+  losses = None if made.losses is None else made.losses.tolist()
+  return valid_json(record | {'truth': truth, 'losses': losses})
 
 
 if __name__ == '__main__':

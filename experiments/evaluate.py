@@ -63,6 +63,7 @@ def main(argv: list[str]) -> None:
   path = folder / f'evaluation_{split}_{trained.step:08d}.json'
   write_atomically(path, (json.dumps(result, indent=2) + '\n').encode())
   report_lib.write(folder)
+  print(f'whether it worked: {launcher.command("experiments.referee", f"--run={folder}")}')
 
 
 def _networks(task: Task, cache: Path) -> list[FeatureNetwork]:

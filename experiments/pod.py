@@ -1,10 +1,11 @@
-"""What a run would do on a slice of TPUs, found out on a machine without any.
+"""What a run would do on TPUs or GPUs, found out on a machine without any.
 
   python -m experiments.pod --topology=v5e:16x16 --flagfile=experiments/presets/mnist.flags --batch_size=8192
 
-Compiles the very step of experiments.train for the slice (pip install 'jax[tpu]' brings the compiler) and
-says per chip what it needs, what it computes and what it tells the others, with an estimate of its
-seconds from published peaks. Exit codes: 0 it fits; 1 it does not, with what is missing; 2 a mistake.
+Compiles the very step of experiments.train, for --topology=h100:4x8 (four hosts of 8 GPUs) too, and says
+per chip what it needs, what it computes and what it tells the others, with an estimate of its seconds from
+published peaks. pip install 'jax[tpu]' brings the compiler for TPUs, 'jax[cuda12]' that for GPUs.
+Exit codes: 0 it fits; 1 it does not, with what is missing; 2 a mistake.
 """
 
 import dataclasses
@@ -17,13 +18,15 @@ import jax
 from absl import flags
 
 from experiments import launcher
-from gan_jax import chips, plots, pods, rehearsal
+from gan_jax import chips, parallel, plots, pods, rehearsal
 from gan_jax.chips import Slice
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.pods import Report
 
-_TOPOLOGY = flags.DEFINE_string('topology', 'v5e:2x4', 'Slice: generation and shape, as v5e:16x16.')
+_TOPOLOGY = flags.DEFINE_string(
+  'topology', 'v5e:2x4', 'Slice of TPUs, as v5e:16x16, or hosts x GPUs, as h100:4x8.'
+)
 _SLICES = flags.DEFINE_integer('slices', 1, 'How many of them, joined by network.', lower_bound=1)
 _JSON = flags.DEFINE_bool('json', False, 'Print JSON instead of text.')
 _PLOT = flags.DEFINE_string(
@@ -37,6 +40,9 @@ _LARGEST = flags.DEFINE_bool(
 )
 _SHAPE = flags.DEFINE_string('shape', '', 'Of an example, as 64x64x3, of data that are not here.')
 _N_TRAIN = flags.DEFINE_integer('n_train', 0, 'Training examples of such data.')
+_SHARD = flags.DEFINE_bool(
+  'shard_params', False, 'Keep a part of weights and optimizers on each chip.'
+)
 _SETTINGS = launcher.define_fields(Config)
 NOT_FIT = 1
 
@@ -50,13 +56,13 @@ def main(argv: list[str]) -> int:
   if where is None:
     raise UserError(f'--topology={_TOPOLOGY.value}: known are {", ".join(chips.names())}')
   examples = rehearsal.examples_of(settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value)
-  quickly = _QUICKLY.value
+  way = pods.Way(parallel.SHARDED if _SHARD.value else 'pmap', _QUICKLY.value)
   try:
-    report = pods.measure(settings, examples, where, quickly)
+    report = pods.measure(settings, examples, where, way)
   except rehearsal.DoesNotFitError as error:
     print(_missing(error, settings, where), file=sys.stderr)
     return NOT_FIT
-  report = pods.complete(report, settings, examples, where, quickly, _LARGEST.value)
+  report = pods.complete(report, settings, examples, where, way, _LARGEST.value)
   print(json.dumps(as_json(report, where), indent=2) if _JSON.value else as_text(report, where))
   if _PLOT.value:
     plots.scaling(Path(_PLOT.value), report.scaling, where.generation)
@@ -73,7 +79,10 @@ def _missing(error: rehearsal.DoesNotFitError, settings: Config, where: Slice) -
   """One line: what is missing, and what to change."""
   ways = [f'a smaller --batch_size than {settings.batch_size}', 'more chips with the same batch']
   if not settings.remat:
-    ways.append('--remat')
+    ways.append('--remat where the network has it')
+  if not _SHARD.value:
+    ways.append('--shard_params')
+  ways.append(f'--accumulate={2 * settings.accumulate}')
   if settings.dtype != 'bfloat16':
     ways.append('--dtype=bfloat16')
   ways += ['smaller --g_width and --d_width']

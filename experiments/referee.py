@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from experiments import launcher
-from gan_jax import embeddings, evaluate, evidence, judging, referee, report
+from gan_jax import embeddings, evaluate, evidence, judging, referee, report, rulings
 from gan_jax.data import sets as sets_lib
 from gan_jax.errors import UserError
 from gan_jax.metrics import probes
@@ -82,8 +82,8 @@ def judge_files(
     'seed': seed,
   }
   verdict = referee.judge(found)
-  record = evaluate.valid_json(referee.as_record(verdict, found, protocol))
-  return record, referee.as_text(verdict, found, protocol)
+  record = evaluate.valid_json(rulings.as_record(verdict, found, protocol))
+  return record, rulings.as_text(verdict, found, protocol)
 
 
 if __name__ == '__main__':

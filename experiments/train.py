@@ -27,6 +27,9 @@ _DEVICES = flags.DEFINE_integer(
   'devices', 0, 'Devices of each process: 0 for all; on a CPU, how many to simulate.'
 )
 _MAP = flags.DEFINE_enum('map', 'pmap', list(parallel.MAPS), 'How the step comes to the devices.')
+_SHARD = flags.DEFINE_bool(
+  'shard_params', False, 'Keep a part of weights and optimizers on each device: for large networks.'
+)
 _COORDINATOR = flags.DEFINE_string(
   'coordinator',
   '',
@@ -80,8 +83,9 @@ def main(argv: list[str]) -> int:
     launcher.ending_at_once(group.count > 1),
     watchdog.Watchdog(group, _say, _PATIENCE.value),
   ):
+    mapped = parallel.SHARDED if _SHARD.value else _MAP.value
     outcome = train.train(
-      config, folder, choose_devices(_DEVICES.value), launcher.cache_dir(), _MAP.value, group
+      config, folder, choose_devices(_DEVICES.value), launcher.cache_dir(), mapped, group
     )
   if not group.first and outcome.stopped_by is None:
     return launcher.ALARMED if outcome.alarm else 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,17 @@ from gan_jax.errors import UserError
 @jax.jit
 def _copy(tree: Any) -> Any:
   return jax.tree.map(jnp.copy, tree)
+
+
+def _meet(*, key: str, timeout_ms: int) -> None:
+  """Wait for the other processes while a checkpoint is written, but not where this one's part failed.
+
+  Orbax meets them then, too, though they wait elsewhere for what failed here: nobody would hear of it.
+  """
+  failure = sys.exc_info()[1]
+  if failure is not None:
+    raise failure
+  ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
 class _Best:
@@ -53,7 +65,10 @@ class Checkpoints:
     options = ocp.CheckpointManagerOptions(
       preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
       cleanup_tmp_directories=not read_only,
-      async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+      async_options=ocp.AsyncOptions(
+        post_finalization_callback=self._seal,
+        barrier_sync_fn=_meet if jax.process_count() > 1 else None,
+      ),
       read_only=read_only,
       create=not read_only,
       step_format_fixed_length=8,

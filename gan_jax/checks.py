@@ -82,6 +82,20 @@ def check_together(config: 'Config') -> None:
     )
 
 
+def check_batch(config: 'Config', n_devices: int) -> None:
+  """Raise UserError where the batch cannot be shared evenly, naming the nearest that can."""
+  parts = n_devices * config.accumulate
+  if config.batch_size % parts:
+    by = f'{n_devices} device{"s" * (n_devices > 1)}'
+    by += f' times --accumulate={config.accumulate}' if config.accumulate > 1 else ''
+    below = config.batch_size // parts * parts
+    above = below + parts
+    raise UserError(
+      f'--batch_size={config.batch_size}: {by} cannot share it evenly; '
+      f'use --batch_size={f"{below} or " if below else ""}{above}'
+    )
+
+
 def _check_idle(config: 'Config') -> None:
   """Raise UserError where a setting was changed that nothing in this run would look at."""
   penalised = config.r1 or config.r2 or config.gradient_penalty or config.dragan
@@ -126,6 +140,15 @@ def _check_update(config: 'Config') -> None:
           f'--{player}_optimizer={name} with --{player}_b1={b1}: {rule} follows the gradient itself, and a '
           f'memory makes another equation of it; use --{player}_optimizer=sgd --{player}_b1=0'
         )
+  for name, used in (
+    ('--update=unrolled', config.update == 'unrolled'),
+    (f'--consensus={config.consensus}', config.consensus),
+    (f'--dragan={config.dragan}', config.dragan),
+  ):
+    if config.accumulate > 1 and used:
+      raise UserError(
+        f'--accumulate={config.accumulate}: {name} needs the whole batch at once; use --accumulate=1'
+      )
   if config.update == 'unrolled' and config.unroll > 100:
     raise UserError(f'--unroll={config.unroll}: every update ahead is kept; give at most 100')
 

@@ -1,5 +1,7 @@
 """What accelerator chips can do, and how long a step must take on them: every assumption in one table.
 
+A slice of TPUs is named by its shape, v5e:16x16; GPUs by hosts and GPUs of each, h100:4x8.
+
 Bandwidths between chips are those out of a chip, over all its links: half of what is called
 bidirectional. Google's tables agree: all-reduce bandwidth of a pod over its chips is that half.
 """
@@ -42,16 +44,47 @@ CHIPS = {
     918e12, 31.25 * GIB, 1638 * GB, 400 * GB, 12.5 * GB, 256, 2, 16,
     f'{_DOCS}v6e (32 GB, of which the compiler gives 31.25 GiB); network 100 Gbit/s per chip assumed',
   ),
+  # A host's GPUs hang on one switch, which is as good as a ring to a sum; hosts meet by the network. 74 GiB
+  # of 80 GB are assumed to be left for a program.
+  'a100': Chip(
+    312e12, 74 * GIB, 2039 * GB, 300 * GB, 25 * GB, 8, 1, 1,
+    'NVIDIA data sheets of A100 80GB and DGX A100 (NVLink 600 GB/s both ways, 200 Gbit/s network per GPU)',
+  ),
+  'h100': Chip(
+    989e12, 74 * GIB, 3352 * GB, 450 * GB, 50 * GB, 8, 1, 1,
+    'NVIDIA data sheets of H100 SXM and DGX H100 (NVLink 900 GB/s both ways, 400 Gbit/s network per GPU)',
+  ),
 }  # fmt: skip
+GPUS = ('a100', 'h100')
 # Shapes of slices that can be asked for; of three dimensions these are some of many.
 _FLAT = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
 _CUBES = (
   *('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8'),
   *('8x8x8', '8x8x16', '8x16x16', '16x16x16'),
 )
-SLICES = {'v4': _CUBES, 'v5e': _FLAT, 'v5p': (*_CUBES, '16x16x24'), 'v6e': _FLAT}
+_HOSTS = (
+  '1x1',
+  '1x2',
+  '1x4',
+  '1x8',
+  '2x8',
+  '4x8',
+  '8x8',
+  '16x8',
+  '32x8',
+  '64x8',
+  '128x8',
+)  # hosts x GPUs
+SLICES = {
+  'a100': _HOSTS,
+  'h100': _HOSTS,
+  'v4': _CUBES,
+  'v5e': _FLAT,
+  'v5p': (*_CUBES, '16x16x24'),
+  'v6e': _FLAT,
+}
 HOP = 1e-6  # seconds from one chip to the next: assumed
-NETWORK_HOP = 50e-6  # seconds from one pod to another: assumed
+NETWORK_HOP = 50e-6  # seconds from one pod to another, or 5e-6 from one host of GPUs: assumed
 
 
 class Slice(NamedTuple):
@@ -74,6 +107,8 @@ class Slice(NamedTuple):
   @property
   def name(self) -> str:
     """As `parse` reads it."""
+    if self.generation in GPUS:
+      return f'{self.generation}:{self.n_slices}x{self.sides[0]}'
     return f'{self.generation}:{"x".join(map(str, self.sides))}'
 
 
@@ -87,7 +122,10 @@ def parse(name: str, n_slices: int = 1) -> Slice | None:
   if name not in names():
     return None
   generation, shape = name.split(':')
-  return Slice(generation, tuple(map(int, shape.split('x'))), n_slices)
+  sides = tuple(map(int, shape.split('x')))
+  if generation in GPUS:
+    return Slice(generation, sides[1:], sides[0] * n_slices)
+  return Slice(generation, sides, n_slices)
 
 
 def of_size(generation: str, n: int) -> Slice:
@@ -123,7 +161,8 @@ def all_reduce_seconds(where: Slice, n_bytes: float) -> float:
     seconds += 2 * n_bytes * (inside - 1) / inside / rate + 2 * hops * HOP
   if where.n_slices > 1:
     others = (where.n_slices - 1) / where.n_slices
-    seconds += 2 * n_bytes / inside * others / chip.network + 2 * NETWORK_HOP
+    seconds += 2 * n_bytes / inside * others / chip.network
+    seconds += 2 * (5e-6 if where.generation in GPUS else NETWORK_HOP)
   return seconds
 
 

@@ -56,6 +56,7 @@ class Config:
   d_dropout: bool = _setting(False, "D's dropout of 2014: .2 on its input, .5 on hidden layers.")
   dtype: str = _rare('float32', 'Type to compute in; parameters stay float32.', DTYPES)
   remat: bool = _rare(False, 'Compute blocks twice instead of keeping their outputs.')
+  accumulate: int = _rare(1, "Parts of each device's batch, one after another, to save memory.")
   loss: str = _setting('non_saturating', 'Adversarial loss.', LOSSES)
   label_smoothing: float = _setting(0.0, "One-sided: lowers D's target of 1 on data by this.")
   d_loss_weight: float = _rare(1.0, "Factor on D's loss; 0.5 is the mean over the mixture.")
@@ -128,8 +129,9 @@ class Config:
     return None if self.k == 'auto' else balance.ratio(float(self.k))
 
 
-# What a run may change when it goes on, because no update of any network depends on it.
+# What a run may change when it goes on, because no update of any network depends on it but for rounding.
 _FREE = {
+  'accumulate',
   'data_dir',
   'log_every',
   'eval_every',
@@ -202,6 +204,13 @@ def build(
   )
   if getattr(discriminator, 'norm', '') == 'batch':
     _refuse_batch_norm(config)
+  if config.accumulate > 1 and 'batch' in {
+    getattr(x, 'norm', '') for x in (generator, discriminator)
+  }:
+    raise UserError(
+      f'--accumulate={config.accumulate}: batch norm needs the whole batch at once; use --accumulate=1, or '
+      '--g_norm=none and --d_norm=none'
+    )
   ada = None
   if config.ada_target:
     ada = functools.partial(control.update, batch_size=config.batch_size, target=at['ada_target'])
@@ -243,6 +252,7 @@ def build(
     ),
     balance=balance.Balance(at['k_target']) if config.k == 'auto' else None,
     n_classes=n_classes,
+    accumulate=config.accumulate,
     contrast=config.contrast,
   )
 

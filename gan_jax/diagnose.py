@@ -39,18 +39,20 @@ def raise_diverged(
   state, good = session.start(), 0
   for step in reversed([step for step in saved.steps() if step <= start]):
     restored = saved.restore(step, state)
-    if first_not_finite(restored) is None:  # a state may break one step before its metrics
+    if (
+      first_not_finite(session.here(restored)) is None
+    ):  # a state may break one step before its metrics
       state, good = restored, step
       break
   step = good
   if start > step:
     state, _ = session.stretch(session.key, state, session.data, np.int32(start - step))
     step = start
-  where = first_not_finite(state)
+  where = first_not_finite(session.here(state))
   while where is None and step < stop:
     state, metrics = session.stretch(session.key, state, session.data, np.int32(1))
     step += 1
-    where = first_not_finite(metrics) or first_not_finite(state)
+    where = first_not_finite(metrics) or first_not_finite(session.here(state))
   what = f'{where} at step {step}' if where else f'a mean over steps {start + 1} to {stop}'
   last = f'the last good checkpoint is step {good}' if good else 'no checkpoint was made before'
   raise DivergedError(

@@ -38,7 +38,8 @@ def duality_gap(
 ) -> Duality:
   """The gap that `steps` updates of each player alone, from this state and by the run's own rules, find.
 
-  `steps` is a multiple of 10, after each tenth of which V is measured. An estimate from below: more
+  At the first learning rates, since the last ones may be 0. `steps` is a multiple of 10, after each
+  tenth of which V is measured. An estimate from below: more
   updates may find more. Whatever the loss, V is that of eq. 1 in Goodfellow et al. (2014), of the
   log-odds that D's outputs stand for.
   """
@@ -50,7 +51,8 @@ def duality_gap(
 def _search(
   recipe: Recipe, steps: int, key: jax.Array, state: GanState, data: Data
 ) -> tuple[jax.Array, jax.Array]:
-  gan = recipe.gan
+  rates = (recipe.gan.g_rate(jnp.int32(0)), recipe.gan.d_rate(jnp.int32(0)))
+  gan = recipe.gan._replace(g_rate=lambda step: rates[0], d_rate=lambda step: rates[1])
   data_key, held_out_key, latent_key, update_key = jax.random.split(key, 4)
   held_out = recipe.held_out(held_out_key, jnp.arange(_N, dtype=jnp.uint32), data.held_out)
   latents = sample_latents(gan.latent, example_keys(latent_key, _N, None))

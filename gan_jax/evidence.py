@@ -17,6 +17,7 @@ from gan_jax.metrics.cells import Cells
 from gan_jax.metrics.manifold import Manifold
 from gan_jax.metrics.neighbours import nearest, squared_distances
 from gan_jax.metrics.two_sample import Bound, C2st
+from gan_jax.own import Outputs, Own, judge_own
 
 N_SHARP = 20_000  # examples of each set for the probes without noise, which see the finest detail
 N_NOISY = 5000  # for those with noise, and for real against real
@@ -24,19 +25,8 @@ N_MOMENTS = 10_000  # for Frechet distances, and for the cells of the data
 N_NEAR = 5000  # for everything about neighbours
 N_TRAIN = 50_000  # training examples that copies are looked for among
 _CELLS = 25
-_BIRTHDAYS = 500  # samples among which near-duplicates are looked for
+_BIRTHDAYS = 700  # samples among which near-duplicates are looked for
 _FAR = 100.0  # standard deviations of the data, beyond which all is far
-_BINS = 40
-_JUDGED = 4000  # examples of each set that the run's own D is shown
-
-
-class Outputs(NamedTuple):
-  """What a run's own D gives to three sets, and how steep G's loss is there."""
-
-  train: np.ndarray
-  held_out: np.ndarray
-  fake: np.ndarray
-  slope: float  # mean |d loss of G / d output|, of each sample: 0 where G learns nothing
 
 
 class Memory(NamedTuple):
@@ -45,20 +35,6 @@ class Memory(NamedTuple):
   authentic: float  # AuthPct, per cent
   copying: float  # C_T
   near: float  # share of samples nearer to training data than 95 % of held-out data are
-
-
-class Own(NamedTuple):
-  """What the run's own D knows, once its confidence is mended."""
-
-  held_out: Bound  # of the Jensen-Shannon divergence, in nats
-  train: Bound  # the same on training data
-  overfit: float  # probability that D ranks a training example above a held-out one, 1/2 if not
-  overfit_std: float  # of its null
-  slope: float
-  mean_real: float  # mean of sigmoid of its output, held out
-  mean_fake: float
-  histogram: dict[str, list[float]]
-  spread: float = 1.0  # standard deviation of its outputs: 0 where it died
 
 
 class History(NamedTuple):
@@ -115,7 +91,7 @@ class Reference(NamedTuple):
   frechet_null: float
   cells_null: Cells
   memory_null: Memory | None
-  near: float  # the distance that the nearest two of `_BIRTHDAYS` held-out examples are apart, in the median
+  near: float  # how far the nearest two of some hundred held-out examples are apart, in the median
   support_null: float
 
 
@@ -175,7 +151,8 @@ def gather(
   finite = np.isfinite(fake.reshape(len(fake), -1)).all(axis=1)
   made = fake[finite] if finite.sum() >= probes.LEAST else np.zeros_like(fake)
   theirs = ref.embedding.whole(made[:N_SHARP])
-  far = float(np.max(theirs.std(axis=0) / np.maximum(ref.real.std(axis=0), 1e-3)))
+  spread = theirs.std(axis=0, dtype=np.float64)  # whose squares float32 might not hold
+  far = float(np.max(spread / np.maximum(ref.real.std(axis=0), 1e-3)))
   theirs = np.clip(theirs, -_FAR, _FAR)
   keys = jax.random.split(ref.key, len(probes.NOISE) + 1)
   answers = [
@@ -242,10 +219,10 @@ def _remembered(
 
 @jax.jit
 def _twins(key: jax.Array, rows: jax.Array) -> jax.Array:
-  """The distance of the nearest two of `_BIRTHDAYS` rows, in 100 draws of so many: [100]."""
+  """The distance of the nearest two of two thirds of `_BIRTHDAYS` rows, in 100 draws of so many: [100]."""
 
   def draw(key: jax.Array) -> jax.Array:
-    x = jax.random.choice(key, rows, (min(_BIRTHDAYS, len(rows)),), replace=False)
+    x = jax.random.choice(key, rows, (min(_BIRTHDAYS, len(rows)) * 2 // 3,), replace=False)
     apart = squared_distances(x, x) + jnp.diag(jnp.full(len(x), jnp.inf))
     return jnp.sqrt(apart.min())
 
@@ -258,36 +235,12 @@ def _nearest_twins(key: jax.Array, rows: np.ndarray) -> float:
 
 
 def _supported(key: jax.Array, rows: np.ndarray, near: float) -> float:
-  """As many equally likely samples would come as near to one another as soon; `near` makes 180,000 of data.
+  """As many equally likely samples would come as near to one another as soon; `near` makes 150,000 of data.
 
   Only the ratio to what data get means anything: a generator with few different samples has less.
   """
   batch = min(_BIRTHDAYS, len(rows))
-  return support_lib.support(jnp.asarray(rows), near, key, batch, 200).size
-
-
-def judge_own(outputs: Outputs) -> Own:
-  """What the run's own D knows; one half of its outputs mends its confidence, the other is scored."""
-  train, held_out, fake = (np.asarray(x, np.float64) for x in outputs[:3])
-  n = min(len(held_out), len(fake)) // 2
-
-  def bound(real: np.ndarray) -> Bound:
-    half = min(n, len(real) // 2)
-    slope, offset = two_sample.calibrated(real[:half], fake[:half])
-    return two_sample.jsd_bound(slope * real[half:] + offset, slope * fake[half:] + offset)
-
-  overfit, std = two_sample.ranked_above(train, held_out)
-  low, high = np.quantile(np.concatenate([train, held_out, fake]), [0.005, 0.995])
-  edges = np.linspace(low, high + 1e-6, _BINS + 1)
-  histogram = {'edges': edges.tolist()} | {
-    name: (np.histogram(x, edges)[0] / len(x)).tolist()
-    for name, x in (('train', train), ('held_out', held_out), ('fake', fake))
-  }
-  mean = lambda x: float(np.mean(1 / (1 + np.exp(-np.clip(x, -50, 50)))))
-  known = bound(train) if len(train) >= 20 else Bound(math.nan, math.nan, math.nan)
-  beliefs = outputs.slope, mean(held_out), mean(fake)
-  spread = float(np.std(np.concatenate([held_out, fake])))
-  return Own(bound(held_out), known, overfit, std, *beliefs, histogram, spread)
+  return support_lib.support(jnp.asarray(rows), near, key, batch, 100).size
 
 
 def as_json(evidence: Evidence) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import optax
 from jax import lax
 
 from gan_jax import augmentations, penalties
+from gan_jax.accumulation import mean_over_parts
 from gan_jax.augmentations import control
 from gan_jax.balance import Balance
 from gan_jax.batches import Batch
@@ -20,7 +21,7 @@ from gan_jax.losses import Loss
 from gan_jax.optimizers import Schedule
 from gan_jax.penalties import Penalty
 from gan_jax.projections import Projection
-from gan_jax.randomness import example_keys
+from gan_jax.randomness import Axis, example_keys, gathered, mapped_axis
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
@@ -52,6 +53,7 @@ class Gan(NamedTuple):
   noise: Callable[[jax.Array], jax.Array] | None = None  # std of instance noise, by G's updates
   balance: Balance | None = None  # what chooses k while training; None for a fixed k
   n_classes: int = 0  # 0 for unconditional networks
+  accumulate: int = 1  # parts of a device's batch that come one after another
   contrast: float = 0.0  # the scale of contrast-normalised images; 0 for images in [-1, 1]
 
 
@@ -119,12 +121,12 @@ def generate(
   stats: PyTree,
   key: jax.Array,
   batch: Batch,
-  axis_name: str | None,
+  axis_name: Axis,
 ) -> tuple[jax.Array, PyTree]:
   """As many fakes [n, ...] as `batch` has images, with its labels, in training mode; G's new statistics."""
   latents = sample_latents(gan.latent, example_keys(key, batch.images.shape[0], axis_name))
   return gan.generator.apply(
-    {'params': params, **stats},
+    {'params': gathered(params, axis_name), **stats},
     latents,
     batch.labels,
     train=True,
@@ -140,11 +142,11 @@ def judge(
   stats: PyTree,
   key: jax.Array,
   batch: Batch,
-  axis_name: str | None,
+  axis_name: Axis,
 ) -> tuple[jax.Array, PyTree]:
   """Logits [n] of a batch as D sees it while it learns, and D's new statistics."""
   return gan.discriminator.apply(
-    {'params': params, **stats},
+    {'params': gathered(params, axis_name), **stats},
     look(gan, state, key, batch.images, axis_name),
     batch.labels,
     train=True,
@@ -155,7 +157,7 @@ def judge(
 
 
 def look(
-  gan: Gan, state: GanState, key: jax.Array, images: jax.Array, axis_name: str | None
+  gan: Gan, state: GanState, key: jax.Array, images: jax.Array, axis_name: Axis
 ) -> jax.Array:
   """What D is shown of `images` [n, ...]: augmented, and under instance noise."""
   if gan.augment == 'none' and gan.noise is None:
@@ -179,7 +181,7 @@ def discriminate(
   key: jax.Array,
   batch: Batch,
   fakes: jax.Array,
-  axis_name: str | None,
+  axis_name: Axis,
 ) -> tuple[tuple[jax.Array, jax.Array], PyTree]:
   """Logits (real [n], fake [n]) in training mode, and the discriminator's new statistics."""
   real_key, fake_key = jax.random.split(key)
@@ -195,7 +197,7 @@ def penalize(
   key: jax.Array,
   batch: Batch,
   fakes: jax.Array,
-  axis_name: str | None,
+  axis_name: Axis,
 ) -> jax.Array:
   """The penalties on D, scalar; they see D as the real images do, through the same dropout mask."""
   if not gan.penalties:
@@ -221,7 +223,7 @@ def discriminator_loss(
   key: jax.Array,
   batch: Batch,
   fakes: jax.Array,
-  axis_name: str | None,
+  axis_name: Axis,
 ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
   """What D descends on a batch and as many fakes, with its new statistics and its metrics."""
   (real, fake), stats = discriminate(
@@ -233,22 +235,24 @@ def discriminator_loss(
 
 
 def update_discriminator(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, *, axis_name: str | None = None
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, *, axis_name: Axis = None
 ) -> tuple[GanState, Metrics]:
   """One descent step of the discriminator on a batch of n; the generator stands still."""
   z_key, d_key = jax.random.split(key)
-  fakes, _ = generate(gan, state.g.params, state.g.stats, z_key, batch, axis_name)
 
-  def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-    return discriminator_loss(gan, state, params, d_key, batch, fakes, axis_name)
+  def gradients(batch: Batch, axis: Axis) -> tuple[PyTree, tuple[PyTree, Metrics]]:
+    fakes, _ = generate(gan, state.g.params, state.g.stats, z_key, batch, axis)
+    return jax.grad(
+      lambda params: discriminator_loss(gan, state, params, d_key, batch, fakes, axis), has_aux=True
+    )(state.d.params)
 
-  grads, (stats, metrics) = jax.grad(loss_fn, has_aux=True)(state.d.params)
-  grads, stats, metrics = pmean((grads, stats, metrics), axis_name)
+  found = mean_over_parts(gradients, batch, gan.accumulate, axis_name)
+  grads, (stats, metrics) = pmean(found, axis_name)
   return advance_discriminator(gan, state, grads, stats, metrics), metrics
 
 
 def update_generator(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, *, axis_name: str | None = None
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, *, axis_name: Axis = None
 ) -> tuple[GanState, Metrics]:
   """One descent step of the generator, and of its moving average; the discriminator stands still.
 
@@ -256,14 +260,17 @@ def update_generator(
   """
   z_key, d_key = jax.random.split(key)
 
-  def loss_fn(params: PyTree) -> tuple[jax.Array, PyTree]:
-    fakes, stats = generate(gan, params, state.g.stats, z_key, batch, axis_name)
-    d = foresee(gan, d_key, state, batch, fakes, axis_name)
-    (real, fake), _ = discriminate(gan, state, d.params, d.stats, d_key, batch, fakes, axis_name)
-    return gan.loss.generator(real, fake), stats
+  def gradients(batch: Batch, axis: Axis) -> tuple[tuple[jax.Array, PyTree], PyTree]:
+    def loss_fn(params: PyTree) -> tuple[jax.Array, PyTree]:
+      fakes, stats = generate(gan, params, state.g.stats, z_key, batch, axis)
+      d = foresee(gan, d_key, state, batch, fakes, axis)
+      (real, fake), _ = discriminate(gan, state, d.params, d.stats, d_key, batch, fakes, axis)
+      return gan.loss.generator(real, fake), stats
 
-  (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.g.params)
-  grads, stats, loss = pmean((grads, stats, loss), axis_name)
+    return jax.value_and_grad(loss_fn, has_aux=True)(state.g.params)
+
+  found = mean_over_parts(gradients, batch, gan.accumulate, axis_name)
+  (loss, stats), grads = pmean(found, axis_name)
   return advance_generator(gan, state, grads, stats), {'g_loss': loss}
 
 
@@ -273,7 +280,7 @@ def foresee(
   state: GanState,
   batch: Batch,
   fakes: jax.Array,
-  axis_name: str | None,
+  axis_name: Axis,
 ) -> Player:
   """D after `gan.unroll` more updates against these fakes, as a function of them (Metz et al., 2017)."""
 
@@ -345,9 +352,10 @@ def advance_generator(gan: Gan, state: GanState, grads: PyTree, stats: PyTree) -
   return state.replace(step=state.step + 1, g=g, g_ema=g_ema)
 
 
-def pmean(tree: PyTree, axis_name: str | None) -> PyTree:
+def pmean(tree: PyTree, axis_name: Axis) -> PyTree:
   """The mean over devices, in one all-reduce; the tree itself where there is one device."""
-  return tree if axis_name is None else lax.pmean(tree, axis_name)
+  axis = mapped_axis(axis_name)
+  return tree if axis is None else lax.pmean(tree, axis)
 
 
 def sample(

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan_jax import duality, evaluate, evidence, logs, referee, report
+from gan_jax import duality, evaluate, evidence, logs, referee, report, rulings
 from gan_jax.duality import Duality
 from gan_jax.restore import Trained, open_run
 from gan_jax.runs import write_atomically
@@ -56,8 +56,8 @@ def judge_run(
     'features': embedding.name,
     'seed': seed,
   }
-  record = evaluate.valid_json(referee.as_record(verdict, found, protocol))
+  record = evaluate.valid_json(rulings.as_record(verdict, found, protocol))
   record['step'] = trained.step
   write_atomically(folder / FILE, (json.dumps(record, indent=2) + '\n').encode())
   report.write(folder)
-  return record, referee.as_text(verdict, found, protocol)
+  return record, rulings.as_text(verdict, found, protocol)

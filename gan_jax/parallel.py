@@ -11,6 +11,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gan_jax.randomness import Spread
+
 AXIS = 'data'
 Call = Callable[..., Any]
 
@@ -72,10 +74,48 @@ def shard_map(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnu
   return _unhurried(lambda *args: mapped(*_unwrap(args)), devices)
 
 
+def sharded(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Call:
+  """The same step where each device keeps a part of the state only, as `partition` cuts it.
+
+  One program on the global batch, which the compiler spreads: it gathers weights where a layer needs them,
+  and sums gradients to where their part of the optimizer lies (Rajbhandari et al., 2020: ZeRO, FSDP).
+  """
+  del n_args
+  mapped = jax.jit(_sharded(fn, devices, donate_argnum), donate_argnums=donate_argnum)
+  return _unhurried(lambda *args: mapped(*_unwrap(args)), devices)
+
+
+def _sharded(fn: Call, devices: Sequence[jax.Device], argnum: int) -> Call:
+  mesh = _mesh(devices)
+
+  def spread(*args: Any) -> Any:
+    cut = lambda state: jax.lax.with_sharding_constraint(state, partition(state, devices))
+    known = [cut(arg) if i == argnum else arg for i, arg in enumerate(_wrap(args))]
+    state, others = fn(*known, axis_name=Spread(mesh))
+    return cut(state), jax.lax.with_sharding_constraint(others, _replicated(devices))
+
+  return spread
+
+
+def partition(state: Any, devices: Sequence[jax.Device]) -> Any:
+  """How each array of `state` is cut: along its longest side that the devices divide, or not at all."""
+  mesh, n = _mesh(devices), len(devices)
+
+  def cut(x: Any) -> NamedSharding:
+    sides = [side if side % n == 0 else 0 for side in x.shape]
+    if not any(sides):
+      return NamedSharding(mesh, PartitionSpec())
+    at = sides.index(max(sides))
+    return NamedSharding(mesh, PartitionSpec(*(AXIS if i == at else None for i in range(at + 1))))
+
+  return jax.tree.map(cut, state)
+
+
 MAPS: dict[str, Callable[[Call, Sequence[jax.Device], int, int], Call]] = {
   'pmap': pmap,
   'shard_map': shard_map,
 }
+SHARDED = 'sharded'  # no map of its own, but what --shard_params makes of any
 
 
 class Program(NamedTuple):
@@ -93,9 +133,22 @@ class Program(NamedTuple):
     return jax.make_jaxpr(self.mapped)(*self.first, *args).jaxpr
 
 
-def program(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Program:
-  """What `pmap` would call on these devices, for a look."""
+def program(
+  fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int, mapped: str = 'pmap'
+) -> Program:
+  """What `pmap` or `sharded` would call on these devices, for a look."""
+  if mapped == SHARDED:
+    return Program(jax.jit(_sharded(fn, devices, donate_argnum), donate_argnums=donate_argnum), ())
   return Program(_pmapped(fn, devices, n_args, donate_argnum), (np.arange(len(devices)),))
+
+
+def cut_shapes(
+  state: Any, data: Any, key: Any, devices: Sequence[jax.Device]
+) -> tuple[Any, Any, Any]:
+  """Shapes of what `sharded` is called with, and where each of them lies."""
+  place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+  whole = lambda tree: jax.tree.map(lambda x: place(x, _replicated(devices)), tree)
+  return jax.tree.map(place, state, partition(state, devices)), whole(data), whole(key)
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
@@ -113,6 +166,11 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     ),
     tree,
   )
+
+
+def whole(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """Arrays that are cut over devices, with a copy of each on every device."""
+  return jax.jit(lambda tree: tree, out_shardings=_replicated(devices))(tree)
 
 
 def local(tree: Any) -> Any:

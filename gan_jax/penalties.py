@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan_jax.randomness import Axis, mapped_axis
+
 Critic = Callable[[jax.Array], jax.Array]  # images [n, ...] to logits [n]
 # critic, real [n, ...], fake [n, ...], keys [n] (one for each place in the batch), axis_name: a scalar
-PenaltyFn = Callable[[Critic, jax.Array, jax.Array, jax.Array, str | None], jax.Array]
+PenaltyFn = Callable[[Critic, jax.Array, jax.Array, jax.Array, Axis], jax.Array]
 
 
 def slopes(critic: Critic, images: jax.Array) -> jax.Array:
@@ -19,7 +21,7 @@ def slopes(critic: Critic, images: jax.Array) -> jax.Array:
 
 
 def r1(
-  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: str | None
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
 ) -> jax.Array:
   """1/2 E |grad D(x)|^2 on the data, eq. 9 of Mescheder et al. (2018), their 1/2 included.
 
@@ -30,7 +32,7 @@ def r1(
 
 
 def r2(
-  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: str | None
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
 ) -> jax.Array:
   """1/2 E |grad D(G(z))|^2 on the samples, eq. 10 of Mescheder et al. (2018), their 1/2 included."""
   del real, keys, axis_name
@@ -38,7 +40,7 @@ def r2(
 
 
 def gradient_penalty(
-  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: str | None
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
 ) -> jax.Array:
   """E (|grad D| - 1)^2 between data and samples: WGAN-GP, eq. 3 of Gulrajani et al. (2017)."""
   del axis_name
@@ -47,7 +49,7 @@ def gradient_penalty(
 
 
 def dragan(
-  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: str | None
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
 ) -> jax.Array:
   """E (|grad D| - 1)^2 around the data, Kodali et al. (2017): x + u std(x) / 2, u ~ U(0, 1)^d.
 
@@ -55,7 +57,8 @@ def dragan(
   """
   del fake
   moments = jnp.stack([jnp.mean(real), jnp.mean(real**2)])
-  mean, square = moments if axis_name is None else lax.pmean(moments, axis_name)
+  axis = mapped_axis(axis_name)
+  mean, square = moments if axis is None else lax.pmean(moments, axis)
   noise = jax.vmap(lambda key: jax.random.uniform(key, real.shape[1:]))(keys)
   return _one_lipschitz(critic, real + jnp.sqrt(jnp.maximum(square - mean**2, 0)) / 2 * noise)
 
@@ -101,7 +104,7 @@ def total(
   fake: jax.Array,
   keys: jax.Array,
   count: jax.Array,
-  axis_name: str | None = None,
+  axis_name: Axis = None,
 ) -> jax.Array:
   """What `penalties` add to D's loss at its update number `count`, a scalar.
 

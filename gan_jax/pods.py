@@ -1,23 +1,34 @@
-"""A run on a slice of TPUs that nobody has to own: compiled for it, measured by the compiler.
+"""A run on TPUs or GPUs that nobody has to own: compiled for it, measured by the compiler.
 
-The compiler of jax[tpu] works on any machine. It proves that the step compiles, what memory it needs and
-what chips tell each other; seconds are estimates from the table in `gan_jax.chips`, and no numbers of a
-run are checked.
+The compilers of jax[tpu] and jax[cuda12] work on any machine. They prove that the step compiles, what
+memory it needs and what chips tell each other; seconds are estimates from the table in `gan_jax.chips`,
+and no numbers of a run are checked.
 """
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
-from gan_jax import chips, programs
+from gan_jax import chips, gpus, parallel, programs, rehearsal
 from gan_jax.chips import Slice
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.rehearsal import DoesNotFitError, Examples, compile_for, trace
+
+
+class Way(NamedTuple):
+  """How a step is mapped and compiled."""
+
+  mapped: str = 'pmap'  # or parallel.SHARDED
+  quickly: bool = False  # with less optimisation
+
+
+USUAL = Way()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Report:
   peak_memory: int
   memory: float  # that a chip has
   flops: float  # per step
-  n_bytes: float  # per step, as the compiler counts them: some of them never leave the chip
+  n_bytes: float  # per step, as the compiler counts them, some of which stay on the chip; on GPUs of products
   collectives: list[tuple[str, int, float]]  # kind, bytes, how often per step
   host_transfers: list[str]
   seconds: tuple[float, float, float]  # arithmetic, memory, between chips
@@ -65,20 +76,36 @@ def devices_of(where: Slice) -> Sequence[jax.Device]:
 
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
-  options: dict[str, Any] = {'num_slices': where.n_slices} if where.n_slices > 1 else {}
-  if where.generation == 'v4':
-    options['chip_config_name'] = 'megacore'  # both cores of a chip as one device, as it runs
+  gpu = where.generation in chips.GPUS
   try:
     with _silence():
-      found = topologies.get_topology_desc(platform='tpu', topology_name=where.name, **options)
+      found = topologies.get_topology_desc(**(_of_gpus(where) if gpu else _of_tpus(where)))
   except Exception as error:  # of many types
-    text = str(error)
-    if 'libtpu' in text or 'not found' in text.lower():
+    text, extra = str(error), 'cuda12' if gpu else 'tpu'
+    if any(word in text.lower() for word in ('libtpu', 'not found', 'unknown backend', 'cuda')):
       raise UserError(
-        f"--topology={where.name}: the TPU compiler is not here; pip install 'jax[tpu]' brings it"
+        f"--topology={where.name}: its compiler is not here; pip install 'jax[{extra}]' brings it"
       ) from error
     raise UserError(f'--topology={where.name}: {text.splitlines()[0][:160]}') from error
   return found.devices
+
+
+def _of_tpus(where: Slice) -> dict[str, Any]:
+  options: dict[str, Any] = {'platform': 'tpu', 'topology_name': where.name}
+  if where.n_slices > 1:
+    options['num_slices'] = where.n_slices
+  if where.generation == 'v4':
+    options['chip_config_name'] = 'megacore'  # both cores of a chip as one device, as it runs
+  return options
+
+
+def _of_gpus(where: Slice) -> dict[str, Any]:
+  return {
+    'platform': 'cuda',
+    'topology_name': where.name,
+    'topology': f'1x{where.n_slices}x{where.sides[0]}',
+    'target_config': gpus.target(where.generation),
+  }
 
 
 @contextlib.contextmanager
@@ -94,21 +121,26 @@ def _silence() -> Iterator[None]:
     os.close(nowhere)
 
 
-def measure(settings: Config, examples: Examples, where: Slice, quickly: bool = False) -> Report:
+def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL) -> Report:
   """Compile a run's step for a slice and count; raises UserError and DoesNotFitError."""
-  program = trace(settings, examples, devices_of(where))
-  compiled = compile_for(program, quickly)
+  program = trace(settings, examples, devices_of(where), way.mapped)
+  compiled = compiled_for(program, where, way)
   k = 1.0 if settings.k == 'auto' else float(settings.k)
   memory, text = compiled.memory_analysis(), compiled.as_text()
   found = programs.collectives(text, k)
-  flops = programs.flops(program.jaxpr, k)
-  once = programs.flops(program.jaxpr, 1.0)
-  # The compiler counts a loop over D's updates once; its bytes are taken to grow as its arithmetic does.
-  n_bytes = float(compiled.cost_analysis()['bytes accessed']) * (flops / once if once else 1.0)
+  share = where.n_chips if way.mapped == parallel.SHARDED else 1  # one program for all of them
+  flops, once = (programs.flops(program.jaxpr, each) / share for each in (k, 1.0))
+  cost = compiled.cost_analysis()
+  if cost:
+    # The compiler counts a loop over D's updates once; its bytes are taken to grow as its arithmetic does.
+    n_bytes = float(cost['bytes accessed']) * (flops / once if once else 1.0)
+  else:
+    n_bytes = programs.product_bytes(program.jaxpr, k) / share
   sums = [float(each.n_bytes) for each in found for _ in range(round(each.per_step))]
   state = program.state
   return Report(
-    topology=where.name + (f' x {where.n_slices}' if where.n_slices > 1 else ''),
+    topology=where.name
+    + (f' x {where.n_slices}' if where.n_slices > 1 and where.generation not in chips.GPUS else ''),
     chips=where.n_chips,
     batch_size=settings.batch_size,
     parameters=_size((state.g.params, state.d.params, state.g_ema, state.g.stats, state.d.stats)),
@@ -125,8 +157,24 @@ def measure(settings: Config, examples: Examples, where: Slice, quickly: bool = 
   )
 
 
+def compiled_for(program: rehearsal.Program, where: Slice, way: Way) -> Any:
+  """The compiled step; raises DoesNotFitError, also for GPUs, whose compiler does not look at memory."""
+  compiled = compile_for(program, way.quickly)
+  peak = _peak(compiled.memory_analysis())
+  if peak > where.chip.hbm:
+    raise DoesNotFitError(peak, where.chip.hbm)
+  return compiled
+
+
 def _size(tree: Any) -> int:
-  return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+  """Bytes of arrays on one chip."""
+  sizes = jax.tree.map(
+    lambda x: (
+      math.prod(x.sharding.shard_shape(x.shape) if x.sharding else x.shape) * x.dtype.itemsize
+    ),
+    tree,
+  )
+  return sum(jax.tree.leaves(sizes))
 
 
 def complete(
@@ -134,7 +182,7 @@ def complete(
   settings: Config,
   examples: Examples,
   where: Slice,
-  quickly: bool = False,
+  way: Way = USUAL,
   largest: bool = True,
 ) -> Report:
   """The report with what follows from it: scaling, the price of an epoch, and the `largest` batch."""
@@ -147,7 +195,7 @@ def complete(
     report,
     chip_hours_per_epoch=hours,
     scaling=scaling(report, where),
-    largest_batch=largest_batch(report, settings, examples, where, quickly) if largest else None,
+    largest_batch=largest_batch(report, settings, examples, where, way) if largest else None,
   )
 
 
@@ -174,14 +222,15 @@ def scaling(report: Report, where: Slice) -> list[dict[str, float]]:
 
 
 def largest_batch(
-  report: Report, settings: Config, examples: Examples, where: Slice, quickly: bool = False
+  report: Report, settings: Config, examples: Examples, where: Slice, way: Way = USUAL
 ) -> int:
   """A global batch that fits, near the largest: from two compilations, proved by a third."""
   devices = devices_of(where)
 
   def used(batch: int) -> int:
-    program = trace(dataclasses.replace(settings, batch_size=batch), examples, devices)
-    return _peak(compile_for(program, quickly).memory_analysis())
+    settings_ = dataclasses.replace(settings, batch_size=batch)
+    program = trace(settings_, examples, devices, way.mapped)
+    return _peak(compiled_for(program, where, way).memory_analysis())
 
   first, more = settings.batch_size, 8 * settings.batch_size
   with contextlib.suppress(DoesNotFitError):
@@ -189,7 +238,8 @@ def largest_batch(
     room = report.memory - report.peak_memory
     guess = first + int(room / max(slope, 1e-9))
     for margin in (0.97, 0.9, 0.8):
-      batch = max(first, int(guess * margin) // len(devices) * len(devices))
+      parts = len(devices) * settings.accumulate
+      batch = max(first, int(guess * margin) // parts * parts)
       with contextlib.suppress(DoesNotFitError):
         used(batch)
         return batch

@@ -5,7 +5,7 @@ XLA's own cost analysis counts the body of a loop once, and does not say what ch
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 _BYTES = {
@@ -106,30 +106,47 @@ def flops(jaxpr: Any, k: float) -> float:
   The outermost `while` is over steps and counts once, those within it `k` times, a scan its length,
   and of several branches the dearest.
   """
-  return _flops(jaxpr, k, 0)
+  return _sum(_operations, jaxpr, k, 0)
 
 
-def _flops(jaxpr: Any, k: float, depth: int) -> float:
+def product_bytes(jaxpr: Any, k: float) -> float:
+  """Bytes that all matrix products and convolutions read and write per device and step, counted as `flops`.
+
+  At least so many move where no two of them are fused, and nothing else is counted.
+  """
+  return _sum(_bytes_of, jaxpr, k, 0)
+
+
+def _operations(eqn: Any) -> float:
+  if eqn.primitive.name == 'dot_general':
+    (contracted, _), _ = eqn.params['dimension_numbers']
+    sides = eqn.invars[0].aval.shape
+    return 2.0 * eqn.outvars[0].aval.size * math.prod(sides[i] for i in contracted)
+  kernel = eqn.invars[1].aval
+  out_channels = kernel.shape[eqn.params['dimension_numbers'].rhs_spec[0]]
+  return 2.0 * eqn.outvars[0].aval.size * kernel.size / out_channels
+
+
+def _bytes_of(eqn: Any) -> float:
+  return float(sum(x.aval.size * x.aval.dtype.itemsize for x in (*eqn.invars, *eqn.outvars)))
+
+
+def _sum(of: Callable[[Any], float], jaxpr: Any, k: float, depth: int) -> float:
+  """The sum of `of` over products and convolutions, as often as they run."""
   total = 0.0
   for eqn in jaxpr.eqns:
     name, params = eqn.primitive.name, eqn.params
-    if name == 'dot_general':
-      (contracted, _), _ = params['dimension_numbers']
-      sides = eqn.invars[0].aval.shape
-      total += 2 * eqn.outvars[0].aval.size * math.prod(sides[i] for i in contracted)
-    elif name == 'conv_general_dilated':
-      kernel = eqn.invars[1].aval
-      out_channels = kernel.shape[params['dimension_numbers'].rhs_spec[0]]
-      total += 2 * eqn.outvars[0].aval.size * kernel.size / out_channels
+    if name in ('dot_general', 'conv_general_dilated'):
+      total += of(eqn)
     elif name == 'while':
-      inner = _flops(params['body_jaxpr'].jaxpr, k, depth + 1)
+      inner = _sum(of, params['body_jaxpr'].jaxpr, k, depth + 1)
       total += inner * (1.0 if depth == 0 else k)
     elif name == 'scan':
-      total += params['length'] * _flops(params['jaxpr'].jaxpr, k, depth)
+      total += params['length'] * _sum(of, params['jaxpr'].jaxpr, k, depth)
     elif name == 'cond':
-      total += max(_flops(branch.jaxpr, k, depth) for branch in params['branches'])
+      total += max(_sum(of, branch.jaxpr, k, depth) for branch in params['branches'])
     else:
-      total += sum(_flops(inner, k, depth) for inner in _inner(params))
+      total += sum(_sum(of, inner, k, depth) for inner in _inner(params))
   return total
 
 

@@ -1,16 +1,64 @@
-"""Random numbers that belong to an example of the global batch, wherever that example is computed."""
+"""Random numbers that belong to an example of the global batch, wherever and whenever it is computed."""
+
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
-def global_indices(n: int, axis_name: str | None) -> jax.Array:
-  """Positions in the global batch of this device's n examples, int32 [n]."""
-  first = 0 if axis_name is None else lax.axis_index(axis_name) * n
-  return first + jnp.arange(n)
+class Spread(NamedTuple):
+  """Devices over which the compiler spreads one program, whose arrays are those of the global batch."""
+
+  mesh: Mesh  # of one axis
 
 
-def example_keys(key: jax.Array, n: int, axis_name: str | None) -> jax.Array:
-  """One key for each of this device's n examples [n], the same however many devices share the batch."""
-  return jax.vmap(lambda index: jax.random.fold_in(key, index))(global_indices(n, axis_name))
+class Part(NamedTuple):
+  """One of `of` equal parts of a device's examples, which come one after another."""
+
+  whole: str | Spread | None
+  number: jax.Array
+  of: int
+
+
+# Whose examples a function sees: everybody's (None), those of one device of the mapped axis of this name, ...
+Axis = str | Spread | Part | None
+
+
+def mapped_axis(axis: Axis) -> str | None:
+  """The name by which collectives reach the other devices; None where there are none to be reached."""
+  whole = axis.whole if isinstance(axis, Part) else axis
+  return whole if isinstance(whole, str) else None
+
+
+def gathered(tree: Any, axis: Axis) -> Any:
+  """Weights whole on every device, of which each keeps a part only where the compiler spreads the program."""
+  whole = axis.whole if isinstance(axis, Part) else axis
+  if not isinstance(whole, Spread):
+    return tree
+  return lax.with_sharding_constraint(tree, NamedSharding(whole.mesh, PartitionSpec()))
+
+
+def global_indices(n: int, axis: Axis) -> jax.Array:
+  """Positions in the global batch of these n examples, int32 [n]."""
+  if isinstance(axis, Part):
+    first = axis.number * n
+    if isinstance(axis.whole, str):
+      first += lax.axis_index(axis.whole) * n * axis.of
+    return _spread(first + jnp.arange(n), axis.whole)
+  if isinstance(axis, str):
+    return lax.axis_index(axis) * n + jnp.arange(n)
+  return _spread(jnp.arange(n), axis)
+
+
+def _spread(indices: jax.Array, whole: str | Spread | None) -> jax.Array:
+  if not isinstance(whole, Spread):
+    return indices
+  spec = PartitionSpec(*whole.mesh.axis_names)
+  return lax.with_sharding_constraint(indices, NamedSharding(whole.mesh, spec))
+
+
+def example_keys(key: jax.Array, n: int, axis: Axis) -> jax.Array:
+  """One key for each of these n examples [n], the same however many devices share the batch."""
+  return jax.vmap(lambda index: jax.random.fold_in(key, index))(global_indices(n, axis))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax import config, feeds, parallel, scalars
+from gan_jax import checks, config, feeds, parallel, scalars
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -64,15 +64,12 @@ class Program(NamedTuple):
   data: Data
 
 
-def trace(settings: Config, examples: Examples, devices: Sequence[jax.Device]) -> Program:
+def trace(
+  settings: Config, examples: Examples, devices: Sequence[jax.Device], mapped: str = 'pmap'
+) -> Program:
   """The very program that training calls, for arrays that exist in shape only; raises UserError."""
   model = config.build(settings, examples.shape, examples.n, examples.n_classes)
-  if settings.batch_size % len(devices):
-    fit = -(-settings.batch_size // len(devices)) * len(devices)
-    raise UserError(
-      f'--batch_size={settings.batch_size}: {len(devices)} chips cannot share it evenly; '
-      f'use --batch_size={fit}'
-    )
+  checks.check_batch(settings, len(devices))
   feed = feeds.from_images(
     examples.stack, round(examples.n_classes ** (1 / examples.stack)), settings.contrast
   )
@@ -88,7 +85,9 @@ def trace(settings: Config, examples: Examples, devices: Sequence[jax.Device]) -
   key = jax.eval_shape(lambda: jax.random.key(0))
   state = jax.eval_shape(lambda key: gan_lib.init(model, key, zeros), key)
   data = _data(settings, examples)
-  call = parallel.program(as_program(recipe_of), devices, 5, 2)
+  if mapped == parallel.SHARDED:
+    state, data, key = parallel.cut_shapes(state, data, key, devices)
+  call = parallel.program(as_program(recipe_of), devices, 5, 2, mapped)
   numbers = scalars.arrays(scalars.of(settings, examples.n))
   args = (numbers, key, state, data, jax.ShapeDtypeStruct((), jnp.int32))
   return Program(call.lower(*args), call.trace(*args), state, data)
@@ -102,7 +101,7 @@ def _data(settings: Config, examples: Examples) -> Data:
   shape = (n, *sides, channels // examples.stack)
   labels = jax.ShapeDtypeStruct((n,), jnp.int32) if settings.conditional else None
   images = Images(jax.ShapeDtypeStruct(shape, jnp.uint8), labels)
-  return Data(images, images if settings.k == 'auto' else ())
+  return Data(images, images if settings.k == 'auto' or settings.referee_every else ())
 
 
 def compile_for(program: Program, quickly: bool = False) -> Any:

@@ -14,7 +14,7 @@ from gan_jax.batches import Batch
 from gan_jax.feeds import Data, Feed
 from gan_jax.gan import Gan, GanState, Metrics, Weights
 from gan_jax.latents import sample as sample_latents
-from gan_jax.randomness import example_keys
+from gan_jax.randomness import Axis, example_keys, global_indices, mapped_axis
 from gan_jax.scalars import Scalars
 from gan_jax.updates import UPDATES
 
@@ -30,17 +30,16 @@ class Recipe(NamedTuple):
   held_out: Feed  # of what training never sees, for the controller of k
 
 
-def draw(recipe: Recipe, key: jax.Array, data: Any, i: jax.Array, axis_name: str | None) -> Batch:
+def draw(recipe: Recipe, key: jax.Array, data: Any, i: jax.Array, axis_name: Axis) -> Batch:
   """This device's share of the i-th minibatch, counted in updates of D."""
-  n_devices = 1 if axis_name is None else lax.axis_size(axis_name)
-  rows = recipe.batch_size // n_devices
-  first = 0 if axis_name is None else lax.axis_index(axis_name) * rows
+  axis = mapped_axis(axis_name)
+  rows = recipe.batch_size // (1 if axis is None else lax.axis_size(axis))
   start = i.astype(jnp.uint32) * jnp.uint32(recipe.batch_size)
-  return recipe.feed(key, start + (first + jnp.arange(rows)).astype(jnp.uint32), data)
+  return recipe.feed(key, start + global_indices(rows, axis_name).astype(jnp.uint32), data)
 
 
 def train_step(
-  recipe: Recipe, key: jax.Array, state: GanState, data: Data, axis_name: str | None
+  recipe: Recipe, key: jax.Array, state: GanState, data: Data, axis_name: Axis
 ) -> tuple[GanState, Metrics]:
   """One step of the recipe: the updates of D that are due, the update of G, the controllers."""
   gan = recipe.gan
@@ -74,7 +73,7 @@ def rebalance(
   keys: tuple[jax.Array, jax.Array],
   state: GanState,
   data: Data,
-  axis_name: str | None,
+  axis_name: Axis,
 ) -> GanState:
   """The state with k adapted to what D gains by looking ahead, where a measurement is due.
 
@@ -124,7 +123,7 @@ def run_steps(
   data: Data,
   n: int | jax.Array,
   *,
-  axis_name: str | None = None,
+  axis_name: Axis = None,
 ) -> tuple[GanState, Metrics]:
   """N training steps in one program: the new state, and the mean of each metric.
 
@@ -160,7 +159,7 @@ def as_program(recipe_of: Callable[[Scalars], Recipe]) -> Callable[..., tuple[Ga
     data: Data,
     n: int | jax.Array,
     *,
-    axis_name: str | None = None,
+    axis_name: Axis = None,
   ) -> tuple[GanState, Metrics]:
     return run_steps(recipe_of(numbers), key, state, data, n, axis_name=axis_name)
 

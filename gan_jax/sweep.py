@@ -172,7 +172,7 @@ def first_states(program: Program, members: Sequence[Member]) -> GanState:
 
 
 def arguments(program: Program, members: Sequence[Member], seats: np.ndarray) -> tuple[Any, Any]:
-  """The numbers and seeds of those who sit in `seats`; an empty one has those of the first member."""
+  """The numbers and seeds of those who sit in `seats`; an empty one has those of the last member."""
   each = [_numbers(program, member) for member in members]
   numbers = jax.tree.map(lambda *x: np.stack(x)[seats], *each)
   seeds = np.asarray([m.config.seed for m in members], np.int32)[seats]

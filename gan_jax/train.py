@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ import numpy as np
 from gan_jax import (
   alarms,
   checkpoint,
+  checks,
   diagnose,
   logs,
   parallel,
@@ -65,6 +66,7 @@ class Session:
   data: Data  # a copy on every device
   stretch: Callable[..., tuple[GanState, Metrics]]  # run_steps, compiled: (key, state, data, n)
   look: Callable[..., Metrics]  # of the referee, compiled: (key, state, data)
+  mapped: str = 'pmap'
 
   @property
   def key(self) -> jax.Array:
@@ -72,10 +74,22 @@ class Session:
     return jax.random.key(self.config.seed)
 
   def start(self) -> GanState:
-    """The state before the first update, on every device."""
-    init = jax.jit(functools.partial(gan_lib.init, self.gan))
-    zeros = jnp.zeros((1, *self.task.shape))
-    return parallel.replicate(init(jax.random.fold_in(self.key, 0), zeros), self.devices)
+    """The state before the first update, on every device, or in parts over all of them."""
+
+    def init() -> GanState:
+      zeros = jnp.zeros((1, *self.task.shape))
+      return gan_lib.init(self.gan, jax.random.fold_in(self.key, 0), zeros)
+
+    if self.mapped == parallel.SHARDED:
+      parts = parallel.partition(jax.eval_shape(init), self.devices)
+      return cast(GanState, jax.jit(init, out_shardings=parts)())
+    return cast(GanState, parallel.replicate(jax.jit(init)(), self.devices))
+
+  def here(self, state: GanState) -> GanState:
+    """The state on one device of this process; all processes have to ask for it at once."""
+    if self.mapped == parallel.SHARDED:
+      state = parallel.whole(state, self.devices)
+    return cast(GanState, parallel.local(state))
 
 
 def recipe_of(config: Config, task: Task, numbers: Scalars | None = None) -> Recipe:
@@ -98,14 +112,9 @@ def open_session(
 ) -> Session:
   """Load the data, build the Gan, and put both where training needs them; raises UserError.
 
-  `mapped` is how the step comes to the devices, by its name in `parallel.MAPS`.
+  `mapped` is how the step comes to the devices, by its name in `parallel.MAPS`, or `parallel.SHARDED`.
   """
-  if config.batch_size % len(devices):
-    fit = math.ceil(config.batch_size / len(devices)) * len(devices)
-    raise UserError(
-      f'--batch_size={config.batch_size}: {len(devices)} devices cannot share it evenly; '
-      f'use --batch_size={fit}'
-    )
+  checks.check_batch(config, len(devices))
   task = open_task(config, cache)
   if task.n_train is not None and config.batch_size > task.n_train:
     raise UserError(
@@ -113,7 +122,7 @@ def open_session(
     )
   recipe = recipe_of(config, task)
   gan = recipe.gan
-  program = parallel.MAPS[mapped](
+  program = (parallel.MAPS | {parallel.SHARDED: parallel.sharded})[mapped](
     as_program(functools.partial(recipe_of, config, task)), devices, 5, 2
   )
   stretch = functools.partial(program, scalars.arrays(scalars.of(config, task.n_train)))
@@ -122,7 +131,7 @@ def open_session(
     data = data.without_labels()
   data = parallel.replicate(data, devices)
   look = jax.jit(functools.partial(signals.look, recipe))
-  return Session(config, folder, task, gan, devices, data, stretch, look)
+  return Session(config, folder, task, gan, devices, data, stretch, look, mapped)
 
 
 def train(
@@ -141,6 +150,8 @@ def train(
   """
   group.require_same(_facts(config, folder, devices, mapped))
   with contextlib.ExitStack() as held:
+    # One of many that ended while it starts would leave the others without a word: it starts first.
+    received = held.enter_context(noticing_signals()) if group.count > 1 else []
     _claim(group, held, config, folder)
     scores = dict(
       group.from_first(lambda: list(logs.read_scores(folder / 'metrics.jsonl').items()))
@@ -165,12 +176,13 @@ def train(
       state = session.start()
       if done:
         state = group.together(lambda: saved.restore(done[-1], state))
-      with noticing_signals() as received:
-        try:
-          return _Loop(session, saved, done[-1] if done else 0, group).run(state, received)
-        finally:
-          if group.first:
-            report.write(folder)  # of a run that broke, too
+      if group.count == 1:
+        received = held.enter_context(noticing_signals())
+      try:
+        return _Loop(session, saved, done[-1] if done else 0, group).run(state, received)
+      finally:
+        if group.first:
+          report.write(folder)  # of a run that broke, too
 
 
 def _facts(
@@ -311,14 +323,15 @@ class _Loop:
   def _watch(self, state: GanState) -> Alarm | None:
     """Look at the state as the referee does, and tell new alarms; returns one of those that end the run."""
     self._read()
-    found = self._group.from_first(lambda: self._look(state))
+    here = self._session.here(state)
+    found = self._group.from_first(lambda: self._look(here))
     return None if found is None else Alarm(*found)
 
   def _look(self, state: GanState) -> Alarm | None:
     session = self._session
     # The same examples and latents at every look, of a key that training does not use.
     key = jax.random.fold_in(session.key, signals.STREAM)
-    seen = jax.device_get(session.look(key, *parallel.local((state, session.data))))
+    seen = jax.device_get(session.look(key, state, parallel.local(session.data)))
     values = {name: float(value) for name, value in seen.items()}
     if not all(math.isfinite(value) for value in values.values()):
       return None  # the next checkpoint will say which tensor it is
@@ -338,7 +351,8 @@ class _Loop:
       diagnose.raise_diverged(self._session, self._saved, before, self._step)
     score = None
     if evaluated:
-      score = self._group.from_first(lambda: self._evaluate(state))
+      here = self._session.here(state)  # what follows needs no more than one device
+      score = self._group.from_first(lambda: self._evaluate(here))
     self._metrics.flush()
     self._saved.save(self._step, state, score)
 
@@ -346,7 +360,6 @@ class _Loop:
     """Measure on validation data and paint; returns the score by which the best is chosen."""
     session, config, step = self._session, self._session.config, self._step
     gan, task = session.gan, session.task
-    state = parallel.local(state)  # what follows needs no more than one device
     measured = task.measure(gan, state, config.seed)
     self._metrics.write(step, measured.values | {logs.BEST_BY: measured.score})
     self._progress.say(f'step {step}: {measured.line}')

@@ -5,6 +5,7 @@ of the run, counted in updates of D, and `n_d` is how many of them are due. Each
 state and its metrics; those named d_* are sums over the updates of D, whose number is `d_updates`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,8 +15,10 @@ import optax
 from jax import lax
 
 from gan_jax import gan as gan_lib
+from gan_jax.accumulation import mean_over_parts
 from gan_jax.batches import Batch
 from gan_jax.gan import Gan, GanState, Metrics, PyTree, pmean
+from gan_jax.randomness import Axis
 
 Draw = Callable[[jax.Array], Batch]
 
@@ -27,7 +30,7 @@ def alternating_step(
   draw: Draw,
   n_d: int | jax.Array,
   *,
-  axis_name: str | None = None,
+  axis_name: Axis = None,
 ) -> tuple[GanState, Metrics]:
   """Algorithm 1 of Goodfellow et al. (2014): n_d discriminator updates, then one of the generator.
 
@@ -66,12 +69,19 @@ class Field(NamedTuple):
   metrics: Metrics
 
 
-def field(gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: str | None) -> Field:
+def field(gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: Axis) -> Field:
   """What each player would descend at `state`: same minibatch, same noise, same dropout mask.
 
   With `gan.consensus`, both also descend weight times 1/2 |v|^2, v = (D's gradient, G's gradient):
   Mescheder et al. (2017).
   """
+  part = functools.partial(_field_of_part, gan, key, state)
+  return pmean(mean_over_parts(part, batch, gan.accumulate, axis_name), axis_name)
+
+
+def _field_of_part(
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: Axis
+) -> Field:
   z_key, d_key = jax.random.split(key)
   fakes, g_pullback, g_stats = jax.vjp(
     lambda params: gan_lib.generate(gan, params, state.g.stats, z_key, batch, axis_name),
@@ -97,11 +107,11 @@ def field(gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: st
   d_grads = jax.tree.map(jnp.add, d_grads, penalty_grads)
   beliefs = gan_lib.beliefs(gan, real, fake)
   metrics = {'d_loss': d_loss, 'd_penalty': penalty, 'g_loss': g_loss, **beliefs}
-  return Field(*pmean((d_grads, g_grads, d_stats, g_stats, metrics), axis_name))
+  return Field(d_grads, g_grads, d_stats, g_stats, metrics)
 
 
 def consensus_field(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: str | None
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: Axis
 ) -> Field:
   """The field of both players plus the gradient of the consensus term, where there is one."""
   here = field(gan, key, state, batch, axis_name)
@@ -131,7 +141,7 @@ def simultaneous_step(
   draw: Draw,
   n_d: int | jax.Array = 1,
   *,
-  axis_name: str | None = None,
+  axis_name: Axis = None,
 ) -> tuple[GanState, Metrics]:
   """One update of both players from one forward pass, as in the code released with the 2014 paper.
 
@@ -150,7 +160,7 @@ def extragradient_step(
   draw: Draw,
   n_d: int | jax.Array = 1,
   *,
-  axis_name: str | None = None,
+  axis_name: Axis = None,
 ) -> tuple[GanState, Metrics]:
   """Both players look one update ahead, and take the gradient from there (Korpelevich, 1976).
 
@@ -178,7 +188,7 @@ def rk4_step(
   draw: Draw,
   n_d: int | jax.Array = 1,
   *,
-  axis_name: str | None = None,
+  axis_name: Axis = None,
 ) -> tuple[GanState, Metrics]:
   """One step of the fourth-order Runge-Kutta method along both players' gradients (Qin et al., 2020).
 

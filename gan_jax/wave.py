@@ -6,6 +6,7 @@ folders share the waves, and one that is killed is replaced from its last checkp
 
 import math
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gan_jax import checkpoint, logs, population, runs, sweep, train
+from gan_jax import checkpoint, logs, population, runs, seals, sweep, train
 from gan_jax.gan import GanState
 from gan_jax.sweep import Member, Program
 
@@ -73,7 +74,9 @@ class Wave:
     self._lock = runs.only_writer(self.folder)
     self._lock.__enter__()
     try:
-      self._saved = checkpoint.Checkpoints(self.folder / 'checkpoints', 1)
+      for line in seals.set_aside(self.folder):
+        print(line, file=sys.stderr)
+      self._saved = checkpoint.Checkpoints(self.folder / 'checkpoints', 2)
       self._host = sweep.first_states(self._program, self.members)
       done = self._saved.steps()
       if done:

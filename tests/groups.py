@@ -17,6 +17,7 @@ RING = (
   # Plain descent: Adam divides by small moments, and what differs in the last bit grows with it.
   *('--g_optimizer=sgd', '--d_optimizer=sgd', '--g_b1=0', '--d_b1=0', '--g_lr=0.02', '--d_lr=0.02'),
   '--peer_timeout=8',
+  '--referee_every=0',
 )
 CODE_LOST = 4
 

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax import embeddings, evidence
-from gan_jax.evidence import Outputs
+from gan_jax import embeddings, evidence, own
 from gan_jax.games import GAMES
+from gan_jax.own import Outputs
 
 N = 2000
 
@@ -39,7 +39,8 @@ def copied():
 
 def test_a_perfect_sampler_gets_what_data_get():
   e = perfect()
-  assert e.ladder[0][1].value == pytest.approx(e.null.value, abs=0.02)
+  assert abs(e.ladder[0][1].value) < 0.03
+  assert abs(e.null.value) < 0.03  # a part of 400 examples scores
   assert e.manifold.coverage == pytest.approx(e.manifold_null.coverage, abs=0.05)
   assert e.frechet < 0.01
   assert e.memory.authentic == pytest.approx(e.memory_null.authentic, abs=5)
@@ -95,19 +96,19 @@ def outputs(edge, overfit=0.0, n=2000):
 def test_what_its_own_d_knows_does_not_depend_on_its_confidence():
   first, second = outputs(1.0), outputs(1.0)
   loud = second._replace(held_out=9 * second.held_out + 4, fake=9 * second.fake + 4)
-  a, b = evidence.judge_own(first), evidence.judge_own(loud)
+  a, b = own.judge_own(first), own.judge_own(loud)
   assert a.held_out.value == pytest.approx(b.held_out.value, rel=1e-3)
   assert 0.2 < a.held_out.value < math.log(2)
 
 
 def test_an_overfitted_d_ranks_training_data_above_held_out():
-  assert evidence.judge_own(outputs(1.0)).overfit == pytest.approx(0.5, abs=0.04)
-  assert evidence.judge_own(outputs(1.0, overfit=2.0)).overfit > 0.85
+  assert own.judge_own(outputs(1.0)).overfit == pytest.approx(0.5, abs=0.04)
+  assert own.judge_own(outputs(1.0, overfit=2.0)).overfit > 0.85
 
 
 def test_few_training_examples_say_so_by_a_wide_null():
   few = outputs(1.0)._replace(train=outputs(1.0).train[:50])
-  assert evidence.judge_own(few).overfit_std == pytest.approx(math.sqrt(2051 / (12 * 50 * 2000)))
+  assert own.judge_own(few).overfit_std == pytest.approx(math.sqrt(2051 / (12 * 50 * 2000)))
 
 
 def test_the_course_of_a_run_comes_from_its_records():

@@ -1,12 +1,11 @@
 """The launch files: what each of them would run is run, with stand-ins for the commands of a cluster."""
 
-import os
 import re
 import shlex
-import stat
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -26,10 +25,9 @@ def env(tmp_path, pytestconfig):
 
 
 def stand_in(env, name, text):
-  path = os.path.join(env['PATH'].split(':')[0], name)
-  with open(path, 'w') as file:
-    file.write('#!/usr/bin/env bash\n' + textwrap.dedent(text))
-  os.chmod(path, os.stat(path).st_mode | stat.S_IXUSR)
+  path = Path(env['PATH'].split(':')[0]) / name
+  path.write_text('#!/usr/bin/env bash\n' + textwrap.dedent(text))
+  path.chmod(0o755)
 
 
 def bash(env, script, *args, timeout=180):
@@ -50,7 +48,7 @@ def test_a_tpu_slice_gets_the_command_on_every_host(env, tmp_path):
   env |= {'TPU': 'my-slice', 'ZONE': 'us-central2-b'}
   given = (*GAME, '--num_processes=1', f'--run={tmp_path / "a run"}')
   *place, command = bash(env, 'tpu_slice.sh', *given).stdout.splitlines()
-  assert place == 'compute tpus tpu-vm ssh my-slice --zone=us-central2-b --worker=all'.split()
+  assert ' '.join(place) == ('compute tpus tpu-vm ssh my-slice --zone=us-central2-b --worker=all')
   remote = command.removeprefix('--command=')
   home = tmp_path / 'home'
   (home / 'gan_jax/.venv/bin').mkdir(parents=True)

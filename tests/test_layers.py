@@ -48,8 +48,11 @@ PURE = sorted(
         'embeddings',
         'signals',
         'duality',
+        'own',
         'evidence',
         'referee',
+        'rulings',
+        'accumulation',
       )
     ),
   )
@@ -143,12 +146,13 @@ ROWS = (
     'games',
     'augmentations',
     'embeddings',
+    'accumulation',
   ),
   ('feeds', 'gan'),
   ('updates', 'parallel', 'population', 'stretch'),
   ('signals', 'duality'),
-  ('evidence',),
-  ('referee',),
+  ('own', 'evidence'),
+  ('referee', 'rulings'),
   ('checks', 'config', 'compute', 'grid'),
   ('report',),
 )

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests import commands, layouts
+from tests import commands, groups, layouts
 
 FAST = ('k2-batch_norm', 'simultaneous-dropout')
 
@@ -30,7 +30,8 @@ def test_four_devices_equal_one_and_the_maps_one_another(case):
 def test_200_steps_on_1_2_4_and_8_devices(case):
   ended = subprocess.run(
     [sys.executable, '-m', 'tests.layouts', case],
-    cwd=commands.ROOT, env=os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': layouts.FLAGS}, capture_output=True, text=True, timeout=600,
+    cwd=commands.ROOT, env=os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': layouts.FLAGS},
+    capture_output=True, text=True, timeout=600,
   )  # fmt: skip
   assert ended.returncode == 0, ended.stderr[-3000:]
   found = json.loads(ended.stdout)
@@ -38,3 +39,32 @@ def test_200_steps_on_1_2_4_and_8_devices(case):
   print(found)
   assert len(found) == 13
   assert_equal_runs(found)
+
+
+def together(n, cases, timeout):
+  """What the first of n processes with two devices each says of every case."""
+  coordinator = f'localhost:{groups.free_port()}'
+  env = os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': layouts.FLAGS}
+  members = [
+    subprocess.Popen(
+      [sys.executable, '-m', 'tests.layouts', f'--{coordinator},{n},{i}', *cases],
+      cwd=commands.ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )
+    for i in range(n)
+  ]  # fmt: skip
+  ended = groups.finish(members, timeout)
+  assert [each.code for each in ended] == [0] * n, ended[0].err[-3000:]
+  lines = [line for line in ended[0].out.splitlines() if line.startswith('{')]
+  return {found.pop('case'): found for found in map(json.loads, lines)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('n', [2, 4])
+def test_200_steps_in_processes_of_two_devices(n):
+  found = together(n, layouts.CASES, 3600)
+  print(found)
+  assert set(found) == set(layouts.CASES)
+  for case, distances in found.items():
+    assert distances.pop('processes') == n
+    assert distances.pop('twins') == 0, case
+    assert max(distances.values()) <= 1e-5, (case, distances)

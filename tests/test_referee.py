@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from gan_jax import referee
-from gan_jax.evidence import Evidence, History, Memory, Own
+from gan_jax import referee, rulings
+from gan_jax.evidence import Evidence, History, Memory
 from gan_jax.metrics.cells import Cells
 from gan_jax.metrics.manifold import Manifold
 from gan_jax.metrics.two_sample import Bound, C2st
+from gan_jax.own import Own
 
 REAL = Manifold(0.98, 0.98, 1.0, 0.97)
 EVEN = Cells(np.full(4, 0.25), np.full(4, 0.25), 4000, 4000, np.ones(4))
@@ -113,10 +114,10 @@ def test_evidence_leads_to_its_verdict(name, evidence):
 @pytest.mark.parametrize(('name', 'evidence'), FLAT)
 def test_text_begins_with_the_verdict_and_record_is_json(name, evidence):
   verdict = referee.judge(evidence)
-  text = referee.as_text(verdict, evidence, {'seed': 0})
+  text = rulings.as_text(verdict, evidence, {'seed': 0})
   assert text.splitlines()[0].startswith(f'verdict: {name} (confidence ')
   assert text.splitlines()[-1] == 'protocol: seed 0'
-  record = json.loads(json.dumps(referee.as_record(verdict, evidence, {'seed': 0})))
+  record = json.loads(json.dumps(rulings.as_record(verdict, evidence, {'seed': 0})))
   assert record['verdict'] == name
   assert record['protocol'] == {'seed': 0}
 

@@ -74,12 +74,12 @@ def test_samples_alone_may_hold_a_nan(tmp_path):
   broken = POINTS.copy()
   broken[0] = np.nan
   assert np.isnan(opened(tmp_path, broken)).any()
-  with pytest.raises(UserError, match='--heldout=.*3.3% of its numbers'):
+  with pytest.raises(UserError, match=r'--heldout=.*3.3% of its numbers'):
     opened(tmp_path, broken, flag='heldout')
 
 
 def test_no_pickle_is_opened(tmp_path):
-  with pytest.raises(UserError, match='cannot be read as an .npz or .npy of numbers'):
+  with pytest.raises(UserError, match=r'cannot be read as an .npz or .npy of numbers'):
     opened(tmp_path, np.array([{'a': 1}], dtype=object), name='set.npy')
   with pytest.raises(UserError, match='cannot be read'):
     opened(tmp_path, np.array([{'a': 1}], dtype=object))
@@ -105,9 +105,9 @@ def pair(tmp_path, real, fake):
 
 
 def test_sets_that_cannot_be_compared(tmp_path):
-  with pytest.raises(UserError, match='--fake=.*: it holds the same examples as --real'):
+  with pytest.raises(UserError, match=r'--fake=.*: it holds the same examples as --real'):
     sets.open_sets(pair(tmp_path, POINTS, POINTS))
-  with pytest.raises(UserError, match='--fake=.*: its examples are 3, those of --real 2'):
+  with pytest.raises(UserError, match=r'--fake=.*: its examples are 3, those of --real 2'):
     sets.open_sets(pair(tmp_path, POINTS, np.zeros((4, 3))))
   with pytest.raises(UserError, match='its examples are 9 x 9 x 1, those of --real 8 x 8 x 1'):
     sets.open_sets(pair(tmp_path, PIXELS, np.zeros((4, 9, 9, 1), np.uint8)))

@@ -11,14 +11,28 @@ _UNKNOWN = -99.0  # of a number that a case does not have
 
 
 def _loss_curves(record: Record) -> list[float]:
-  """Last losses of D and G, their course and unrest over the last half, and mean D(x) and D(G(z))."""
-  own, losses = record['evidence']['own'], record['losses']
-  if own is None or losses is None:
+  """Losses of D and G, their course and unrest over the last half of a run, and mean D(x) and D(G(z))."""
+  evidence = record['evidence']
+  if evidence['own'] is None:
     return [_UNKNOWN] * 8
-  course = np.asarray(losses, float)
+  now, beliefs = (
+    _losses(evidence['histogram']),
+    [evidence['own'][f'mean_{x}'] for x in ('real', 'fake')],
+  )
+  if record['losses'] is None:
+    return [*now, *[_UNKNOWN] * 4, *beliefs]
+  course = np.asarray(record['losses'], float)
   half = course[len(course) // 2 :]
-  moved, unrest = half[-1] - half[0], half.std(axis=0)
-  return [*course[-1], *moved, *unrest, own['mean_real'], own['mean_fake']]
+  return [*now, *(half[-1] - half[0]), *half.std(axis=0), *beliefs]
+
+
+def _losses(histogram: dict[str, list[float]]) -> list[float]:
+  """The losses of D and of G in the non-saturating game, from histograms of D's outputs."""
+  edges = np.asarray(histogram['edges'])
+  outputs = (edges[1:] + edges[:-1]) / 2
+  on_data, on_samples = (np.asarray(histogram[name]) for name in ('train', 'fake'))
+  d_loss = on_data @ np.logaddexp(0, -outputs) + on_samples @ np.logaddexp(0, outputs)
+  return [float(d_loss), float(on_samples @ np.logaddexp(0, -outputs))]
 
 
 def _frechet(record: Record) -> list[float]:

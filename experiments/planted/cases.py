@@ -10,7 +10,8 @@ from experiments.planted import critics, samplers, training
 from experiments.planted.samplers import Rng
 from experiments.planted.training import Plan
 from experiments.planted.worlds import GAME_WORLDS, IMAGE_WORLDS, World
-from gan_jax.evidence import History, Outputs
+from gan_jax.evidence import History
+from gan_jax.own import Outputs
 
 
 class Made(NamedTuple):
@@ -100,7 +101,7 @@ def _with_frozen_critic(world: World, rng: Rng) -> Plan:
 
 
 _GAMES = tuple(GAME_WORLDS)
-_APART = ('ring', 'grid', 'painter', *IMAGE_WORLDS)  # where D can be right about every first sample
+_APART = ('ring', 'painter', *IMAGE_WORLDS)  # where D can be right about every first sample
 KINDS: dict[str, Kind] = {
   'perfect, without D': Kind(('converged',), _sampler(samplers.perfect, '')),
   'perfect, D healthy': Kind(('converged',), _sampler(samplers.perfect, 'healthy')),
@@ -139,14 +140,3 @@ def make(case: Case, world: World) -> Made:
   """Plant the fault; the same for the same case."""
   rng = np.random.default_rng([crc32(f'{case.world} {case.kind}'.encode()), case.seed])
   return KINDS[case.kind].make(world, rng)
-
-
-def losses(made: Made) -> list[list[float]] | None:
-  """The losses of D and of G over the run, or those of the one D that there is; None without a D."""
-  if made.losses is not None:
-    return [[float(x) for x in row] for row in made.losses]
-  if made.outputs is None:
-    return None
-  real, fake = made.outputs.train, made.outputs.fake
-  d_loss = np.logaddexp(0, -real).mean() + np.logaddexp(0, fake).mean()
-  return [[float(d_loss), float(np.logaddexp(0, -fake).mean())]]

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from experiments.planted.worlds import World
-from gan_jax.evidence import Outputs
 from gan_jax.networks.relu import Discriminator
+from gan_jax.own import Outputs
 
 KINDS = ('healthy', 'linear', 'untrained', 'starved of steps', 'by heart')
 _FEW = 100  # training examples that a D knows by heart

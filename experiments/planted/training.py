@@ -11,9 +11,10 @@ from experiments.planted.worlds import World
 from gan_jax import batches, config, evidence, feeds, sampling, signals
 from gan_jax import gan as gan_lib
 from gan_jax.batches import Batch
-from gan_jax.evidence import History, Outputs
+from gan_jax.evidence import History
 from gan_jax.feeds import Data, Feed, Images
 from gan_jax.gan import GanState
+from gan_jax.own import Outputs
 from gan_jax.stretch import Recipe, run_steps
 
 _LOOKS = 20

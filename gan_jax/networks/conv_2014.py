@@ -23,6 +23,7 @@ from gan_jax.networks.layers import (
 )
 from gan_jax.networks.mlp import Maxout
 from gan_jax.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.randomness import Axis
 
 # Of D's layers: channels for a width of 32, size, padding, and the size of the pool, which moves by 2.
 LAYERS = ((1, 8, 4, 4), (1, 8, 3, 4), (6, 5, 3, 2))
@@ -42,7 +43,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, *shape]."""
     del train, axis_name  # no dropout and no batch statistics
@@ -77,7 +78,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, h, w, c] and [n] to [n]."""
     x = Dropout(self.input_dropout)(images, train, axis_name)

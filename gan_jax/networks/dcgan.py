@@ -22,6 +22,7 @@ from gan_jax.networks.layers import (
   normal,
 )
 from gan_jax.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.randomness import Axis
 
 FIRST = normal(0.02)
 
@@ -40,7 +41,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, *shape]."""
     h, w, c = self.shape
@@ -74,7 +75,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, h, w, c] and [n] to [n]."""
     x = images

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from gan_jax.errors import UserError
 from gan_jax.networks.spec import Offer, Spec, check_labels, settle
+from gan_jax.randomness import Axis
 
 
 class Generator(nn.Module):
@@ -15,7 +16,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, 1]."""
     del train, axis_name
@@ -33,7 +34,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, 1] and [n] to [n]."""
     del train, axis_name

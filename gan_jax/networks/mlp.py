@@ -24,6 +24,7 @@ from gan_jax.networks.layers import (
   uniform,
 )
 from gan_jax.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.randomness import Axis
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -71,7 +72,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, *shape]."""
     x = Conditioned(self.n_classes)(latents, labels)
@@ -99,7 +100,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, ...] and [n] to [n]."""
     x = images.reshape(images.shape[0], -1)

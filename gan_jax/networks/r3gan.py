@@ -21,6 +21,7 @@ from gan_jax.networks.layers import (
   dense,
 )
 from gan_jax.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.randomness import Axis
 
 SLOPE = 0.2
 GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # keeps the variance through a leaky ReLU
@@ -103,7 +104,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, *shape]."""
     del train, axis_name  # no dropout and no batch statistics
@@ -140,7 +141,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, h, w, c] and [n] to [n]."""
     del axis_name

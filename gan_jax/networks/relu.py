@@ -22,6 +22,7 @@ from gan_jax.networks.layers import (
 )
 from gan_jax.networks.mlp import Generator, linear
 from gan_jax.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.randomness import Axis
 
 
 def spread(fan_in: int) -> tuple[Initializer, Initializer]:
@@ -42,7 +43,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, ...] and [n] to [n]."""
     x = images.reshape(images.shape[0], -1) / self.scale

@@ -22,6 +22,7 @@ from gan_jax.networks.layers import (
   dense,
 )
 from gan_jax.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.randomness import Axis, mapped_axis
 
 
 def glorot(fan_in: int) -> tuple[nn.initializers.Initializer, nn.initializers.Initializer]:
@@ -52,7 +53,7 @@ class GeneratorBlock(nn.Module):
   as_products: bool | None
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool, axis_name: str | None) -> jax.Array:
+  def __call__(self, x: jax.Array, train: bool, axis_name: Axis) -> jax.Array:
     """[n, h, w, c] to [n, 2h, 2w, features]."""
 
     def conv(x: jax.Array, size: int) -> jax.Array:
@@ -79,7 +80,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, *shape]."""
     h, w, c = self.shape
@@ -90,7 +91,7 @@ class Generator(nn.Module):
     x = dense(x, math.prod(first), glorot, self.dtype)(x).reshape(-1, *first)
     for i, width in enumerate(self.widths[1:]):
       x = block(width, self.norm, self.dtype, self.as_products, name=f'block_{i}')(
-        x, train, axis_name
+        x, train, mapped_axis(axis_name)
       )
     x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
     output: First = begin_bias(glorot, self.output_bias)
@@ -138,7 +139,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: str | None = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, h, w, c] and [n] to [n]."""
     del axis_name  # no statistics of the batch

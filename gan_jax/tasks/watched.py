@@ -8,9 +8,9 @@ import numpy as np
 
 from gan_jax import gan as gan_lib
 from gan_jax import sampling, signals
-from gan_jax.evidence import Outputs
 from gan_jax.feeds import Data, Feed
 from gan_jax.gan import Gan, GanState
+from gan_jax.own import Outputs
 
 if TYPE_CHECKING:
   from gan_jax.tasks.task import Task

@@ -1,0 +1,35 @@
+"""Gradients of a batch that comes in parts: as much memory as one part needs, and the same result."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan_jax.batches import Batch
+from gan_jax.randomness import Axis, Part
+
+T = TypeVar('T')
+
+
+def mean_over_parts(fn: Callable[[Batch, Axis], T], batch: Batch, n: int, axis: Axis) -> T:
+  """The mean of `fn(part, whose)` over n equal parts of this device's `batch`, one after another.
+
+  It equals `fn(batch, axis)` but for rounding where `fn` is a mean over examples, each of which draws its
+  noise by its place in the global batch: not so with batch norm.
+  """
+  if n == 1:
+    return fn(batch, axis)
+  assert not isinstance(axis, Part)
+  parts = jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
+
+  def add(sums: T, one: tuple[jax.Array, Batch]) -> tuple[T, None]:
+    index, part = one
+    return jax.tree.map(jnp.add, sums, fn(part, Part(axis, index, n))), None
+
+  first = jax.tree.map(lambda x: x[0], parts)
+  shapes = jax.eval_shape(lambda part: fn(part, Part(axis, jnp.int32(0), n)), first)
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  sums, _ = lax.scan(add, zeros, (jnp.arange(n), parts))
+  return jax.tree.map(lambda x: x / n, sums)

@@ -1,0 +1,96 @@
+"""Rehearsals: what is counted of a step, on devices of this machine; real compilers are in the slow tests."""
+
+import dataclasses
+import json
+
+import jax
+import pytest
+
+from experiments import pod
+from gan_jax import chips, config, parallel, pods, rehearsal
+from gan_jax.chips import Slice
+from gan_jax.errors import UserError
+
+WHERE = Slice('v5e', (2, 2))
+SETTINGS = config.Config(g_width=32, d_width=16, batch_size=64)
+MNIST = rehearsal.examples_of('mnist')
+
+
+@pytest.fixture
+def here(monkeypatch):
+  """The devices of this machine in place of those of a slice."""
+  monkeypatch.setattr(pods, 'devices_of', lambda where: jax.devices()[: where.n_chips])
+
+
+def test_a_report_adds_up(here):
+  report = pods.measure(SETTINGS, MNIST, WHERE)
+  report = pods.complete(report, SETTINGS, MNIST, WHERE, largest=False)
+  g = 100 * 32 + 32 + 32 * 32 + 32 + 32 * 784 + 784
+  d = 784 * 80 + 80 + 16 * 80 + 80 + 17
+  assert report.parameters == 4 * (2 * g + d)  # with the average of G
+  assert report.data == 2 * 50_000 * 784  # and held-out images for the referee
+  assert report.peak_memory > report.data + report.parameters
+  assert report.host_transfers == []
+  assert {kind for kind, _, _ in report.collectives} == {'all-reduce'}
+  assert sum(n * often for _, n, often in report.collectives) >= 4 * (g + d)
+  # Products of both updates with R1, of 16 examples: at least three passes of D and G each.
+  assert 6 * 16 * (g + 2 * d) < report.flops < 60 * 16 * (g + 2 * d)
+  seconds = max(report.seconds[:2]) + report.seconds[2]
+  assert report.step_seconds == seconds
+  assert report.chip_hours_per_epoch == pytest.approx(50_000 / 64 * seconds * 4 / 3600)
+  assert [row['chips'] for row in report.scaling] == [2**i for i in range(14)]
+  json.dumps(pod.as_json(report, WHERE))
+  text = pod.as_text(report, WHERE)
+  assert 'all-reduce of' in text
+  assert 'chip-hours' in text
+
+
+def test_more_updates_of_d_cost_what_they_cost(here):
+  one = pods.measure(SETTINGS, MNIST, WHERE)
+  five = pods.measure(dataclasses.replace(SETTINGS, k='5'), MNIST, WHERE)
+  assert 2 < five.flops / one.flops < 5
+  count = lambda report: sum(often for _, _, often in report.collectives)
+  # On this compiler an update sums some arrays each for itself; as many for each of four more updates of D.
+  assert count(five) > count(one)
+
+
+def test_a_sharded_state_needs_its_share(here):
+  whole = pods.measure(SETTINGS, MNIST, WHERE)
+  parts = pods.measure(SETTINGS, MNIST, WHERE, pods.Way(parallel.SHARDED))
+  assert parts.optimizer < 1.05 * whole.optimizer / 4
+  assert parts.flops == pytest.approx(whole.flops, rel=0.05)
+
+
+def test_the_largest_batch_fits_and_a_chip_that_is_too_small_is_told(here, monkeypatch):
+  report = pods.measure(SETTINGS, MNIST, WHERE)
+  room = int(report.peak_memory * 1.2)
+  small = chips.CHIPS['v5e']._replace(hbm=room)
+  monkeypatch.setitem(chips.CHIPS, 'v5e', small)
+  report = pods.measure(SETTINGS, MNIST, WHERE)
+  largest = pods.largest_batch(report, SETTINGS, MNIST, WHERE)
+  assert largest >= SETTINGS.batch_size
+  assert largest % 4 == 0
+  again = pods.measure(dataclasses.replace(SETTINGS, batch_size=largest), MNIST, WHERE)
+  assert again.peak_memory <= room
+  monkeypatch.setitem(chips.CHIPS, 'v5e', small._replace(hbm=room // 2))
+  with pytest.raises(rehearsal.DoesNotFitError) as error:
+    pods.measure(SETTINGS, MNIST, WHERE)
+  assert error.value.needed - error.value.has == report.peak_memory - room // 2
+
+
+def test_a_batch_that_chips_do_not_divide_is_refused_with_those_that_they_do(here):
+  settings = dataclasses.replace(SETTINGS, batch_size=66)
+  with pytest.raises(UserError, match=r'--batch_size=66: 4 devices .* use --batch_size=64 or 68'):
+    pods.measure(settings, MNIST, WHERE)
+  with pytest.raises(
+    UserError, match=r'4 devices times --accumulate=3 .* use --batch_size=60 or 72'
+  ):
+    pods.measure(dataclasses.replace(settings, accumulate=3), MNIST, WHERE)
+
+
+def test_an_unknown_slice_is_answered_with_those_there_are(scripts):
+  ended = scripts('pod', '--topology=v5e:3x3')
+  assert ended.code == 2
+  (line,) = ended.err.splitlines()
+  assert line.startswith('error: --topology=v5e:3x3: known are ')
+  assert all(name in line for name in chips.names())

@@ -1,0 +1,88 @@
+"""Every preset compiled for TPU slices that nobody has: its collectives are pinned, and nothing asks the host.
+
+An MLP tells the others its gradients once per update, with its metrics: two all-reduces at k = 1, and what
+several slices need to meet by network. Other networks sum batch statistics in every pass, forward and back.
+"""
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from gan_jax import chips
+from tests import commands
+
+pytestmark = pytest.mark.slow
+
+EVERYWHERE = {
+  'v4': ('v4:2x2x2', 'v4:4x4x4', 'v4:4x8x8', 'v4:8x16x16'),
+  'v5e': ('v5e:2x4', 'v5e:8x8', 'v5e:16x16', 'v5e:16x16*8'),
+  'v5p': ('v5p:2x2x2', 'v5p:4x4x4', 'v5p:4x8x8', 'v5p:8x16x16'),
+  'v6e': ('v6e:2x4', 'v6e:8x8', 'v6e:16x16', 'v6e:16x16*8'),
+}
+# All-reduces per step at k = 1 on 8 chips.
+PINNED = {
+  **dict.fromkeys(('mnist', 'fashion_mnist', 'ring', 'grid', 'painter'), 2),
+}
+
+
+@pytest.fixture(scope='module')
+def compiler(tmp_path_factory):
+  """The environment of a process that finds the compiler of this jax, which lies in a folder of its own."""
+  folder = tmp_path_factory.mktemp('libtpu')
+  wanted = next(
+    re.split(r'\s*;', requirement)[0]
+    for requirement in importlib.metadata.requires('jax')
+    if requirement.startswith('libtpu') and 'extra == "tpu"' in requirement.replace("'", '"')
+  )
+  pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', f'--target={folder}']
+  subprocess.run([*pip, wanted], check=True)
+  return os.environ | {'PYTHONPATH': f'{commands.ROOT}:{folder}', 'JAX_PLATFORMS': 'cpu'}
+
+
+def rehearsed(compiler, preset, *slices, timeout=3600):
+  ended = subprocess.run(
+    [sys.executable, '-m', 'tests.rehearsals', preset, *slices],
+    cwd=commands.ROOT, env=compiler, capture_output=True, text=True, timeout=timeout,
+  )  # fmt: skip
+  assert ended.returncode == 0, ended.stderr[-3000:]
+  return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+@pytest.mark.parametrize('generation', EVERYWHERE)
+def test_mnist_on_8_to_2048_chips_tells_once_per_update(generation, compiler):
+  found = rehearsed(compiler, 'mnist', *EVERYWHERE[generation])
+  assert [each['chips'] for each in found] == [8, 64, 256, 2048]
+  for each in found:
+    several = '*' in each['slice']  # first inside each slice, then between them
+    assert each['all_reduces'] == (4 if several else 2), each
+    assert not [kind for kind, *_ in each['others'] if not several], each
+    assert each['host'] == []
+    assert each['peak'] < chips.CHIPS[generation].hbm
+
+
+@pytest.mark.parametrize('preset', PINNED)
+def test_collectives_of_presets_are_pinned(preset, compiler):
+  (found,) = rehearsed(compiler, preset, 'v5e:2x4')
+  assert found['all_reduces'] == PINNED[preset], found
+  assert found['others'] == []
+  assert found['host'] == []
+
+
+def test_a_model_that_does_not_fit_is_told_with_what_is_missing(compiler):
+  command = (
+    *('pod', '--topology=v5e:2x2', '--dataset=mnist', '--g_width=40000', '--d_width=4000'),
+    *('--batch_size=64', '--nolargest_batch'),
+  )
+  ended = commands.finish(commands.start(*command, env=compiler), 900)
+  assert ended.code == 1, ended
+  assert re.search(
+    r'does not fit: \d+ bytes per chip are needed .* (\d+) bytes are missing', ended.err
+  )
+  assert '--shard_params' in ended.err
+  fits = commands.finish(commands.start(*command, '--shard_params', '--json', env=compiler), 900)
+  assert fits.code == 0, fits
