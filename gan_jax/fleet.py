@@ -9,6 +9,7 @@ was only slow does no harm. Clocks of different machines are never compared.
 import contextlib
 import functools
 import json
+import math
 import threading
 import time
 import uuid
@@ -59,7 +60,7 @@ class Found(NamedTuple):
 
 def patiently(url: str, patience: float, call: Callable[[], T]) -> T:
   """What `call` gives, tried again with longer and longer pauses while the store is away; raises UserError."""
-  began, pause = time.monotonic(), _FIRST_PAUSE
+  failed, pause = math.inf, _FIRST_PAUSE  # when it failed first: a call that takes long is no absence
   while True:
     try:
       return call()
@@ -68,7 +69,8 @@ def patiently(url: str, patience: float, call: Callable[[], T]) -> T:
     except (SQLAlchemyError, OptunaError, OSError) as error:
       if isinstance(error, DuplicatedStudyError):
         raise
-      if time.monotonic() - began + pause > patience:
+      failed = min(failed, time.monotonic())
+      if time.monotonic() - failed + pause > patience:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise UserError(
           f'--store={url}: out of reach for {patience:g} s ({said}); what this worker found is in the '

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(['tests.fleet_worker'])
 N_WORKERS = 4
-LIMIT = 500  # seconds
+LIMIT = 1500  # seconds, on a machine that does much else
 
 
 @pytest.fixture
@@ -45,17 +45,22 @@ def assert_each_once(joined):
 
 def test_four_workers_killed_every_few_seconds_lose_nothing_and_double_nothing(server):
   workers = [start(server) for _ in range(N_WORKERS)]
-  kills, began, draw = 0, time.monotonic(), random.Random(0)
+  joined = fleet_worker.join(server.url)
+  kills, began, draw, done = 0, time.monotonic(), random.Random(0), -1
   while any(worker.is_alive() for worker in workers):
     assert time.monotonic() - began < LIMIT
     time.sleep(draw.uniform(1, 3))
+    now = len(finished(joined))
+    if now == done < 200:
+      continue  # on a busy machine kills could outrun the work for good
+    done = now
     i = draw.randrange(N_WORKERS)
     if workers[i].is_alive():
       workers[i].kill()
       workers[i].join()
       workers[i] = start(server)
       kills += 1
-  assert_each_once(fleet_worker.join(server.url))
+  assert_each_once(joined)
   assert kills >= 5
   assert {worker.exitcode for worker in workers} <= {0, -9}
   print(f'{kills} kills in {time.monotonic() - began:.0f} s')
