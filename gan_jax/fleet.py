@@ -60,7 +60,10 @@ class Found(NamedTuple):
 
 def patiently(url: str, patience: float, call: Callable[[], T]) -> T:
   """What `call` gives, tried again with longer and longer pauses while the store is away; raises UserError."""
-  failed, pause = math.inf, _FIRST_PAUSE  # when it failed first: a call that takes long is no absence
+  failed, pause = (
+    math.inf,
+    _FIRST_PAUSE,
+  )  # when it failed first: a call that takes long is no absence
   while True:
     try:
       return call()
@@ -127,8 +130,11 @@ def join(
   optuna.logging.set_verbosity(optuna.logging.ERROR)
   storage, url = open_storage(store, patience)
   direction = StudyDirection.MAXIMIZE if higher_is_better else StudyDirection.MINIMIZE
-  with contextlib.suppress(DuplicatedStudyError):
+  mine = True
+  try:
     patiently(url, patience, lambda: storage.create_new_study([direction], name))
+  except DuplicatedStudyError:
+    mine = False
   pruner = optuna.pruners.MedianPruner(n_startup_trials=4) if prune else optuna.pruners.NopPruner()
   seed = uuid.uuid4().int % 2**31  # workers must not propose the same
   study = patiently(
@@ -149,13 +155,27 @@ def join(
       f'--store={url}: the study {name} is of another sweep (other {", ".join(changed)}); '
       'give the same flags to join it, or another --study'
     )
-  if _READY not in attrs:
+  if mine or not _filled(fleet):
     _fill(fleet, text, planned)
   return fleet
 
 
+def _filled(fleet: Fleet) -> bool:
+  """Wait for who created the study to put its trials there; False where nothing has come for four beats."""
+  seen, since = -1, time.monotonic()
+  while True:
+    if _READY in patiently(fleet.url, fleet.patience, lambda: fleet.study.user_attrs):
+      return True
+    n = len(patiently(fleet.url, fleet.patience, lambda: fleet.study.get_trials(deepcopy=False)))
+    if n != seen:
+      seen, since = n, time.monotonic()
+    elif time.monotonic() - since > 4 * fleet.beat:
+      return False
+    time.sleep(min(0.5, fleet.beat))
+
+
 def _fill(fleet: Fleet, facts: str, planned: Sequence[dict[str, Any]]) -> None:
-  """Put every planned trial there; of two of one slot the later one will be passed over."""
+  """Put every planned trial there that is not; of two of one slot the later one is taken out again."""
   study = fleet.study
 
   def fill() -> None:
@@ -167,6 +187,11 @@ def _fill(fleet: Fleet, facts: str, planned: Sequence[dict[str, Any]]) -> None:
     study.set_user_attr(_READY, True)
 
   patiently(fleet.url, fleet.patience, fill)
+  kept = {trial.number for trial in trials(fleet)}
+  for trial in patiently(fleet.url, fleet.patience, lambda: study.get_trials(deepcopy=False)):
+    if trial.number not in kept and not trial.state.is_finished():
+      with contextlib.suppress(UpdateFinishedTrialError):
+        _set_state(fleet, trial._trial_id, TrialState.FAIL)
 
 
 def suggest(trial: optuna.Trial, axes: Sequence[Axis], continuous: bool) -> Setting:
