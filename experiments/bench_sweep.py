@@ -24,9 +24,10 @@ import numpy as np
 from absl import flags
 
 from experiments import launcher
-from gan_jax import population, scalars, sweep, tasks, train
+from gan_jax import parallel, population, scalars, sweep, tasks, train
 from gan_jax.config import Config
 from gan_jax.errors import UserError
+from gan_jax.stretch import as_program
 from gan_jax.sweep import Member, Program
 from gan_jax.tasks import Task
 from gan_jax.wave import Listener, Wave
@@ -124,10 +125,12 @@ def alone(members: Sequence[Member]) -> tuple[float, dict[str, Any]]:
   for member in members:
     config, key = member.config, scalars.program(member.config)
     if key not in sessions:
-      sessions[key] = train.open_session(config, Path(), jax.devices()[:1])
-    session = sessions[key]
+      session = train.open_session(config, Path(), jax.devices()[:1])
+      recipe_of = functools.partial(train.recipe_of, config, session.task)
+      sessions[key] = (session, parallel.pmap(as_program(recipe_of), session.devices, 5, 2))
+    session, program = sessions[key]
     numbers = scalars.arrays(scalars.of(config, session.task.n_train))
-    stretch = functools.partial(session.stretch.func, numbers)
+    stretch = functools.partial(program, numbers)
     mine = dataclasses.replace(session, config=config, stretch=stretch)
     state = mine.start()
     state, _ = jax.block_until_ready(stretch(mine.key, state, mine.data, np.int32(0)))

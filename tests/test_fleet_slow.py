@@ -10,7 +10,11 @@ from optuna.trial import TrialState
 from gan_jax import fleet
 from tests import fleet_worker, postgresql
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+  pytest.mark.slow,
+  # Optuna leaves its connections to the end of the process, and so to whoever collects garbage.
+  pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
+]
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(['tests.fleet_worker'])
 N_WORKERS = 4
