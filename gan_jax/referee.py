@@ -208,7 +208,7 @@ def _restless(e: Evidence) -> float:
   gap = np.maximum(e.history.gap, 0.0)
   best, last = float(gap.min()), float(np.median(gap[-3:]))
   worse = (last - 3 * best - 0.1) / 0.1
-  known = [x for x in e.history.drift[-3:] if math.isfinite(x)]
+  known = [x for x in e.history.drift[-(len(gap) // 2) :] if math.isfinite(x)]
   drift = (float(np.median(known)) - 0.3) / 0.2 if known else -1.0
   lost = (best - 0.3) / 0.2
   return max(worse, drift, lost)
@@ -230,7 +230,7 @@ def _fall(course: Sequence[float], floor: float, least: float) -> float:
   # Of all pairs of looks, by how many more fall than rise: Kendall's tau, with its sign turned.
   steps = np.sign(half[:, None] - half[None])[np.triu_indices(len(half), 1)]
   setback = float(np.max(half / np.minimum.accumulate(half)))
-  return min(fell, float(steps.mean()) - 0.5, 1.5 - setback)
+  return min(fell, float(steps.mean()) - 0.5, 1.35 - setback)
 
 
 def _facts(name: str, e: Evidence, s: Signs) -> tuple[str, ...]:
