@@ -209,7 +209,7 @@ def _restless(e: Evidence) -> float:
   best, last = float(gap.min()), float(np.median(gap[-3:]))
   worse = (last - 3 * best - 0.1) / 0.1
   known = [x for x in e.history.drift[-(len(gap) // 2) :] if math.isfinite(x)]
-  drift = (float(np.median(known)) - 0.3) / 0.2 if known else -1.0
+  drift = (float(np.median(known)) - 0.22) / 0.2 if known else -1.0
   lost = (best - 0.3) / 0.2
   return max(worse, drift, lost)
 
