@@ -138,16 +138,16 @@ def _decide(e: Evidence, s: Signs) -> tuple[str, float]:
     return 'D overfitted', s.overfit
   if s.starved > 0:
     return 'D too strong', s.starved
-  if s.blind > 0:
-    return 'D too weak', s.blind
   if s.improving > 0:
     return 'still improving', s.improving
+  if s.blind > 0:
+    return 'D too weak', s.blind
   if s.restless > 0:
     return 'diverged or cycling', s.restless
-  if s.unknown > 0:
-    return 'D too weak', s.unknown
   if s.narrow > 0:
     return 'mode collapse', s.narrow
+  if s.unknown > 0:
+    return 'D too weak', s.unknown
   return 'G behind', min(s.differs, -s.narrow)
 
 
@@ -202,7 +202,7 @@ def _narrow(e: Evidence) -> float:
 
 
 def _restless(e: Evidence) -> float:
-  """G moves far between steps, was better than it is, or never came near the data."""
+  """G moves far between steps, was better than it is, or does not come near the data any more."""
   if e.history is None or len(e.history.gap) < 4:
     return (e.far - 30) / 10
   gap = np.maximum(e.history.gap, 0.0)
@@ -210,7 +210,7 @@ def _restless(e: Evidence) -> float:
   worse = (last - 3 * best - 0.1) / 0.1
   known = [x for x in e.history.drift[-(len(gap) // 2) :] if math.isfinite(x)]
   drift = (float(np.median(known)) - 0.22) / 0.2 if known else -1.0
-  lost = (best - 0.3) / 0.2
+  lost = (float(gap[len(gap) // 2 :].min()) - 0.3) / 0.2
   return max(worse, drift, lost)
 
 
