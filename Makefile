@@ -63,6 +63,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m experiments.bench
+	$(BIN)/python -m experiments.bench_sweep
 
 bench-referee: setup
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist

@@ -57,7 +57,7 @@ class Balance(NamedTuple):
   lie apart, and D has to become a guide.
   """
 
-  target: float = 0.03
+  target: float | jax.Array = 0.03
   low: float = 1.0
   high: float = 5.0
   every: int = 25  # steps between measurements
@@ -68,7 +68,7 @@ class Balance(NamedTuple):
 
   def start(self) -> Control:
     """K is 1 and the first update of D is due."""
-    return Control(jnp.ones(()), jnp.ones(()), jnp.full((), self.target, jnp.float32))
+    return Control(jnp.ones(()), jnp.ones(()), jnp.asarray(self.target, jnp.float32))
 
   def due(self, control: Control) -> tuple[jax.Array, Control]:
     """Updates of D that come before G's next one (int32), and what is left of the credit."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import optax
 
 from gan_jax import augmentations, balance, checks, optimizers, penalties, projections
+from gan_jax import scalars as scalars_lib
 from gan_jax.alarms import ALARMS
 from gan_jax.augmentations import AUGMENTATIONS, control
 from gan_jax.errors import UserError
@@ -18,6 +19,7 @@ from gan_jax.latents import LATENTS, Latent
 from gan_jax.losses import LOSSES, smooth_labels, weigh_discriminator
 from gan_jax.networks import NETWORKS
 from gan_jax.networks.spec import DTYPES, INITS, NORMS, Spec
+from gan_jax.scalars import Scalars
 from gan_jax.updates import UPDATES
 
 
@@ -173,11 +175,14 @@ def build(
   n: int | None,
   n_classes: int = 0,
   mean_image: npt.ArrayLike | None = None,
+  scalars: Scalars | None = None,
 ) -> Gan:
   """The Gan of a run on n examples of `shape`, None for endlessly many; raises UserError.
 
   `mean_image` [h, w, c] in [0, 1] starts the generator's output bias; only training needs it.
+  `scalars` are its numbers as a program receives them, by default those of `config` themselves.
   """
+  at = scalars_lib.of(config, n) if scalars is None else scalars
   if config.conditional and not n_classes:
     raise UserError(f'--conditional: {config.dataset} has no labels; use --noconditional')
   augmentations.check(config.augment, shape)
@@ -208,47 +213,44 @@ def build(
     )
   ada = None
   if config.ada_target:
-    ada = functools.partial(control.update, batch_size=config.batch_size, target=config.ada_target)
-  names = penalties.PENALTIES
+    ada = functools.partial(control.update, batch_size=config.batch_size, target=at['ada_target'])
   loss = LOSSES[config.loss]
   if config.label_smoothing:
-    loss = smooth_labels(loss, config.label_smoothing)
-  bound = [projections.max_column_norm(config.max_norm)] if config.max_norm else []
-  clip = [projections.clip(config.d_clip)] if config.d_clip else []
+    loss = smooth_labels(loss, at['label_smoothing'])
+  if config.d_loss_weight != 1:
+    loss = weigh_discriminator(loss, at['d_loss_weight'])
+  bound = [projections.max_column_norm(at['max_norm'])] if config.max_norm else []
+  clip = [projections.clip(at['d_clip'])] if config.d_clip else []
   return Gan(
     generator=generator,
     discriminator=discriminator,
-    g_tx=_optimizer(config, 'g', n),
-    d_tx=_optimizer(config, 'd', n),
-    loss=weigh_discriminator(loss, config.d_loss_weight),
+    g_tx=_optimizer(config, 'g', at),
+    d_tx=_optimizer(config, 'd', at),
+    loss=loss,
     latent=Latent(config.latent, config.latent_size),
-    g_rate=optimizers.SCHEDULES[config.g_schedule](config.g_lr, config.steps),
-    d_rate=optimizers.SCHEDULES[config.d_schedule](config.d_lr, config.steps),
-    ema_decay=config.ema_decay,
+    g_rate=optimizers.SCHEDULES[config.g_schedule](at['g_lr'], at['steps']),
+    d_rate=optimizers.SCHEDULES[config.d_schedule](at['d_lr'], at['steps']),
+    ema_decay=at['ema_decay'],
     penalties=penalties.weighted_sum(
-      {name: getattr(config, name) for name in names},
-      {name: getattr(config, f'{name}_every') for name in names},
+      {name: at.get(name, 0.0) for name in penalties.PENALTIES},
+      {name: getattr(config, f'{name}_every') for name in penalties.PENALTIES},
     ),
     penalty_scale=(
       None
       if config.penalty_decay == 1
-      else optax.exponential_decay(1.0, config.steps, config.penalty_decay)
+      else optimizers.geometric(1.0, at['penalty_decay'], at['steps'])
     ),
-    consensus=config.consensus,
+    consensus=at.get('consensus', 0.0),
     unroll=config.unroll if config.update == 'unrolled' else 0,
     g_project=projections.sequence(*bound),
     d_project=projections.sequence(*bound, *clip),
     augment=config.augment,
-    augment_p=config.augment_p,
+    augment_p=at['augment_p'],
     ada=ada,
     noise=(
-      optax.linear_schedule(
-        config.instance_noise, 0.0, max(1, round(config.noise_share * config.steps))
-      )
-      if config.instance_noise
-      else None
+      optimizers.linear(at['instance_noise'], at['noise_steps']) if config.instance_noise else None
     ),
-    balance=balance.Balance(config.k_target) if config.k == 'auto' else None,
+    balance=balance.Balance(at['k_target']) if config.k == 'auto' else None,
     n_classes=n_classes,
     accumulate=config.accumulate,
     contrast=config.contrast,
@@ -269,14 +271,18 @@ def _refuse_batch_norm(config: Config) -> None:
     )
 
 
-def _optimizer(config: Config, player: str, n: int | None) -> optax.GradientTransformation:
-  """The optimizer of player 'g' or 'd'; an epoch is n examples, seen by D."""
-  k = 1.0 if config.k == 'auto' else float(config.k)
-  updates = k if player == 'd' else 1.0
-  epoch = max(1, round((n or 1) * updates / (config.batch_size * k)))
-  name, b1, b2 = (getattr(config, f'{player}_{each}') for each in ('optimizer', 'b1', 'b2'))
+def _optimizer(config: Config, player: str, at: Scalars) -> optax.GradientTransformation:
+  """The optimizer of player 'g' or 'd'."""
+  name = getattr(config, f'{player}_optimizer')
   make = optimizers.OPTIMIZERS[name]
   if name == 'adam' and config.update == 'unrolled' and player == 'd':
     make = optimizers.smooth_adam
-  tx = make(b1, b2, epoch)
+  tx = make(at[f'{player}_b1'], at[f'{player}_b2'], at.get(f'{player}_epoch', 1))
   return optimizers.optimistic(tx) if config.update == 'optimistic' else tx
+
+
+def ratio(config: Config, scalars: Scalars) -> balance.Ratio | None:
+  """The fixed k of the program that receives `scalars`; None where it is chosen while training."""
+  if scalars_lib.k_kind(config) == 'fixed':
+    return balance.Ratio(scalars['k_numerator'], scalars['k_denominator'])
+  return config.ratio

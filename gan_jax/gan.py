@@ -46,7 +46,9 @@ class Gan(NamedTuple):
   g_project: Projection | None = None  # what happens to weights after each update
   d_project: Projection | None = None
   augment: str = 'none'  # what D sees instead of images, by its name in AUGMENTATIONS
-  augment_p: float = 1.0  # the probability of it, where no `ada` adapts it to E sign D(x)
+  augment_p: float | jax.Array = (
+    1.0  # the probability of it, where no `ada` adapts it to E sign D(x)
+  )
   ada: Callable[[control.Controls, jax.Array], control.Controls] | None = None
   noise: Callable[[jax.Array], jax.Array] | None = None  # std of instance noise, by G's updates
   balance: Balance | None = None  # what chooses k while training; None for a fixed k

@@ -18,6 +18,11 @@ BEST_BY = 'score'  # of a task's measurement; higher is better
 _LINE_EVERY = 15.0  # seconds between progress lines where there is no terminal
 
 
+def line(record: dict[str, Any]) -> str:
+  """A record as a line of metrics.jsonl."""
+  return json.dumps(record) + '\n'
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
   """The records of a metrics.jsonl; a last line that a kill cut short is passed over."""
   records = []
@@ -40,7 +45,7 @@ class Metrics:
   def __init__(self, folder: Path, step: int):
     path = folder / 'metrics.jsonl'
     kept = [record for record in read_metrics(path) if record['step'] <= step]
-    write_atomically(path, ''.join(json.dumps(record) + '\n' for record in kept).encode())
+    write_atomically(path, ''.join(map(line, kept)).encode())
     self._file = path.open('a')
     # Not SummaryWriter: its thread ends where the disk is full, and the next records wait for it for good.
     self._events = EventsWriter(str(folder / 'events'))
@@ -49,7 +54,7 @@ class Metrics:
 
   def write(self, step: int, values: dict[str, float]) -> None:
     """One record: the step and its numbers, flushed at once."""
-    self._file.write(json.dumps({'step': step, **values}) + '\n')
+    self._file.write(line({'step': step, **values}))
     self._file.flush()
     for name, value in values.items():
       summary = scalar(name, value)

@@ -16,7 +16,7 @@ class Loss(NamedTuple):
 
   discriminator: LossFn
   generator: LossFn
-  undecided: float = 0.0  # D's best output where data and samples are equal
+  undecided: float | jax.Array = 0.0  # D's best output where data and samples are equal
   slope: float = 1.0  # by which its distance from that becomes log-odds
   paired: bool = False  # only differences of outputs mean anything
 
@@ -97,17 +97,18 @@ LOSSES = {
 SMOOTHABLE = frozenset({'non_saturating', 'saturating', 'least_squares'})  # have a target to lower
 
 
-def smooth_labels(loss: Loss, smoothing: float) -> Loss:
+def smooth_labels(loss: Loss, smoothing: float | jax.Array) -> Loss:
   """The same game with D's target on data lowered by `smoothing`; `loss` must be one of SMOOTHABLE.
 
   Where data and samples are equal, D's best belief falls from 1/2 to (1 - smoothing) / 2.
   """
+  log = jnp.log if isinstance(smoothing, jax.Array) else math.log
   squared = loss.discriminator is squares
-  undecided = (1 - smoothing) / 2 if squared else math.log((1 - smoothing) / (1 + smoothing))
+  undecided = (1 - smoothing) / 2 if squared else log((1 - smoothing) / (1 + smoothing))
   smoothed = functools.partial(loss.discriminator, smoothing=smoothing)
   return loss._replace(discriminator=smoothed, undecided=undecided)
 
 
-def weigh_discriminator(loss: Loss, weight: float) -> Loss:
+def weigh_discriminator(loss: Loss, weight: float | jax.Array) -> Loss:
   """The same game with D's loss times `weight`; 1/2 makes it the mean over the equal mixture (log 2)."""
   return loss._replace(discriminator=lambda real, fake: weight * loss.discriminator(real, fake))

@@ -1,7 +1,8 @@
 """Optimizers and learning-rate schedules by name.
 
 A learning rate is a function of the step (G's updates so far), for both players: so D's rate ends with
-the run however often D moves. Optimizers receive it with every call, as `learning_rate`.
+the run however often D moves. Optimizers receive it with every call, as `learning_rate`. Every number here,
+the length of the run included, may be traced.
 """
 
 from collections.abc import Callable
@@ -14,26 +15,34 @@ import optax
 Schedule = Callable[[jax.Array], Any]  # step to rate
 
 
-def _constant(lr: float, steps: int) -> Schedule:
+def constant(lr: Any, steps: Any) -> Schedule:
+  """Always lr."""
   del steps
-  return optax.constant_schedule(lr)
+  return lambda step: lr
 
 
-def _linear(lr: float, steps: int) -> Schedule:
-  return optax.linear_schedule(lr, 0.0, steps)
+def linear(lr: Any, steps: Any) -> Schedule:
+  """From lr to 0."""
+  return lambda step: lr * (1 - jnp.minimum(step / steps, 1))
 
 
-def _cosine(lr: float, steps: int) -> Schedule:
-  return optax.cosine_decay_schedule(lr, steps)
+def cosine(lr: Any, steps: Any) -> Schedule:
+  """From lr to 0 along half a cosine (Loshchilov & Hutter, 2017)."""
+  return lambda step: lr * (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1))) / 2
 
 
-def _released_2014(lr: float, steps: int) -> Schedule:
+def geometric(lr: Any, factor: Any, steps: Any) -> Schedule:
+  """From lr to lr times `factor`, and on at that pace."""
+  return lambda step: lr * factor ** (step / steps)
+
+
+def released_2014(lr: Any, steps: Any) -> Schedule:
   """Lr / 1.000004^t, not below 1e-6: the authors' released configuration."""
   del steps
-  return optax.exponential_decay(lr, 1, 1 / 1.000004, end_value=min(lr, 1e-6))
+  return optax.exponential_decay(lr, 1, 1 / 1.000004, end_value=jnp.minimum(lr, 1e-6))
 
 
-SCHEDULES = {'constant': _constant, 'linear': _linear, 'cosine': _cosine, '2014': _released_2014}
+SCHEDULES = {'constant': constant, 'linear': linear, 'cosine': cosine, '2014': released_2014}
 DEPEND_ON_STEPS = frozenset({'linear', 'cosine'})
 
 
@@ -49,26 +58,26 @@ def scale_by_rate() -> optax.GradientTransformationExtraArgs:
   return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def adam(b1: Any, b2: Any, epoch: int) -> optax.GradientTransformation:
+def adam(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
   """Kingma & Ba (2015)."""
   del epoch
   return optax.chain(optax.scale_by_adam(b1, b2), scale_by_rate())
 
 
-def smooth_adam(b1: Any, b2: Any, epoch: int) -> optax.GradientTransformation:
+def smooth_adam(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
   """Adam with 1e-16 under its root, where a gradient of 0 would have no derivative: for unrolling."""
   del epoch
   return optax.chain(optax.scale_by_adam(b1, b2, eps_root=1e-16), scale_by_rate())
 
 
-def sgd(b1: Any, b2: Any, epoch: int) -> optax.GradientTransformation:
+def sgd(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
   """Gradient descent with classical momentum b1: v = b1 v - lr g, w += v."""
   del b2, epoch
   # The rate comes before the accumulator: a later change of rate does not rescale what is in it.
   return optax.chain(scale_by_rate(), optax.trace(b1))
 
 
-def sgd_2014(b1: Any, b2: Any, epoch: int) -> optax.GradientTransformation:
+def sgd_2014(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
   """Classical momentum that rises from b1 to b2, linearly over epochs 1 to 250 of `epoch` updates."""
 
   def momentum(count: jnp.ndarray) -> jnp.ndarray:

@@ -37,9 +37,11 @@ def pmap(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: in
 
 
 def _pmapped(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Any:
+  axis_name = _axis_name(devices)
+
   def on_device(device: jax.Array, *args: Any) -> Any:
     del device  # pmap wants one mapped argument
-    return fn(*args, axis_name=AXIS)
+    return fn(*args, axis_name=axis_name)
 
   return jax.pmap(
     on_device,
@@ -60,7 +62,7 @@ def shard_map(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnu
   every = PartitionSpec()
   mapped = jax.jit(
     jax.shard_map(
-      lambda *args: fn(*_wrap(args), axis_name=AXIS),
+      lambda *args: fn(*_wrap(args), axis_name=_axis_name(devices)),
       mesh=_mesh(devices),
       in_specs=tuple(every for _ in range(n_args)),
       out_specs=every,
@@ -174,6 +176,11 @@ def whole(tree: Any, devices: Sequence[jax.Device]) -> Any:
 def local(tree: Any) -> Any:
   """This process's first copy of replicated arrays, for work that needs one device."""
   return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def _axis_name(devices: Sequence[jax.Device]) -> str | None:
+  """None for a single device, which has nobody to agree with: a run then computes what a population does."""
+  return AXIS if len(devices) > 1 else None
 
 
 def _mesh(devices: Sequence[jax.Device]) -> Mesh:

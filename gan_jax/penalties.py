@@ -87,13 +87,13 @@ class Penalty(NamedTuple):
 
 
 def weighted_sum(
-  weights: Mapping[str, float], every: Mapping[str, int] | None = None
+  weights: Mapping[str, float | jax.Array], every: Mapping[str, int] | None = None
 ) -> tuple[Penalty, ...]:
-  """The penalties of `PENALTIES` whose weight is not 0; `every` holds their lazy intervals."""
+  """The penalties of `PENALTIES` whose weight is not 0, or traced; `every` holds their lazy intervals."""
   return tuple(
     Penalty(PENALTIES[name], weight, (every or {}).get(name, 1))
     for name, weight in weights.items()
-    if weight
+    if isinstance(weight, jax.Array) or weight
   )
 
 

@@ -15,13 +15,15 @@ from gan_jax.runs import write_atomically
 Records = list[dict[str, Any]]  # lines of metrics.jsonl
 
 
-def _figure(width: float, height: float) -> Any:
+def blank(width: float, height: float) -> Any:
+  """A figure of so many inches, to be drawn on."""
   from matplotlib.figure import Figure  # a second of every start-up, were it at the top
 
   return Figure(figsize=(width, height), layout='constrained')
 
 
-def _write(path: Path, figure: Any) -> None:
+def save(path: Path, figure: Any) -> None:
+  """Write a figure as a PNG, whole or not at all."""
   file = io.BytesIO()
   figure.savefig(file, dpi=110)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,7 @@ def curves(
   )
   trained = [record for record in records if 'd_loss' in record]
   controlled = [record for record in trained if 'gain' in record]
-  figure = _figure(9, 8 + (2 if controlled else 0))
+  figure = blank(9, 8 + (2 if controlled else 0))
   losses, beliefs, *balance, scores = figure.subplots(4 if controlled else 3, 1, sharex=True)
   for axes, names, targets in (
     (losses, ('d_loss', 'g_loss'), equilibrium),
@@ -61,7 +63,7 @@ def curves(
   beliefs.set_ylim(0, 1)
   plot_scores(scores, records)
   scores.set_xlabel('generator updates')
-  _write(path, figure)
+  save(path, figure)
 
 
 _LABELS = {
@@ -93,7 +95,7 @@ def points(
   path: Path, real: np.ndarray, fake: np.ndarray, extent: tuple[float, ...] | None = None
 ) -> None:
   """Draw samples [n, d] of the truth and of a generator to a PNG: a scatter, histograms or lines."""
-  figure = _figure(5, 5)
+  figure = blank(5, 5)
   axes = figure.subplots()
   if real.shape[1] == 2:
     for data, label in ((real, 'data'), (fake, 'samples')):
@@ -113,19 +115,19 @@ def points(
       lines = axes.plot(data[:40].T, color=colour, alpha=0.4, linewidth=0.8)
       lines[0].set_label(label)
   axes.legend(loc='upper right')
-  _write(path, figure)
+  save(path, figure)
 
 
 def by_setting(path: Path, values: dict[str, Sequence[float]], label: str) -> None:
   """Draw a metric's values at every seed, a column of points for each setting, to a PNG; bars are means."""
-  figure = _figure(1.5 + 1.1 * len(values), 4)
+  figure = blank(1.5 + 1.1 * len(values), 4)
   axes = figure.subplots()
   for i, column in enumerate(values.values()):
     axes.plot([i] * len(column), column, 'o', alpha=0.5)
     axes.hlines(np.mean(column), i - 0.3, i + 0.3, color='black', linewidth=1)
   axes.set_xticks(range(len(values)), list(values))
   axes.set_ylabel(label.replace('_', ' '))
-  _write(path, figure)
+  save(path, figure)
 
 
 def figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, Any]]) -> None:
@@ -134,7 +136,7 @@ def figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, Any]])
   A panel has over cells 'x': densities 'p' of the data and 'q' of the samples, 'd' and the 'best' D*;
   and latents 'z' with the points 'g' where G sends them.
   """
-  figure = _figure(3 * len(panels), 3.6)
+  figure = blank(3 * len(panels), 3.6)
   for i, (axes, step, panel) in enumerate(
     zip(figure.subplots(1, len(panels), sharey=True), steps, panels, strict=True)
   ):
@@ -152,12 +154,12 @@ def figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, Any]])
     axes.set_xticks([])
     if i == 0:
       axes.legend(loc='upper left', fontsize=7)
-  _write(path, figure)
+  save(path, figure)
 
 
 def scaling(path: Path, rows: list[dict[str, float]], generation: str) -> None:
   """Predicted examples per second against chips, beside perfect scaling, to a PNG; lines mark new pods."""
-  figure = _figure(9, 3.6)
+  figure = blank(9, 3.6)
   speed, efficiency = figure.subplots(1, 2)
   n = [row['chips'] for row in rows]
   first = rows[0]['images_per_second']
@@ -174,4 +176,4 @@ def scaling(path: Path, rows: list[dict[str, float]], generation: str) -> None:
     for before, row in itertools.pairwise(rows):
       if row['pods'] > max(1, before['pods']) == 1:
         axes.axvline(row['chips'] / 2**0.5, color='0.6', linestyle=':')
-  _write(path, figure)
+  save(path, figure)

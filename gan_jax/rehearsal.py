@@ -1,6 +1,5 @@
 """The very program that training calls, traced and compiled for devices that need not exist."""
 
-import functools
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,13 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax import checks, config, feeds, parallel
+from gan_jax import checks, config, feeds, parallel, scalars
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.feeds import Data, Images
 from gan_jax.games import GAMES
-from gan_jax.stretch import Recipe, run_steps
+from gan_jax.stretch import Recipe, as_program
 
 
 class Examples(NamedTuple):
@@ -78,16 +77,21 @@ def trace(
   )
   if examples.n is None:
     feed = feeds.from_game(GAMES[settings.dataset].sample)
-  recipe = Recipe(model, settings.update, settings.ratio, settings.batch_size, feed, feed)
+
+  def recipe_of(numbers: scalars.Scalars) -> Recipe:
+    gan = config.build(settings, examples.shape, examples.n, examples.n_classes, scalars=numbers)
+    k = config.ratio(settings, numbers)
+    return Recipe(gan, settings.update, k, settings.batch_size, feed, feed)
+
   zeros = jnp.zeros((1, *examples.shape))
   key = jax.eval_shape(lambda: jax.random.key(0))
   state = jax.eval_shape(lambda key: gan_lib.init(model, key, zeros), key)
   data = _data(settings, examples)
-  run = functools.partial(run_steps, recipe)
   if mapped == parallel.SHARDED:
     state, data, key = parallel.cut_shapes(state, data, key, devices)
-  call = parallel.program(run, devices, 4, 1, mapped)
-  args = (key, state, data, jax.ShapeDtypeStruct((), jnp.int32))
+  call = parallel.program(as_program(recipe_of), devices, 5, 2, mapped)
+  numbers = scalars.arrays(scalars.of(settings, examples.n))
+  args = (numbers, key, state, data, jax.ShapeDtypeStruct((), jnp.int32))
   idle = () if settings.k == 'auto' else data.held_out
   return Program(call.lower(*args), call.trace(*args), state, data, idle)
 

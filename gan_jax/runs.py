@@ -169,14 +169,18 @@ def read_shape(folder: Path) -> tuple[tuple[int, ...], int]:
   return tuple(description['shape']), description['n_classes']
 
 
+class HeldError(UserError):
+  """Another process writes to the folder at this moment."""
+
+
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-  """Hold the folder's lock; raises UserError where another process trains this run at this moment."""
+  """Hold the folder's lock; raises HeldError where another process trains this run at this moment."""
   with (folder / 'lock').open('w') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      raise UserError(
+      raise HeldError(
         f'--run={folder}: another process is training this run; wait for it, or choose another --run'
       ) from None
     except OSError:

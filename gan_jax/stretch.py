@@ -1,5 +1,6 @@
 """Many training steps as one pure program over data that lie on the device."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from gan_jax.feeds import Data, Feed
 from gan_jax.gan import Gan, GanState, Metrics, Weights
 from gan_jax.latents import sample as sample_latents
 from gan_jax.randomness import Axis, example_keys, global_indices, mapped_axis
+from gan_jax.scalars import Scalars
 from gan_jax.updates import UPDATES
 
 
@@ -142,3 +144,23 @@ def run_steps(
   d_weight = 1 / jnp.maximum(d_updates, 1)
   means = {name: x * d_weight if name.startswith('d_') else x / n for name, x in sums.items()}
   return state, {**means, 'k': d_updates / n}
+
+
+def as_program(recipe_of: Callable[[Scalars], Recipe]) -> Callable[..., tuple[GanState, Metrics]]:
+  """`run_steps` with the numbers of its recipe as its first argument: (numbers, key, state, data, n).
+
+  One compilation then serves all runs that differ in these and in their seed, alone or side by side.
+  """
+
+  def run(
+    numbers: Scalars,
+    key: jax.Array,
+    state: GanState,
+    data: Data,
+    n: int | jax.Array,
+    *,
+    axis_name: Axis = None,
+  ) -> tuple[GanState, Metrics]:
+    return run_steps(recipe_of(numbers), key, state, data, n, axis_name=axis_name)
+
+  return run

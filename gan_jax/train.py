@@ -27,6 +27,7 @@ from gan_jax import (
   processes,
   report,
   runs,
+  scalars,
   seals,
   signals,
 )
@@ -38,7 +39,8 @@ from gan_jax.errors import UserError
 from gan_jax.feeds import Data
 from gan_jax.gan import Gan, GanState, Metrics
 from gan_jax.processes import Group
-from gan_jax.stretch import Recipe, run_steps
+from gan_jax.scalars import Scalars
+from gan_jax.stretch import Recipe, as_program
 from gan_jax.tasks import Task, open_task
 
 
@@ -90,10 +92,15 @@ class Session:
     return cast(GanState, parallel.local(state))
 
 
-def recipe_of(config: Config, task: Task) -> Recipe:
-  """How a run with these settings is trained on this task; raises UserError."""
-  gan = config_lib.build(config, task.shape, task.n_train, task.n_classes, task.mean_image)
-  return Recipe(gan, config.update, config.ratio, config.batch_size, task.feed, task.held_out)
+def recipe_of(config: Config, task: Task, numbers: Scalars | None = None) -> Recipe:
+  """How a run with these settings is trained on this task; raises UserError.
+
+  `numbers` are its scalars as a program receives them, by default those of `config` themselves.
+  """
+  numbers = scalars.of(config, task.n_train) if numbers is None else numbers
+  gan = config_lib.build(config, task.shape, task.n_train, task.n_classes, task.mean_image, numbers)
+  ratio = config_lib.ratio(config, numbers)
+  return Recipe(gan, config.update, ratio, config.batch_size, task.feed, task.held_out)
 
 
 def open_session(
@@ -115,8 +122,10 @@ def open_session(
     )
   recipe = recipe_of(config, task)
   gan = recipe.gan
-  run = functools.partial(run_steps, recipe)
-  stretch = (parallel.MAPS | {parallel.SHARDED: parallel.sharded})[mapped](run, devices, 4, 1)
+  program = (parallel.MAPS | {parallel.SHARDED: parallel.sharded})[mapped](
+    as_program(functools.partial(recipe_of, config, task)), devices, 5, 2
+  )
+  stretch = functools.partial(program, scalars.arrays(scalars.of(config, task.n_train)))
   data = task.data(held_out=gan.balance is not None or config.referee_every > 0)
   if not gan.n_classes:
     data = data.without_labels()
@@ -142,7 +151,7 @@ def train(
   group.require_same(_facts(config, folder, devices, mapped))
   with contextlib.ExitStack() as held:
     # One of many that ended while it starts would leave the others without a word: it starts first.
-    received = held.enter_context(_noticing_signals()) if group.count > 1 else []
+    received = held.enter_context(noticing_signals()) if group.count > 1 else []
     _claim(group, held, config, folder)
     scores = dict(
       group.from_first(lambda: list(logs.read_scores(folder / 'metrics.jsonl').items()))
@@ -168,7 +177,7 @@ def train(
       if done:
         state = group.together(lambda: saved.restore(done[-1], state))
       if group.count == 1:
-        received = held.enter_context(_noticing_signals())
+        received = held.enter_context(noticing_signals())
       try:
         return _Loop(session, saved, done[-1] if done else 0, group).run(state, received)
       finally:
@@ -213,7 +222,7 @@ def next_stop(config: Config, step: int) -> int:
 
 
 @contextlib.contextmanager
-def _noticing_signals() -> Iterator[list[signal.Signals]]:
+def noticing_signals() -> Iterator[list[signal.Signals]]:
   """A list that receives the signals to stop; after the first one, the next ends the process at once."""
   received: list[signal.Signals] = []
 

@@ -58,6 +58,8 @@ def test_a_step_on_one_chip_tells_nobody_anything():
 
 def test_every_row_has_a_source():
   for chip in CHIPS.values():
-    assert 'docs.cloud.google.com' in chip.source or chip.source.startswith('NVIDIA data sheets of ')
+    assert 'docs.cloud.google.com' in chip.source or chip.source.startswith(
+      'NVIDIA data sheets of '
+    )
     assert 1e14 < chip.flops < 1e16
     assert chip.hbm_bandwidth > chip.links > chip.network

@@ -1,0 +1,69 @@
+"""What a run costs: gradients, examples and arithmetic, and how many steps a budget of them pays for."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax import balance, programs, updates
+from gan_jax import gan as gan_lib
+from gan_jax.batches import Batch
+from gan_jax.config import Config
+from gan_jax.gan import Gan
+
+UNITS = ('gradients', 'examples', 'flops')
+
+
+class Arithmetic(NamedTuple):
+  """Multiplications and additions of matrix products and convolutions in an update of either player."""
+
+  d: float
+  g: float
+
+
+class Spent(NamedTuple):
+  """What a run has cost; updates by which a controller of k looks ahead are counted."""
+
+  gradients: float  # of one player on one minibatch
+  examples: float  # of the data, by D
+  flops: float
+
+
+def arithmetic(config: Config, gan: Gan, shape: tuple[int, ...]) -> Arithmetic:
+  """Of one update of each player on a minibatch of examples of `shape`."""
+  zeros = jnp.zeros((1, *shape))
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  state = jax.eval_shape(lambda key: gan_lib.init(gan, key, zeros), key)
+  images = jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32)
+  labels = jax.ShapeDtypeStruct((config.batch_size,), jnp.int32) if gan.n_classes else None
+
+  def flops(update: Any) -> float:
+    call = lambda key, state, images, labels: update(gan, key, state, Batch(images, labels))
+    trace = jax.make_jaxpr(call)(key, state, images, labels)
+    return programs.flops(trace.jaxpr, 1.0)
+
+  return Arithmetic(flops(gan_lib.update_discriminator), flops(gan_lib.update_generator))
+
+
+def spent(config: Config, per_update: Arithmetic, g_updates: float, d_updates: float) -> Spent:
+  """What so many updates have cost.
+
+  Arithmetic takes every gradient for one of an update of that player: exact for alternating updates.
+  """
+  if config.k == 'auto':
+    d_updates += balance.Balance().spent(int(g_updates))
+  gradients = updates.gradient_evaluations(config.update, config.unroll, g_updates, d_updates)
+  if config.update == 'alternating':
+    flops = d_updates * per_update.d + g_updates * per_update.g
+  else:
+    flops = gradients * (per_update.d + per_update.g) / 2
+  return Spent(gradients, config.batch_size * d_updates, flops)
+
+
+def affordable_steps(
+  config: Config, per_update: Arithmetic, budget: float, unit: str, k: float
+) -> int:
+  """How many steps with k updates of D each the budget pays for, at least 1; `unit` is one of UNITS."""
+  many = 10_000  # enough for the controller's turns to count in full
+  price = getattr(spent(config, per_update, many, many * k), unit) / many
+  return max(1, round(budget / price))

@@ -1,0 +1,183 @@
+"""Many runs that differ in numbers, each program compiled once, for as many at a time as fit."""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import gan as gan_lib
+from gan_jax import population, sampling, scalars, train
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.gan import Gan, GanState
+from gan_jax.stretch import as_program
+from gan_jax.tasks import Task
+
+_SPARE = 0.8  # of the free memory that a population may fill
+_TRIAL_STEPS = 20  # in which two ways of computing members are compared
+
+
+class Member(NamedTuple):
+  """A run of a sweep, by a name that may be part of a path."""
+
+  name: str
+  config: Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """What the members of one program share, ready to be called."""
+
+  task: Task
+  gan: Gan  # of one of them: networks and shapes are those of all
+  devices: Sequence[jax.Device]
+  how: str  # a name in population.HOW
+  rows: int  # members of a device
+  data: Any
+  call: Callable[..., Any]
+
+  @property
+  def size(self) -> int:
+    """Members of a wave."""
+    return self.rows * len(self.devices)
+
+
+def by_program(members: Sequence[Member], how: str) -> list[list[Member]]:
+  """The members of each program, in order; with 'vmap', where all would pay for the largest k, of each k."""
+  groups: dict[Any, list[Member]] = {}
+  for member in members:
+    key: Any = scalars.program(member.config)
+    if how == 'vmap':
+      key = (key, member.config.k)
+    groups.setdefault(key, []).append(member)
+  return list(groups.values())
+
+
+def updates_per_step(config: Config) -> float:
+  """What a step costs, in updates of either player; a controlled k is taken for 2."""
+  return 1 + (2.0 if config.k == 'auto' else float(config.k))
+
+
+def open_program(
+  members: Sequence[Member],
+  task: Task,
+  devices: Sequence[jax.Device],
+  how: str,
+  free: int | None = None,
+) -> Program:
+  """Compile the program of these members for as many at a time as fit; raises UserError.
+
+  `how` is 'map', 'vmap', or 'measure' for the faster of the two. `free` are the bytes of a device, by
+  default what it says of itself.
+  """
+  config = members[0].config
+  if task.n_train is not None and config.batch_size > task.n_train:
+    raise UserError(
+      f'--batch_size={config.batch_size}: {config.dataset} has only {task.n_train} training images'
+    )
+  gan = train.recipe_of(config, task).gan
+  data = task.data(held_out=gan.balance is not None)
+  data = population.copied(data if gan.n_classes else data.without_labels(), devices)
+  rows = math.ceil(len(members) / len(devices))
+  free = _free_bytes(devices) if free is None else free
+  if how == 'measure':
+    rivals = [
+      _fit(Program(task, gan, devices, each, rows, data, _uncompiled), config, free)
+      for each in population.HOW
+    ]
+    return min(rivals, key=lambda rival: _seconds_per_member(rival, members))
+  return _fit(Program(task, gan, devices, how, rows, data, _uncompiled), config, free)
+
+
+def _uncompiled(*args: Any) -> Any:
+  raise AssertionError('this program has not been compiled')
+
+
+def _free_bytes(devices: Sequence[jax.Device]) -> int:
+  limits = devices[0].memory_stats() if devices[0].platform != 'cpu' else None
+  if limits and 'bytes_limit' in limits:
+    return int(limits['bytes_limit'] - limits.get('bytes_in_use', 0))
+  return sampling.available_memory() // len(devices)
+
+
+def _fit(program: Program, config: Config, free: int) -> Program:
+  """The program compiled for as many rows as fit; raises UserError where not even one does."""
+  run = population.program(
+    as_program(functools.partial(train.recipe_of, config, program.task)),
+    program.devices,
+    program.how,
+  )
+  numbers = scalars.arrays(scalars.of(config, program.task.n_train))
+  state = jax.eval_shape(lambda: _init(config, program.task)(numbers, jax.random.key(0)))
+  one = (numbers, jax.ShapeDtypeStruct((), jnp.int32), state)
+  fixed = sum(x.nbytes for x in jax.tree.leaves(program.data)) // len(program.devices)
+  rows, room = program.rows, int(_SPARE * free)
+  while rows:
+    n = rows * len(program.devices)
+    args = population.shapes(one, n, program.devices)
+    steps = population.shapes(jax.ShapeDtypeStruct((), jnp.int32), n, program.devices)
+    compiled = run.lower(*args, program.data, steps).compile()
+    needed = population.bytes_on_device(compiled)
+    fit = population.rows_that_fit(needed, fixed, rows, room)
+    if fit >= rows:
+      return dataclasses.replace(program, rows=rows, call=compiled)
+    rows = min(fit, rows - 1)
+  raise UserError(
+    f'not even one member fits: it needs {needed / 2**20:.0f} MiB of a device and {room / 2**20:.0f} MiB '
+    'are free; lower --batch_size, --g_width or --d_width'
+  )
+
+
+def _init(config: Config, task: Task) -> Callable[..., GanState]:
+  """The first state of a run of this program: a function of its numbers and its key."""
+  zeros = jnp.zeros((1, *task.shape))
+
+  def init(numbers: scalars.Scalars, key: jax.Array) -> GanState:
+    gan = train.recipe_of(config, task, numbers).gan
+    return gan_lib.init(gan, jax.random.fold_in(key, 0), zeros)
+
+  return init
+
+
+def _seconds_per_member(program: Program, members: Sequence[Member]) -> float:
+  """Of a few steps, as this way of computing members takes them."""
+  some = list(members[: program.size])
+  states = first_states(program, some)
+  seats = population.place([1.0] * len(some), len(program.devices), program.rows)
+  held = population.spread(jax.tree.map(lambda x: x[seats], states), program.devices)
+  held_fast = arguments(program, some, seats)
+  seconds = math.inf
+  for _ in range(2):  # the first one warms up
+    began = time.monotonic()
+    n = population.spread(np.full(len(seats), _TRIAL_STEPS, np.int32), program.devices)
+    held, _ = jax.block_until_ready(program.call(*held_fast, held, program.data, n))
+    seconds = time.monotonic() - began
+  return seconds / len(some)
+
+
+def first_states(program: Program, members: Sequence[Member]) -> GanState:
+  """Every member's state before its first update [members, ...], on the host: those of their solo runs."""
+  start = jax.jit(_init(members[0].config, program.task))
+  states = [
+    jax.device_get(start(_numbers(program, member), jax.random.key(member.config.seed)))
+    for member in members
+  ]
+  return jax.tree.map(lambda *x: np.stack(x), *states)
+
+
+def arguments(program: Program, members: Sequence[Member], seats: np.ndarray) -> tuple[Any, Any]:
+  """The numbers and seeds of those who sit in `seats`; an empty one has those of the last member."""
+  each = [_numbers(program, member) for member in members]
+  numbers = jax.tree.map(lambda *x: np.stack(x)[seats], *each)
+  seeds = np.asarray([m.config.seed for m in members], np.int32)[seats]
+  return population.spread(numbers, program.devices), population.spread(seeds, program.devices)
+
+
+def _numbers(program: Program, member: Member) -> scalars.Scalars:
+  return scalars.arrays(scalars.of(member.config, program.task.n_train))

@@ -1,0 +1,98 @@
+"""Pictures of a sweep: a metric against each setting, and heat maps of two."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_jax import ranking
+from gan_jax.grid import Axis
+from gan_jax.outcome import Ranked, Row, ways
+from gan_jax.plots import blank, save
+
+
+def against(path: Path, rows: Sequence[Row], axis: Axis, ranked: Ranked) -> None:
+  """The metric against the values of an axis, a panel for each way of comparing: every seed, and 95 %."""
+  compared = ways(rows)
+  canvas = blank(1.2 + 3.6 * len(compared), 3.6)
+  panels = canvas.subplots(1, len(compared), squeeze=False, sharey=True)[0]
+  for panel, (way, some) in zip(panels, compared.items(), strict=True):
+    values = [_values(some, axis.name, value) for value in axis.values]
+    places = list(range(len(values)))
+    for place, column in zip(places, values, strict=True):
+      offsets = np.linspace(-0.18, 0.18, len(column)) if len(column) > 1 else np.zeros(len(column))
+      panel.plot(place + offsets, column, 'o', color='0.65', markersize=3, zorder=1)
+    found = [ranking.summarize(column) for column in values]
+    means = [each.mean for each in found]
+    bars = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
+    panel.errorbar(places, means, np.nan_to_num(bars), fmt='o', color='C0', capsize=3, zorder=2)
+    numbers = [i for i, value in enumerate(axis.values) if _is_number(value)]
+    panel.plot(numbers, [means[i] for i in numbers], '-', color='C0', zorder=2)
+    panel.set_xticks(places, [_short(value) for value in axis.values])
+    panel.set_xlabel(axis.name)
+    panel.set_title(f'at equal {way}', fontsize=10)
+  finite = [row.metric for row in rows if math.isfinite(row.metric)]
+  if finite and min(finite) > 0 and max(finite) > 8 * min(finite):
+    panels[0].set_yscale('log')
+  better = 'higher' if ranked.higher_is_better else 'lower'
+  panels[0].set_ylabel(f'{ranked.name.replace("_", " ")} ({better} is better)')
+  save(path, canvas)
+
+
+def heat_map(path: Path, rows: Sequence[Row], pair: tuple[Axis, Axis], ranked: Ranked) -> None:
+  """The median metric over two axes, a panel for each way of comparing; empty where every run broke."""
+  across, down = pair
+  compared = ways(rows)
+  width = 1.6 + 0.8 * len(across.values)
+  canvas = blank(width * len(compared), 1.4 + 0.55 * len(down.values))
+  panels = canvas.subplots(1, len(compared), squeeze=False)[0]
+  for panel, (way, some) in zip(panels, compared.items(), strict=True):
+    grid = np.full((len(down.values), len(across.values)), np.nan)
+    for (i, y), (j, x) in itertools.product(enumerate(down.values), enumerate(across.values)):
+      here = [r for r in some if dict(r.setting)[down.name] == y]
+      finite = [v for v in _values(here, across.name, x) if math.isfinite(v)]
+      grid[i, j] = np.median(finite) if finite else np.nan
+    colours = 'viridis' if ranked.higher_is_better else 'viridis_r'
+    panel.imshow(grid, cmap=colours, aspect='auto', origin='lower')
+    for i, j in np.ndindex(*grid.shape):
+      text = f'{grid[i, j]:.3g}' if math.isfinite(grid[i, j]) else 'broke'
+      panel.text(
+        j, i, text, ha='center', va='center', fontsize=8, color='0.1', backgroundcolor='#fffa'
+      )
+    panel.set_xticks(range(len(across.values)), [_short(x) for x in across.values])
+    panel.set_yticks(range(len(down.values)), [_short(y) for y in down.values])
+    panel.set_xlabel(across.name)
+    panel.set_ylabel(down.name)
+    panel.set_title(f'median {ranked.name.replace("_", " ")}, equal {way}', fontsize=9)
+  save(path, canvas)
+
+
+def draw(folder: Path, rows: Sequence[Row], axes: Sequence[Axis], ranked: Ranked) -> list[Path]:
+  """All pictures of a sweep; their paths."""
+  paths = []
+  for axis in axes:
+    if len(axis.values) > 1:
+      paths.append(folder / f'{axis.name}.png')
+      against(paths[-1], rows, axis, ranked)
+  for pair in itertools.combinations([axis for axis in axes if len(axis.values) > 1], 2):
+    paths.append(folder / f'{pair[0].name}_{pair[1].name}.png')
+    heat_map(paths[-1], rows, pair, ranked)
+  return paths
+
+
+def _values(rows: Sequence[Row], name: str, value: Any) -> list[float]:
+  return [row.metric for row in rows if dict(row.setting)[name] == value]
+
+
+def _is_number(value: Any) -> bool:
+  try:
+    return math.isfinite(float(value))
+  except ValueError:
+    return False
+
+
+def _short(value: Any) -> str:
+  return f'{value:.3g}' if isinstance(value, float) else str(value)

@@ -1,0 +1,66 @@
+import csv
+import math
+
+import pytest
+from pyarrow import parquet
+
+from gan_jax import grid, outcome, sweep_plots
+from gan_jax.outcome import Ranked, Row
+
+AXES = grid.axes(['k=1,2,auto', 'g_lr=1e-4,1e-3'])
+RANKED = Ranked('distance', False)
+
+
+@pytest.fixture
+def rows():
+  found = []
+  for way in ('updates of G', 'gradients'):
+    for i, setting in enumerate(grid.settings(AXES)):
+      for seed in range(6):
+        values = {'k': 1.5, 'd_real': 0.5, 'g_updates': 10, 'verdict': 'good' if seed else 'noisy'}
+        found.append(Row(way, setting, seed, 'finished', 10 * i + seed / 10, values))
+  broken = found[-1]._replace(status='diverged', metric=math.nan)
+  return [*found[:-1], broken]
+
+
+def test_tables_hold_every_run_and_every_setting(rows, tmp_path):
+  outcome.write(tmp_path, rows)
+  with (tmp_path / 'results.csv').open() as file:
+    read = list(csv.DictReader(file))
+  assert len(read) == len(rows)
+  assert {row['k'] for row in read} == {'1', '2', 'auto'}  # not what training says of k
+  table = parquet.read_table(tmp_path / 'results.parquet')
+  assert table.num_rows == len(rows)
+  assert table['k'].to_pylist()[0] == '1'
+
+
+def test_a_row_is_read_back_as_it_was(rows):
+  names = [axis.name for axis in AXES]
+  for row in (rows[0], rows[-1]):
+    again = outcome.unflatten(row.flat(), names)
+    assert again.flat().items() >= {'seed': row.seed, 'status': row.status}.items()
+    assert again.setting == row.setting
+
+
+def test_the_summary_ranks_settings_and_says_what_is_real(rows):
+  text = outcome.summary(rows, RANKED, 'a title')
+  first = next(line for line in text.splitlines() if line.startswith('| k='))
+  assert first.startswith('| k=1, g_lr=0.0001 | 0.25 +- 0.19 |')
+  assert 'differences are real' in text
+  assert '5 good, 1 noisy' in text
+  assert text.count('## At equal') == 2
+
+
+def test_examples_are_the_best_the_median_and_the_worst(rows):
+  found = outcome.examples(rows, RANKED)
+  assert found['best'].metric == 0.0
+  assert found['worst'].metric == max(r.metric for r in rows if math.isfinite(r.metric))
+  assert outcome.examples(rows[-1:], RANKED) == {}
+
+
+def test_pictures_are_drawn_also_where_runs_broke(rows, tmp_path):
+  paths = sweep_plots.draw(tmp_path, rows, AXES, RANKED)
+  assert [path.name for path in paths] == ['k.png', 'g_lr.png', 'k_g_lr.png']
+  assert all(path.stat().st_size > 1000 for path in paths)
+  one = [row for row in rows if row.seed == 0]
+  assert sweep_plots.draw(tmp_path, one, AXES, RANKED)
