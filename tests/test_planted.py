@@ -68,6 +68,7 @@ def test_every_game_has_cells_and_middles(name):
   assert (found.middle.min(), found.middle.max()) == (0, 1)
 
 
+@pytest.mark.slow
 def test_an_untrained_d_knows_nothing_and_a_healthy_one_sees_noise():
   fake = samplers.noisy(world(), rng())
   untrained = critics.outputs(world(), 'untrained', fake, 0)
