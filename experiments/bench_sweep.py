@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
 def preset(name: str, **changes: Any) -> Config:
   """A preset with changes."""
   kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Config)}
-  values = {}
+  values: dict[str, Any] = {}
   for line in (_PRESETS / f'{name}.flags').read_text().splitlines():
     if line.startswith('--'):
       flag, _, text = line[2:].partition('=')

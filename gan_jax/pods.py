@@ -147,7 +147,7 @@ def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL
     optimizer=_size((state.g.opt_state, state.d.opt_state)),
     data=_size(program.data),
     activations=memory.temp_size_in_bytes,
-    peak_memory=_peak(memory),
+    peak_memory=_peak(compiled, program),
     memory=where.chip.hbm,
     flops=flops,
     n_bytes=n_bytes,
@@ -160,7 +160,7 @@ def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL
 def compiled_for(program: rehearsal.Program, where: Slice, way: Way) -> Any:
   """The compiled step; raises DoesNotFitError, also for GPUs, whose compiler does not look at memory."""
   compiled = compile_for(program, way.quickly)
-  peak = _peak(compiled.memory_analysis())
+  peak = _peak(compiled, program)
   if peak > where.chip.hbm:
     raise DoesNotFitError(peak, where.chip.hbm)
   return compiled
@@ -230,7 +230,7 @@ def largest_batch(
   def used(batch: int) -> int:
     settings_ = dataclasses.replace(settings, batch_size=batch)
     program = trace(settings_, examples, devices, way.mapped)
-    return _peak(compiled_for(program, where, way).memory_analysis())
+    return _peak(compiled_for(program, where, way), program)
 
   first, more = settings.batch_size, 8 * settings.batch_size
   with contextlib.suppress(DoesNotFitError):
@@ -246,8 +246,10 @@ def largest_batch(
   return first
 
 
-def _peak(memory: Any) -> int:
-  return (
+def _peak(compiled: Any, program: rehearsal.Program) -> int:
+  """Bytes of the program on one chip, and of the data that lie beside it."""
+  memory = compiled.memory_analysis()
+  return _size(program.idle) + int(
     memory.argument_size_in_bytes
     + memory.output_size_in_bytes
     - memory.alias_size_in_bytes

@@ -138,16 +138,16 @@ def _decide(e: Evidence, s: Signs) -> tuple[str, float]:
     return 'D overfitted', s.overfit
   if s.starved > 0:
     return 'D too strong', s.starved
+  if s.improving > 0:
+    return 'still improving', s.improving
   if s.blind > 0:
     return 'D too weak', s.blind
   if s.restless > 0:
     return 'diverged or cycling', s.restless
-  if s.improving > 0:
-    return 'still improving', s.improving
-  if s.unknown > 0:
-    return 'D too weak', s.unknown
   if s.narrow > 0:
     return 'mode collapse', s.narrow
+  if s.unknown > 0:
+    return 'D too weak', s.unknown
   return 'G behind', min(s.differs, -s.narrow)
 
 
@@ -176,9 +176,12 @@ def _blind(e: Evidence) -> float:
 
 
 def _overfit(e: Evidence) -> float:
+  """D ranks training data above held-out data, or proves far more with them."""
   if e.own is None or not math.isfinite(e.own.train.value):
     return -1.0
-  return (e.own.overfit - 0.5 - 2 * e.own.overfit_std - 0.12) / 0.1
+  ranked = (e.own.overfit - 0.5 - 2 * e.own.overfit_std - 0.12) / 0.1
+  proved = (e.own.train.low - max(e.own.held_out.high, 0.0) - 0.05) / 0.1
+  return max(ranked, proved)
 
 
 def _starved(e: Evidence) -> float:
@@ -199,15 +202,15 @@ def _narrow(e: Evidence) -> float:
 
 
 def _restless(e: Evidence) -> float:
-  """G moves far between steps, was better than it is, or never came near the data."""
+  """G moves far between steps, was better than it is, or does not come near the data any more."""
   if e.history is None or len(e.history.gap) < 4:
     return (e.far - 30) / 10
   gap = np.maximum(e.history.gap, 0.0)
   best, last = float(gap.min()), float(np.median(gap[-3:]))
   worse = (last - 3 * best - 0.1) / 0.1
-  known = [x for x in e.history.drift[-3:] if math.isfinite(x)]
-  drift = (float(np.median(known)) - 0.3) / 0.2 if known else -1.0
-  lost = (best - 0.3) / 0.2
+  known = [x for x in e.history.drift[-(len(gap) // 2) :] if math.isfinite(x)]
+  drift = (float(np.median(known)) - 0.22) / 0.2 if known else -1.0
+  lost = (float(gap[len(gap) // 2 :].min()) - 0.3) / 0.2
   return max(worse, drift, lost)
 
 
@@ -219,11 +222,15 @@ def _improving(e: Evidence) -> float:
 
 
 def _fall(course: Sequence[float], floor: float, least: float) -> float:
-  """Log of how far a score fell over the last half, beside the `least` that counts."""
+  """How far a score fell over the last half, beside the `least` ratio that counts; or how steadily."""
   score = np.maximum(np.asarray(course), floor)
   half = score[len(score) // 2 :]
   third = max(len(half) // 3, 1)
-  return math.log(float(np.mean(half[:third]) / np.mean(half[-third:])) / least)
+  fell = math.log(float(np.mean(half[:third]) / np.mean(half[-third:])) / least)
+  # Of all pairs of looks, by how many more fall than rise: Kendall's tau, with its sign turned.
+  steps = np.sign(half[:, None] - half[None])[np.triu_indices(len(half), 1)]
+  setback = float(np.max(half / np.minimum.accumulate(half)))
+  return min(fell, float(steps.mean()) - 0.5, 1.35 - setback)
 
 
 def _facts(name: str, e: Evidence, s: Signs) -> tuple[str, ...]:

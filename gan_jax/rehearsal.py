@@ -23,6 +23,7 @@ class Examples(NamedTuple):
   n: int | None  # None for a game
   n_classes: int = 0
   stack: int = 1
+  n_held_out: int = 10_000
 
 
 KNOWN = {
@@ -62,6 +63,7 @@ class Program(NamedTuple):
   jaxpr: Any
   state: gan_lib.GanState  # shapes
   data: Data
+  idle: Any  # data that lie on the device beside the program
 
 
 def trace(
@@ -90,18 +92,22 @@ def trace(
   call = parallel.program(as_program(recipe_of), devices, 5, 2, mapped)
   numbers = scalars.arrays(scalars.of(settings, examples.n))
   args = (numbers, key, state, data, jax.ShapeDtypeStruct((), jnp.int32))
-  return Program(call.lower(*args), call.trace(*args), state, data)
+  idle = () if settings.k == 'auto' else data.held_out
+  return Program(call.lower(*args), call.trace(*args), state, data, idle)
 
 
 def _data(settings: Config, examples: Examples) -> Data:
   if examples.n is None:
     return Data(())
-  n = examples.n
   *sides, channels = examples.shape
-  shape = (n, *sides, channels // examples.stack)
-  labels = jax.ShapeDtypeStruct((n,), jnp.int32) if settings.conditional else None
-  images = Images(jax.ShapeDtypeStruct(shape, jnp.uint8), labels)
-  return Data(images, images if settings.k == 'auto' or settings.referee_every else ())
+
+  def images(n: int) -> Images:
+    shape = (n, *sides, channels // examples.stack)
+    labels = jax.ShapeDtypeStruct((n,), jnp.int32) if settings.conditional else None
+    return Images(jax.ShapeDtypeStruct(shape, jnp.uint8), labels)
+
+  watched = settings.k == 'auto' or settings.referee_every
+  return Data(images(examples.n), images(examples.n_held_out) if watched else ())
 
 
 def compile_for(program: Program, quickly: bool = False) -> Any:

@@ -37,7 +37,7 @@ def sets(files, fake, *more):
 
 @pytest.mark.parametrize(
   ('fake', 'verdict'),
-  [('good', 'converged'), ('noisy', 'G behind'), ('few', 'not enough evidence')],
+  [('good', 'converged'), pytest.param('few', 'not enough evidence', marks=pytest.mark.slow)],
 )
 def test_samples_of_anyone_get_a_verdict(scripts, files, tmp_path, fake, verdict):
   ended = scripts(*sets(files, fake, f'--json={tmp_path}/v.json', f'--page={tmp_path}/v.html'))
