@@ -3,9 +3,9 @@
   python -m experiments.evaluate --run=runs/mnist
 
 Prints what is known of raw and averaged weights (images: Parzen log-likelihood as in 2014, Frechet
-distance; games: their oracle) and writes it to the run's folder as evaluation_SPLIT_STEP.json, and
-into the page of the run, report.html. Images are judged in the features of Inception-v3 too, where its
-weights are given (--inception).
+distance; games: their oracle), and writes it to evaluation_SPLIT_STEP.json and report.html in the
+run's folder. Images are judged in the features of Inception-v3 too, where its weights are given
+(--inception).
 """
 
 import json

@@ -197,7 +197,12 @@ def _fleet(
   game: Contest, axes: list[grid.Axis], facts: dict[str, Any], received: list[Any]
 ) -> tuple[list[Row], bool]:
   """As many trials of the study as fall to this worker; then what all have found."""
-  from gan_jax import fleet  # Optuna takes a second to import
+  try:
+    from gan_jax import fleet  # Optuna takes a second to import
+  except ModuleNotFoundError as error:
+    raise UserError(
+      f'--store: {error.name} is not installed; make setup EXTRAS=dev,sweep'
+    ) from None
 
   stop = lambda: bool(received)
   joined = fleet.join(

@@ -52,8 +52,9 @@ def test_a_copy_of_the_reals_is_perfect(d):
   real = draws(500, d, 0)
   scores = manifold(real, real)
   assert scores.precision == scores.recall == scores.coverage == 1
-  # Rounding decides on the k-th neighbour itself: all of them inside would be a density of 1.2.
-  assert scores.density == pytest.approx(1, abs=0.05)
+  # Rounding, which differs between machines, decides on the k-th neighbour itself: all of them inside
+  # would be a density of 1.2.
+  assert scores.density == pytest.approx(1, abs=0.1)
 
 
 def test_two_draws_of_one_distribution_have_the_expected_density_and_coverage():

@@ -45,7 +45,11 @@ MISTAKES = [
   ('train --d_dropout=perhaps',),
   ('train --batch_size=0',),
   ('train {tiny} --run={tmp}/run --batch_size=2001', '--batch_size=2001', '2000'),
-  ('train {tiny} --run={tmp}/run --devices=4 --batch_size=6', '--batch_size=6', '--batch_size=8'),
+  (
+    'train {tiny} --run={tmp}/run --devices=4 --batch_size=6',
+    '--batch_size=6',
+    '--batch_size=4 or 8',
+  ),
   ('train {tiny} --run={tmp}/run --devices=-1',),
   ('train --steps=0',),
   ('train --steps=2147483648',),

@@ -153,8 +153,9 @@ def test_a_run_goes_on_on_another_number_of_devices(tmp_path):
 
 
 def test_training_never_sees_validation_or_test_images(tmp_path, little_data):
-  """Nor labels, unless its networks ask for them; validation images only to choose k."""
-  session = train.open_session(SMALL, tmp_path, jax.devices()[:1])
+  """Nor labels, unless its networks ask for them; validation images only to choose k and to look."""
+  blind = dataclasses.replace(SMALL, referee_every=0)
+  session = train.open_session(blind, tmp_path, jax.devices()[:1])
   np.testing.assert_array_equal(session.data.train.images, little_data.train)
   assert session.data.train.labels is None
   assert session.data.held_out == ()
