@@ -52,3 +52,10 @@ def trained(env, tmp_path_factory):
   assert ended.code == 0, ended.err
   assert 'finished: 1000 steps' in ended.out
   return folder
+
+
+@pytest.fixture(scope='module', autouse=True)
+def forgetting():
+  """After a module, what it compiled is dropped: thousands of programs would take gigabytes."""
+  yield
+  jax.clear_caches()

@@ -44,7 +44,9 @@ def ran(case, accumulate, n_devices, name='pmap'):
 
 
 @pytest.mark.parametrize('case', CASES)
-@pytest.mark.parametrize(('accumulate', 'n_devices'), [(4, 1), (2, 4)])
+@pytest.mark.parametrize(
+  ('accumulate', 'n_devices'), [pytest.param(4, 1, marks=pytest.mark.slow), (2, 4)]
+)
 def test_parts_equal_the_whole(case, accumulate, n_devices):
   whole, metrics = ran(case, 1, 1)
   parts, of_parts = ran(case, accumulate, n_devices)

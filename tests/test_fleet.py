@@ -135,6 +135,7 @@ def test_a_worker_that_stops_leaves_its_trial_to_others(store):
   assert states == [TrialState.WAITING] * len(ALL)
 
 
+@pytest.mark.slow
 def test_what_a_dead_creator_left_half_done_is_completed(store):
   joined = join(store)
   first = joined.study.trials[0]

@@ -20,6 +20,7 @@ def assert_equal_runs(found, tolerance=1e-5):
       assert distance <= tolerance, (name, distance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', FAST)
 def test_four_devices_equal_one_and_the_maps_one_another(case):
   assert_equal_runs(layouts.distances(case, (4,), steps=20))

@@ -26,6 +26,7 @@ def ran(n_devices, shape=SHAPE, **options):
   return call(key, parallel.replicate(state, devices), data, np.int32(STEPS))[0]
 
 
+@pytest.mark.slow
 def test_bfloat16_on_four_devices_is_bfloat16_on_one():
   one, four = (ran(n, spec={'dtype': 'bfloat16'}) for n in (1, 4))
   exact = ran(1)

@@ -63,6 +63,7 @@ def test_arrays_are_cut_along_their_longest_side():
   assert parts == {'kernel': (8, 3), 'odd': (3, 5), 'bias': (3,), 'step': ()}
 
 
+@pytest.mark.slow
 def test_each_device_needs_a_part_of_the_memory():
   settings = config.Config(
     dataset='painter', network='relu', g_width=512, d_width=512, batch_size=16

@@ -54,6 +54,7 @@ def test_more_updates_of_d_cost_what_they_cost(here):
   assert count(five) > count(one)
 
 
+@pytest.mark.slow
 def test_a_sharded_state_needs_its_share(here):
   whole = pods.measure(SETTINGS, MNIST, WHERE)
   parts = pods.measure(SETTINGS, MNIST, WHERE, pods.Way(parallel.SHARDED))
@@ -61,6 +62,7 @@ def test_a_sharded_state_needs_its_share(here):
   assert parts.flops == pytest.approx(whole.flops, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_largest_batch_fits_and_a_chip_that_is_too_small_is_told(here, monkeypatch):
   report = pods.measure(SETTINGS, MNIST, WHERE)
   room = int(report.peak_memory * 1.2)

@@ -209,6 +209,7 @@ def test_two_processes_equal_one(unbroken, env, tmp_path):
   assert_close(commands.state(unbroken), commands.state(run), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_stops_all_and_the_run_goes_on_bit_for_bit(unbroken, env, tmp_path):
   run = tmp_path / 'run'
   pair = groups.start(run, env)

@@ -40,6 +40,7 @@ def test_repeat_names_the_run_that_failed(scripts, tmp_path):
   assert 'not finite' in (tmp_path / 'seed_0.log').read_text()
 
 
+@pytest.mark.slow
 def test_compare_k_gives_every_k_the_same_compute(scripts, tmp_path):
   flags = ('--ks=5,auto', '--seeds=1', '--steps=60', f'--run={tmp_path}')
   ended = scripts('compare_k', *GAME, *SHORT[:1], '--log_every=20', *flags, timeout=200)

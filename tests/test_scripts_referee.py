@@ -49,6 +49,7 @@ def test_samples_of_anyone_get_a_verdict(scripts, files, tmp_path, fake, verdict
   assert verdict in (tmp_path / 'v.html').read_text()
 
 
+@pytest.mark.slow
 def test_training_data_are_recognised_and_may_be_left_out(scripts, files):
   real = np.load(files / 'real.npz')['arr_0']
   np.savez(files / 'copies.npz', real[::-1])
@@ -59,6 +60,7 @@ def test_training_data_are_recognised_and_may_be_left_out(scripts, files):
   assert 'n_train 0' in without.out
 
 
+@pytest.mark.slow
 def test_a_run_gets_a_verdict_with_its_own_d_and_its_history(scripts, tmp_path):
   run = tmp_path / 'run'
   assert scripts('train', *GAME, *SHORT, f'--run={run}').code == 0

@@ -227,9 +227,11 @@ def test_halving_drops_the_worst_and_the_rest_are_as_if_alone(program, unbroken,
   plan = plan_of(tmp_path, members, halving=2)._replace(programs=Programs(program))
   assert campaign.run(plan, Listener())
   at_rung = {r['member']: r['score'] for r in unbroken[2] if 'score' in r and r['step'] == HALF_WAY}
-  worst = set(sorted(at_rung, key=at_rung.get)[:2]) - {'m3'}  # which had ended there
   results = campaign.results(tmp_path, members)
-  assert {r.member.name for r in results if r.status == 'dropped'} == worst
+  dropped = {r.member.name for r in results if r.status == 'dropped'}
+  assert len(dropped) == 1  # of the three that had not ended there, as m3 had
+  kept = set(at_rung) - dropped - {'m3'}
+  assert max(at_rung[name] for name in dropped) <= min(at_rung[name] for name in kept)
   for result, full in zip(results, unbroken[1], strict=True):
     if result.status == 'finished':
       assert result.score == full.score
