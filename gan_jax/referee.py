@@ -134,21 +134,17 @@ def _decide(e: Evidence, s: Signs) -> tuple[str, float]:
     return 'memorised training data', s.memory
   if s.differs <= 0:
     return 'converged', -s.differs
-  if s.overfit > 0:
-    return 'D overfitted', s.overfit
-  if s.starved > 0:
-    return 'D too strong', s.starved
-  if s.improving > 0:
-    return 'still improving', s.improving
-  if s.blind > 0:
-    return 'D too weak', s.blind
-  if s.restless > 0:
-    return 'diverged or cycling', s.restless
-  if s.narrow > 0:
-    return 'mode collapse', s.narrow
-  if s.unknown > 0:
-    return 'D too weak', s.unknown
-  return 'G behind', min(s.differs, -s.narrow)
+  faults = (
+    ('D overfitted', s.overfit),
+    ('D too strong', s.starved),
+    ('still improving', s.improving),
+    ('D too weak', s.blind),
+    ('diverged or cycling', s.restless),
+    ('mode collapse', s.narrow),
+    ('D too weak', s.unknown),
+    ('G behind', min(s.differs, -s.narrow)),  # where nothing else is left
+  )
+  return next((name, sign) for name, sign in faults if sign > 0 or name == 'G behind')
 
 
 def _memory(e: Evidence) -> float:

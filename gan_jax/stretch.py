@@ -152,15 +152,7 @@ def as_program(recipe_of: Callable[[Scalars], Recipe]) -> Callable[..., tuple[Ga
   One compilation then serves all runs that differ in these and in their seed, alone or side by side.
   """
 
-  def run(
-    numbers: Scalars,
-    key: jax.Array,
-    state: GanState,
-    data: Data,
-    n: int | jax.Array,
-    *,
-    axis_name: Axis = None,
-  ) -> tuple[GanState, Metrics]:
-    return run_steps(recipe_of(numbers), key, state, data, n, axis_name=axis_name)
+  def run(numbers: Scalars, *args: Any, axis_name: Axis = None) -> tuple[GanState, Metrics]:
+    return run_steps(recipe_of(numbers), *args, axis_name=axis_name)
 
   return run

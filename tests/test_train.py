@@ -159,6 +159,9 @@ def test_training_never_sees_validation_or_test_images(tmp_path, little_data):
   np.testing.assert_array_equal(session.data.train.images, little_data.train)
   assert session.data.train.labels is None
   assert session.data.held_out == ()
+  watched = train.open_session(SMALL, tmp_path, jax.devices()[:1]).data.held_out
+  np.testing.assert_array_equal(watched.images, little_data.validation)
+  assert watched.labels is None
   config = dataclasses.replace(SMALL, k='auto', conditional=True)
   held_out = train.open_session(config, tmp_path, jax.devices()[:1]).data
   np.testing.assert_array_equal(held_out.train.labels, little_data.train_labels)
