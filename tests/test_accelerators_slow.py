@@ -1,8 +1,6 @@
 """Presets that need an accelerator: a few steps here, a resumed run, and a compilation for TPUs."""
 
-import importlib.metadata
 import os
-import re
 import subprocess
 import sys
 
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan_jax.data import cache, dataset
-from tests import commands
+from tests import commands, libtpu
 
 pytestmark = pytest.mark.slow
 
@@ -45,23 +43,17 @@ print('bytes per chip', compiled.memory_analysis().temp_size_in_bytes)
 
 
 @pytest.fixture(scope='module')
-def libtpu(tmp_path_factory):
+def libtpu_folder(tmp_path_factory):
   """The compiler of this jax in a folder of its own: in the environment jax would look for a TPU."""
   folder = tmp_path_factory.mktemp('libtpu')
-  wanted = next(
-    re.split(r'\s*;', requirement)[0]
-    for requirement in importlib.metadata.requires('jax')
-    if requirement.startswith('libtpu') and 'extra == "tpu"' in requirement.replace("'", '"')
-  )
-  pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', f'--target={folder}']
-  subprocess.run([*pip, wanted], check=True)
+  libtpu.install(folder)
   return folder
 
 
 @pytest.mark.parametrize('name', PRESETS)
-def test_a_preset_compiles_for_a_tpu(name, libtpu):
+def test_a_preset_compiles_for_a_tpu(name, libtpu_folder):
   env = os.environ | {
-    'PYTHONPATH': f'{commands.ROOT}:{libtpu}',
+    'PYTHONPATH': f'{commands.ROOT}:{libtpu_folder}',
     'JAX_PLATFORMS': 'cpu',
     'TPU_SKIP_MDS_QUERY': '1',
     'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',

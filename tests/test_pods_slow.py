@@ -4,7 +4,6 @@ An MLP tells the others its gradients once per update, with its metrics: two all
 several slices need to meet by network. Other networks sum batch statistics in every pass, forward and back.
 """
 
-import importlib.metadata
 import json
 import os
 import re
@@ -14,7 +13,7 @@ import sys
 import pytest
 
 from gan_jax import chips
-from tests import commands
+from tests import commands, libtpu
 
 pytestmark = pytest.mark.slow
 
@@ -34,13 +33,7 @@ PINNED = {
 def compiler(tmp_path_factory):
   """The environment of a process that finds the compiler of this jax, which lies in a folder of its own."""
   folder = tmp_path_factory.mktemp('libtpu')
-  wanted = next(
-    re.split(r'\s*;', requirement)[0]
-    for requirement in importlib.metadata.requires('jax')
-    if requirement.startswith('libtpu') and 'extra == "tpu"' in requirement.replace("'", '"')
-  )
-  pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', f'--target={folder}']
-  subprocess.run([*pip, wanted], check=True)
+  libtpu.install(folder)
   return os.environ | {'PYTHONPATH': f'{commands.ROOT}:{folder}', 'JAX_PLATFORMS': 'cpu'}
 
 
