@@ -7,7 +7,7 @@ import sys
 
 
 def install(folder):
-  """Put the libtpu that this jax wants into a folder of its own: in the environment jax would look for a TPU."""
+  """Put the libtpu that this jax wants into a folder: in the environment jax would look for a TPU."""
   wanted = next(
     re.split(r'\s*;', requirement)[0]
     for requirement in importlib.metadata.requires('jax')

@@ -46,6 +46,12 @@ def rehearsed(compiler, preset, *slices, timeout=3600):
   return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
+@pytest.mark.parametrize('name', ['cifar10', 'cifar10_2014', 'cifar10_2014_conv'])
+def test_a_preset_that_awaits_an_accelerator_fits_it(name, compiler):
+  (found,) = rehearsed(compiler, name, 'v5e:2x2')
+  assert 0 < found['peak'] < chips.CHIPS['v5e'].hbm
+
+
 @pytest.mark.parametrize('generation', EVERYWHERE)
 def test_mnist_on_8_to_2048_chips_tells_once_per_update(generation, compiler):
   found = rehearsed(compiler, 'mnist', *EVERYWHERE[generation])
