@@ -1,4 +1,4 @@
-"""Presets that need an accelerator: a few steps here, a resumed run, and a compilation for TPUs."""
+"""Presets that need an accelerator: a few steps here, and a resumed run."""
 
 import os
 
