@@ -286,14 +286,15 @@ class _Loop:
         state, means = session.stretch(session.key, state, session.data, np.int32(stop - start))
         self._read()
         self._unread, self._step = _Stretch(start, stop, means, began), stop
+        # Before the checkpoint, which a resumed run goes on from: what it looked at is not looked at again.
+        if config.referee_every and stop % config.referee_every == 0:
+          alarm = self._watch(state)
         if stop % config.eval_every == 0 or stop == config.steps:
           self._save(state, evaluated=True)
         elif stop % config.checkpoint_every == 0:
           self._save(state)
-        if config.referee_every and stop % config.referee_every == 0:
-          alarm = self._watch(state)
-          if alarm is not None:
-            break
+        if alarm is not None:
+          break
       self._read()
       self._saved.wait()
       if self._step not in self._saved.steps():

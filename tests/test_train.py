@@ -135,6 +135,27 @@ def test_resumed_equals_unbroken_bit_for_bit(tmp_path, config):
   assert whole.d.count == {'auto': whole.d.count, '1': 25, '1.5': 38}[config.k]
 
 
+def test_killed_right_after_a_checkpoint_a_run_has_all_its_records(tmp_path, monkeypatch):
+  """Those of its looks too: what belongs to a step is written before the step's checkpoint."""
+  config = dataclasses.replace(SMALL, referee_every=10)
+  run(tmp_path / 'whole', config)
+  save = checkpoint.Checkpoints.save
+
+  def killed(self, step, *args):
+    save(self, step, *args)
+    self.wait()
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patched:
+    patched.setattr(checkpoint.Checkpoints, 'save', killed)
+    with pytest.raises(KeyboardInterrupt):
+      run(tmp_path / 'broken', config)
+  run(tmp_path / 'broken', config)
+  whole, broken = final(tmp_path / 'whole')[1], final(tmp_path / 'broken')[1]
+  assert broken == whole
+  assert [r['step'] for r in whole if 'watch_gap' in r] == [10, 20]
+
+
 def test_same_seed_same_run_and_another_seed_another(tmp_path):
   for name, seed in (('a', 0), ('b', 0), ('c', 1)):
     run(tmp_path / name, dataclasses.replace(SMALL, seed=seed))
