@@ -1,6 +1,5 @@
 """Rivals of the benchmark that judge rather than train, and what judging costs while a run trains."""
 
-import dataclasses
 import math
 import tempfile
 from collections.abc import Callable
@@ -13,8 +12,8 @@ import numpy as np
 from prdc import compute_prdc
 from sklearn.neighbors import KernelDensity
 
+from experiments import launcher
 from gan_jax import evaluate, parallel, train
-from gan_jax.config import Config
 from gan_jax.data import Dataset
 from gan_jax.metrics import parzen
 from gan_jax.metrics.manifold import manifold
@@ -64,14 +63,8 @@ def difference(found: dict[str, dict[str, float]]) -> float:
 
 def looks(preset: str) -> dict[str, Callable[[], Any]]:
   """`EVERY` steps of a preset, and the look of the referee that follows them."""
-  text = (Path(__file__).parent / 'presets' / f'{preset}.flags').read_text().splitlines()
-  given = dict(line[2:].split('=', 1) for line in text if line.startswith('--') and '=' in line)
-  kinds: dict[str, Callable[[str], Any]] = {
-    x.name: type(x.default) for x in dataclasses.fields(Config)
-  }
-  config = Config(**{name: kinds[name](value) for name, value in given.items()})
   with tempfile.TemporaryDirectory() as folder:
-    session = train.open_session(config, Path(folder), jax.devices()[:1])
+    session = train.open_session(launcher.preset(preset), Path(folder), jax.devices()[:1])
   held = [session.start()]
 
   def steps() -> None:

@@ -36,7 +36,6 @@ _STEPS = flags.DEFINE_integer('steps', 200, 'Training steps of a member.')
 _PROCESSES = flags.DEFINE_integer('processes', 3, 'Solo processes timed, of which 64 are reckoned.')
 _PARTS = flags.DEFINE_list('parts', ['ring', 'mnist', 'compile', 'logging'], 'What to measure.')
 _KS = ('0.5', '0.75', '1', '1.5', '2', '3', '4', '5')
-_PRESETS = Path(__file__).parent / 'presets'
 
 
 def main(argv: list[str]) -> None:
@@ -56,17 +55,6 @@ def main(argv: list[str]) -> None:
     if name not in parts:
       raise UserError(f'--parts={name}: choose among {", ".join(parts)}')
     parts[name]()
-
-
-def preset(name: str, **changes: Any) -> Config:
-  """A preset with changes."""
-  kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Config)}
-  values: dict[str, Any] = {}
-  for line in (_PRESETS / f'{name}.flags').read_text().splitlines():
-    if line.startswith('--'):
-      flag, _, text = line[2:].partition('=')
-      values[flag] = text in ('', 'true') if kinds[flag] is bool else kinds[flag](text)
-  return Config(**(values | changes))
 
 
 def members_of(base: Config, ks: Sequence[str], seeds: int) -> list[Member]:
@@ -162,7 +150,9 @@ def show(what: str, ours: float, others: float, unit: str = 's') -> None:
 def ring() -> None:
   """64 members against 64 processes and 64 warm runs."""
   steps = _STEPS.value
-  base = preset('ring', steps=steps, eval_every=steps, checkpoint_every=steps, log_every=100)
+  base = launcher.preset(
+    'ring', steps=steps, eval_every=steps, checkpoint_every=steps, log_every=100
+  )
   members = members_of(base, _KS, 8)
   print(f'\n64 members of ring, {steps} steps each: ours, theirs, ratio')
   compiled, trained, states = together(members, tasks.open_task(base, launcher.cache_dir()))
@@ -213,7 +203,7 @@ def _train_processes(base: Config) -> float:
 def mnist() -> None:
   """8 members against 8 warm runs: their matrix products already fill both cores."""
   steps = max(2, _STEPS.value // 10)
-  base = preset('mnist', steps=steps, eval_every=steps, checkpoint_every=steps)
+  base = launcher.preset('mnist', steps=steps, eval_every=steps, checkpoint_every=steps)
   task = tasks.open_task(base, launcher.cache_dir())
   members = members_of(base, ['1'], 8)
   print(f'\n8 members of mnist, {steps} steps each: ours, theirs, ratio')
@@ -225,7 +215,7 @@ def mnist() -> None:
 
 def compiling() -> None:
   """How compiling grows with the members."""
-  base = preset('ring', k='2')
+  base = launcher.preset('ring', k='2')
   task = tasks.open_task(base, launcher.cache_dir())
   seconds = {}
   for seeds in (8, 64):
@@ -239,7 +229,7 @@ def compiling() -> None:
 def logging() -> None:
   """What metrics, checkpoints and tables cost: a wave with all of it, less its evaluations, and bare."""
   steps = 5 * _STEPS.value
-  base = preset('ring', steps=steps, eval_every=steps, checkpoint_every=steps, k='2')
+  base = launcher.preset('ring', steps=steps, eval_every=steps, checkpoint_every=steps, k='2')
   task = tasks.open_task(base, launcher.cache_dir())
   members = members_of(base, ['2'], 8)
   program = sweep.open_program(members, task, jax.devices(), 'map')

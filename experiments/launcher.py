@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import jax
 from absl import app, flags, logging
 
+from gan_jax.config import Config
 from gan_jax.errors import AgreedError, DivergedError, UserError
 
 MISTAKE, DIVERGED, INTERRUPTED, PIPE = 2, 3, 130, 141  # exit codes beside 0
@@ -164,6 +165,18 @@ def define_seed(text: str) -> flags.FlagHolder[int]:
   holder = flags.DEFINE_integer('seed', 0, text, lower_bound=0, upper_bound=2**31 - 1)
   flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS['seed'])
   return holder
+
+
+def preset(name: str, **changes: Any) -> Config:
+  """The Config of experiments/presets/NAME.flags with changes, as absl would read it."""
+  kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Config)}
+  lines = (Path(__file__).parent / 'presets' / f'{name}.flags').read_text().splitlines()
+  pairs = (line.removeprefix('--').partition('=') for line in lines if line.startswith('--'))
+  values: dict[str, Any] = {
+    flag: text in ('', 'true') if kinds[flag] is bool else kinds[flag](text)
+    for flag, _, text in pairs
+  }
+  return Config(**(values | changes))
 
 
 def define_fields(description: type) -> dict[str, flags.FlagHolder[Any]]:

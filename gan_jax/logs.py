@@ -63,7 +63,7 @@ class Metrics:
 
   def note(self, step: int, **values: Any) -> None:
     """A record of what is no number, such as an alarm: in metrics.jsonl only."""
-    self._file.write(json.dumps({'step': step, **values}) + '\n')
+    self._file.write(line({'step': step, **values}))
     self._file.flush()
 
   def flush(self) -> None:

@@ -1,13 +1,12 @@
-import dataclasses
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from experiments import launcher
 from gan_jax import config as config_lib
 from gan_jax import gan as gan_lib
-from gan_jax.config import Config
 from gan_jax.games import GAMES
 
 PRESETS = sorted(Path('experiments/presets').glob('*.flags'))
@@ -20,16 +19,7 @@ SHAPES = {
 
 
 def read(path):
-  """The Config of a flagfile, as absl would read it."""
-  fields = {field.name: field for field in dataclasses.fields(Config)}
-  lines = [line for line in path.read_text().splitlines() if line.startswith('--')]
-  pairs = (line.removeprefix('--').partition('=') for line in lines)
-  return Config(
-    **{
-      name: value in ('', 'true') if fields[name].type is bool else fields[name].type(value)
-      for name, _, value in pairs
-    }
-  )
+  return launcher.preset(path.stem)
 
 
 def test_there_are_presets():

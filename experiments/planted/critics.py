@@ -13,7 +13,6 @@ from experiments.planted.worlds import World
 from gan_jax.networks.relu import Discriminator
 from gan_jax.own import Outputs
 
-KINDS = ('healthy', 'linear', 'untrained', 'starved of steps', 'by heart')
 _FEW = 100  # training examples that a D knows by heart
 _SHOWN = 4000  # examples of each set whose outputs are handed out
 _BATCH = 256
