@@ -15,7 +15,7 @@ from gan_jax.metrics import features, frechet, manifold, memorisation, probes, t
 from gan_jax.metrics import support as support_lib
 from gan_jax.metrics.cells import Cells
 from gan_jax.metrics.manifold import Manifold
-from gan_jax.metrics.neighbours import nearest, squared_distances
+from gan_jax.metrics.neighbours import nearest
 from gan_jax.metrics.two_sample import Bound, C2st
 from gan_jax.own import Outputs, Own, judge_own
 
@@ -82,10 +82,8 @@ class Reference(NamedTuple):
   real: np.ndarray  # held-out data, embedded [n, d]
   moments: frechet.Moments  # of them
   centres: jax.Array  # of the cells of the data
-  train_plain: (
-    np.ndarray | None
-  )  # training and held-out data, plainly embedded, as copies are looked for
-  real_plain: np.ndarray
+  train_plain: np.ndarray | None  # plainly embedded, as copies are looked for
+  real_plain: np.ndarray  # the same of held-out data
   null: Bound
   manifold_null: Manifold
   frechet_null: float
@@ -119,7 +117,9 @@ def reference(
     train_plain = embedding.plain(train[:N_TRAIN])
     fresh = embedding.plain(held_out[-N_NEAR:])
     memory_null = _remembered(memory_key, train_plain, real_plain, fresh)
-  twins = _nearest_twins(twin_key, real_plain)
+  twins = support_lib.nearest_twins(
+    jnp.asarray(real_plain), twin_key, min(_BIRTHDAYS, len(real_plain)) * 2 // 3
+  )
   return Reference(
     n,
     embedding,
@@ -215,23 +215,6 @@ def _remembered(
   near = float(np.mean(np.asarray(nearest(made, known)[1]) <= limit))
   copying = memorisation.data_copying(known, fresh, made, key, min(10, len(train) // 10 + 1))
   return Memory(memorisation.authenticity(known, made), copying, near)
-
-
-@jax.jit
-def _twins(key: jax.Array, rows: jax.Array) -> jax.Array:
-  """The distance of the nearest two of two thirds of `_BIRTHDAYS` rows, in 100 draws of so many: [100]."""
-
-  def draw(key: jax.Array) -> jax.Array:
-    x = jax.random.choice(key, rows, (min(_BIRTHDAYS, len(rows)) * 2 // 3,), replace=False)
-    apart = squared_distances(x, x) + jnp.diag(jnp.full(len(x), jnp.inf))
-    return jnp.sqrt(apart.min())
-
-  return jax.lax.map(draw, jax.random.split(key, 100))
-
-
-def _nearest_twins(key: jax.Array, rows: np.ndarray) -> float:
-  centred = rows - rows.mean(axis=0, keepdims=True)
-  return float(np.median(np.asarray(_twins(key, jnp.asarray(centred)))))
 
 
 def _supported(key: jax.Array, rows: np.ndarray, near: float) -> float:

@@ -1,8 +1,10 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
-from gan_jax.metrics.support import support
+from gan_jax.metrics.support import nearest_twins, support
 
 KEY = jax.random.key(0)
 
@@ -74,3 +76,18 @@ def test_features_that_are_not_finite_have_no_support():
 def test_too_few_samples_are_an_error_that_says_how_many_are_needed():
   with pytest.raises(ValueError, match='99 samples: a batch of 100'):
     support(np.zeros((99, 2), np.float32), 1.0, KEY, batch=100)
+
+
+def test_nearest_twins_make_half_of_all_batches_repeat():
+  """Then the size is what the birthday paradox gives for that batch."""
+  samples = jax.random.normal(jax.random.key(1), (2000, 3))
+  distance = nearest_twins(samples, KEY, batch=100, trials=400)
+  found = support(samples, distance, KEY, batch=300, trials=400)
+  assert found.batch == pytest.approx(100, rel=0.15)
+
+
+def test_nearest_twins_are_those_of_scipy():
+  samples = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+  assert nearest_twins(jnp.asarray(samples), KEY, batch=40, trials=3) == pytest.approx(
+    pdist(samples).min(), rel=1e-4
+  )

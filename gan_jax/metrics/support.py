@@ -66,3 +66,23 @@ def _first_repeats(
 
   keys = jax.random.split(key, -(-trials // n_batches))
   return lax.map(shuffled, keys).ravel()[:trials]
+
+
+def nearest_twins(samples: jax.Array, key: jax.Array, batch: int, trials: int = 100) -> float:
+  """How far the nearest two of `batch` samples of [n, d] are apart, in the median over `trials` draws.
+
+  The distance at which such a batch holds near-duplicates with probability 1/2.
+  """
+  return float(
+    jnp.median(_twins(samples - samples.mean(axis=0, keepdims=True), key, batch, trials))
+  )
+
+
+@functools.partial(jax.jit, static_argnames=('batch', 'trials'))
+def _twins(samples: jax.Array, key: jax.Array, batch: int, trials: int) -> jax.Array:
+  def trial(key: jax.Array) -> jax.Array:
+    x = jax.random.choice(key, samples, (batch,), replace=False)
+    apart = squared_distances(x, x) + jnp.diag(jnp.full(batch, jnp.inf))
+    return jnp.sqrt(apart.min())
+
+  return lax.map(trial, jax.random.split(key, trials))
