@@ -11,7 +11,7 @@ import numpy as np
 
 from gan_jax import embeddings, evidence, feeds, plots, sampling
 from gan_jax.feeds import Data, Feed
-from gan_jax.games import Game
+from gan_jax.games import GAMES, Game
 from gan_jax.gan import Gan, GanState
 from gan_jax.tasks import watched
 from gan_jax.tasks.task import Compared, Measurement, Report
@@ -76,7 +76,7 @@ class GameTask:
   def _real(self, seed: int, n: int) -> jax.Array:
     # Not the key of the latents: G would be judged against what it was given.
     key = jax.random.fold_in(jax.random.key(seed), sampling.STREAM + 1)
-    return jax.jit(jax.vmap(self.game.sample))(jax.random.split(key, n))
+    return _sampler(self.name)(jax.random.split(key, n))
 
   def measure(self, gan: Gan, state: GanState, seed: int) -> Measurement:
     """The oracle's numbers."""
@@ -143,8 +143,11 @@ class GameTask:
     return Report('\n'.join(lines), values, scores)
 
 
+@functools.cache  # compiled once for all tasks: a sweep asks for each of its members
+def _sampler(name: str) -> Any:
+  return jax.jit(jax.vmap(GAMES[name].sample))
+
+
 @functools.cache
 def _oracle(name: str) -> Any:
-  from gan_jax.games import GAMES
-
   return jax.jit(GAMES[name].oracle)
