@@ -114,8 +114,10 @@ def alone(members: Sequence[Member]) -> tuple[float, dict[str, Any]]:
     config, key = member.config, scalars.program(member.config)
     if key not in sessions:
       session = train.open_session(config, Path(), jax.devices()[:1])
-      recipe_of = functools.partial(train.recipe_of, config, session.task)
-      sessions[key] = (session, parallel.pmap(as_program(recipe_of), session.devices, 5, 2))
+      sessions[key] = (
+        session,
+        parallel.pmap(as_program(train.rules(config, session.task)), session.devices, 5, 2),
+      )
     session, program = sessions[key]
     numbers = scalars.arrays(scalars.of(config, session.task.n_train))
     stretch = functools.partial(program, numbers)

@@ -10,6 +10,7 @@ worker of an Optuna study, each trial of which is a population of seeds. Writes 
 .parquet, summary.md, plots, samples, and a run's folder for each member.
 """
 
+import functools
 import json
 import math
 import os
@@ -92,7 +93,7 @@ def main(argv: list[str]) -> int:
     'map',
     {},
     {},
-    verdict_of if _REFEREE.value else None,
+    functools.partial(verdict_of, known={}) if _REFEREE.value else None,
   )
   contest.check(game)
   _show_size(game)
@@ -112,11 +113,12 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def verdict_of(folder: Path) -> str:
-  """The referee's word on the run in `folder`."""
+def verdict_of(folder: Path, known: dict[Any, Any]) -> str:
+  """The referee's word on the run in `folder`; `known` as in `judge_run`."""
   from gan_jax import judging
 
-  return str(judging.judge_run(folder, 'last', 'ema', 0, launcher.cache_dir())[0]['verdict'])
+  record, _ = judging.judge_run(folder, 'last', 'ema', 0, launcher.cache_dir(), known)
+  return str(record['verdict'])
 
 
 def _show_size(game: Contest) -> None:

@@ -13,6 +13,7 @@ from gan_jax.feeds import Data
 from gan_jax.gan import GanState
 from gan_jax.latents import sample as sample_latents
 from gan_jax.randomness import example_keys
+from gan_jax.scalars import Scalars
 from gan_jax.stretch import Recipe, draw
 
 STEPS = 200  # updates that each player makes alone
@@ -34,23 +35,34 @@ class Duality(NamedTuple):
 
 
 def duality_gap(
-  recipe: Recipe, key: jax.Array, state: GanState, data: Data, steps: int = STEPS
+  recipe_of: Callable[[Scalars], Recipe],
+  numbers: Scalars,
+  key: jax.Array,
+  state: GanState,
+  data: Data,
+  steps: int = STEPS,
 ) -> Duality:
   """The gap that `steps` updates of each player alone, from this state and by the run's own rules, find.
 
   At the first learning rates, since the last ones may be 0. `steps` is a multiple of 10, after each
   tenth of which V is measured. An estimate from below: more
   updates may find more. Whatever the loss, V is that of eq. 1 in Goodfellow et al. (2014), of the
-  log-odds that D's outputs stand for.
+  log-odds that D's outputs stand for. Compiled once for equal `recipe_of`, whatever the numbers.
   """
-  best = _search(recipe, steps, key, state, data)
+  best = _search(recipe_of, steps, numbers, key, state, data)
   return Duality(*(float(x) for x in best))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _search(
-  recipe: Recipe, steps: int, key: jax.Array, state: GanState, data: Data
+  recipe_of: Callable[[Scalars], Recipe],
+  steps: int,
+  numbers: Scalars,
+  key: jax.Array,
+  state: GanState,
+  data: Data,
 ) -> tuple[jax.Array, jax.Array]:
+  recipe = recipe_of(numbers)
   rates = (recipe.gan.g_rate(jnp.int32(0)), recipe.gan.d_rate(jnp.int32(0)))
   gan = recipe.gan._replace(g_rate=lambda step: rates[0], d_rate=lambda step: rates[1])
   data_key, held_out_key, latent_key, update_key = jax.random.split(key, 4)

@@ -7,13 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan_jax import duality, evaluate, evidence, logs, referee, report, rulings
+from gan_jax import duality, evaluate, evidence, logs, referee, report, rulings, scalars
 from gan_jax.duality import Duality
+from gan_jax.evidence import Reference
 from gan_jax.restore import Trained, open_run
 from gan_jax.runs import write_atomically
 from gan_jax.tasks import Task, open_task
 from gan_jax.tasks.watched import outputs
-from gan_jax.train import recipe_of
+from gan_jax.train import rules
 
 FILE = 'referee.json'
 
@@ -22,23 +23,34 @@ def _duality(trained: Trained, task: Task, seed: int) -> Duality:
   data = jax.tree.map(jnp.asarray, task.data(held_out=True))
   data = data if trained.gan.n_classes else data.without_labels()
   key = jax.random.fold_in(jax.random.key(seed), duality.STREAM)
-  return duality.duality_gap(recipe_of(trained.config, task), key, trained.state, data)
+  numbers = scalars.arrays(scalars.of(trained.config, task.n_train))
+  return duality.duality_gap(rules(trained.config, task), numbers, key, trained.state, data)
 
 
 def judge_run(
-  folder: Path, checkpoint: str, weights: str, seed: int, cache: Path | None
+  folder: Path,
+  checkpoint: str,
+  weights: str,
+  seed: int,
+  cache: Path | None,
+  known: dict[Any, Reference] | None = None,
 ) -> tuple[dict[str, Any], str]:
   """The verdict on a checkpoint of the run in `folder`, as a record and as text; raises UserError.
 
   `weights` are 'raw' or 'ema'. The record is written into the folder too, as referee.json, and
-  into its report.html.
+  into its report.html. What is found out about the data alone is looked up in `known`, and put there:
+  hand over the same one for many runs.
   """
   trained = open_run(folder, checkpoint)
   task = open_task(trained.config, cache)
   train, held_out, fake, embedding = task.compared(trained.gan, trained.state, weights, seed)
   records = [r for r in logs.read_metrics(folder / 'metrics.jsonl') if r['step'] <= trained.step]
+  known = {} if known is None else known
+  data = (task.name, task.fingerprint, task.shape, trained.config.contrast, embedding.name, seed)
+  if data not in known:
+    known[data] = evidence.reference(train, held_out, embedding, seed)
   found = evidence.gather(
-    evidence.reference(train, held_out, embedding, seed),
+    known[data],
     fake,
     outputs(trained.gan, trained.state, task, weights, seed),
     evidence.history_of(records, trained.config.ema_decay),

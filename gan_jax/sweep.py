@@ -1,7 +1,6 @@
 """Many runs that differ in numbers, each program compiled once, for as many at a time as fit."""
 
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -109,7 +108,7 @@ def _free_bytes(devices: Sequence[jax.Device]) -> int:
 def _fit(program: Program, config: Config, free: int) -> Program:
   """The program compiled for as many rows as fit; raises UserError where not even one does."""
   run = population.program(
-    as_program(functools.partial(train.recipe_of, config, program.task)),
+    as_program(train.rules(config, program.task)),
     program.devices,
     program.how,
   )

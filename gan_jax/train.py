@@ -103,6 +103,24 @@ def recipe_of(config: Config, task: Task, numbers: Scalars | None = None) -> Rec
   return Recipe(gan, config.update, ratio, config.batch_size, task.feed, task.held_out)
 
 
+@dataclasses.dataclass(frozen=True)
+class Rules:
+  """`recipe_of` for a run, as a function of its numbers: equal for all runs that share a program."""
+
+  config: Config = dataclasses.field(compare=False, repr=False)
+  task: Task = dataclasses.field(compare=False, repr=False)
+  shared: tuple[Any, ...]  # what two runs have in common where their programs are the same
+
+  def __call__(self, numbers: Scalars) -> Recipe:
+    """With these numbers."""
+    return recipe_of(self.config, self.task, numbers)
+
+
+def rules(config: Config, task: Task) -> Rules:
+  """How runs of this program are trained on this task."""
+  return Rules(config, task, (scalars.program(config), task.fingerprint))
+
+
 def open_session(
   config: Config,
   folder: Path,
@@ -123,7 +141,7 @@ def open_session(
   recipe = recipe_of(config, task)
   gan = recipe.gan
   program = (parallel.MAPS | {parallel.SHARDED: parallel.sharded})[mapped](
-    as_program(functools.partial(recipe_of, config, task)), devices, 5, 2
+    as_program(rules(config, task)), devices, 5, 2
   )
   stretch = functools.partial(program, scalars.arrays(scalars.of(config, task.n_train)))
   data = task.data(held_out=gan.balance is not None or config.referee_every > 0)

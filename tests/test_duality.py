@@ -1,16 +1,19 @@
 """What either player could still gain while the other stands still."""
 
+import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from gan_jax import balance, duality, feeds
+from gan_jax import balance, duality, feeds, train
 from gan_jax import gan as gan_lib
+from gan_jax.config import Config
 from gan_jax.feeds import Data
 from gan_jax.games import GAMES
 from gan_jax.stretch import Recipe
+from gan_jax.tasks import open_task
 from tests.games import tiny
 
 FEED = feeds.from_game(GAMES['gaussian'].sample)
@@ -23,13 +26,15 @@ def recipe(lr=0.05):
 
 def test_the_gap_is_never_below_zero_and_vanishes_without_a_step():
   still, key, state = recipe(lr=0.0)
-  found = duality.duality_gap(still, key, state, Data(()), 10)
+  found = duality.duality_gap(lambda numbers: still, {}, key, state, Data(()), 10)
   assert found.gap == pytest.approx(0, abs=1e-6)
 
 
 def test_each_player_gains_alone():
   game, key, state = recipe()
-  few, many = (duality.duality_gap(game, key, state, Data(()), n) for n in (10, 200))
+  few, many = (
+    duality.duality_gap(lambda numbers: game, {}, key, state, Data(()), n) for n in (10, 200)
+  )
   assert many.gap > few.gap > 0
   assert many.best_d > few.best_d
   assert many.best_g < few.best_g
@@ -39,7 +44,7 @@ def test_an_undecided_d_leaves_nothing_to_g():
   game, key, state = recipe()
   zeros = jax.tree.map(jnp.zeros_like, state.d.params)
   state = state.replace(d=state.d.replace(params=zeros))
-  found = duality.duality_gap(game, key, state, Data(()), 10)
+  found = duality.duality_gap(lambda numbers: game, {}, key, state, Data(()), 10)
   assert found.best_g == pytest.approx(-math.log(4), abs=1e-5)
 
 
@@ -48,10 +53,24 @@ def test_a_good_g_leaves_less_to_d_than_a_bad_one():
   # G of one latent at the mean and spread of the data, and one that stands far off.
   near = _shifted(state, 0.0)
   far = _shifted(state, 5.0)
-  found = [duality.duality_gap(game, key, x, Data(()), 200).best_d for x in (near, far)]
+  found = [
+    duality.duality_gap(lambda numbers: game, {}, key, x, Data(()), 200).best_d for x in (near, far)
+  ]
   assert found[1] > found[0] + 0.3
 
 
 def _shifted(state: gan_lib.GanState, by: float) -> gan_lib.GanState:
   params = jax.tree.map(lambda x: x + by if x.shape == (1,) else x, state.g.params)
   return state.replace(g=state.g.replace(params=params))
+
+
+def test_runs_that_differ_in_numbers_share_a_compiled_search():
+  base = Config(dataset='gaussian', network='relu', latent='normal', latent_size=1, referee_every=0)
+  task = open_task(base, None)
+  ours, other, wide = (
+    train.rules(dataclasses.replace(base, **change), task)
+    for change in ({}, {'g_lr': 0.5, 'seed': 3, 'steps': 7}, {'g_width': 3})
+  )
+  assert ours == other
+  assert hash(ours) == hash(other)
+  assert ours != wide
