@@ -70,9 +70,9 @@ def together(members: Sequence[Member], task: Task) -> tuple[float, float, dict[
   """Seconds of compiling and of training all members side by side, and their last states by name."""
   compiling = training = 0.0
   states: dict[str, Any] = {}
-  for group in sweep.by_program(members, 'map'):
+  for group in sweep.by_program(members, 'size'):
     began = time.perf_counter()
-    program = sweep.open_program(group, task, jax.devices(), 'map')
+    program = sweep.open_program(group, task, jax.devices(), 'size')
     compiling += time.perf_counter() - began
     for i in range(0, len(group), program.size):
       seconds, found = bare(program, group[i : i + program.size])
@@ -222,7 +222,7 @@ def compiling() -> None:
   seconds = {}
   for seeds in (8, 64):
     began = time.perf_counter()
-    sweep.open_program(members_of(base, ['2'], seeds), task, jax.devices(), 'map')
+    sweep.open_program(members_of(base, ['2'], seeds), task, jax.devices(), 'size')
     seconds[seeds] = time.perf_counter() - began
   print('\ncompiling 8 members, compiling 64, ratio')
   show('ring, one program', seconds[8], seconds[64])
@@ -234,7 +234,7 @@ def logging() -> None:
   base = launcher.preset('ring', steps=steps, eval_every=steps, checkpoint_every=steps, k='2')
   task = tasks.open_task(base, launcher.cache_dir())
   members = members_of(base, ['2'], 8)
-  program = sweep.open_program(members, task, jax.devices(), 'map')
+  program = sweep.open_program(members, task, jax.devices(), 'size')
   seconds, _ = bare(program, members)
   measured = _Timed(task)
   timed = dataclasses.replace(program, task=measured)

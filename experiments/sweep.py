@@ -25,7 +25,17 @@ import jax
 from absl import flags
 
 from experiments import launcher
-from gan_jax import campaign, compute, contest, grid, outcome, sweep_plots, tasks, train
+from gan_jax import (
+  campaign,
+  compute,
+  contest,
+  grid,
+  outcome,
+  population,
+  sweep_plots,
+  tasks,
+  train,
+)
 from gan_jax.config import Config
 from gan_jax.contest import Contest
 from gan_jax.errors import UserError
@@ -53,8 +63,8 @@ _DEVICES = flags.DEFINE_integer('devices', 0, 'Devices: 0 for all; on a CPU one 
 _MEMBERS = flags.DEFINE_enum(
   'members',
   'auto',
-  ['auto', 'map', 'vmap'],
-  'How a device computes its members: one after another, at once, or on accelerators the faster.',
+  ['auto', *population.HOW],
+  'How a device computes its members: one after another, at once, or in turns of a call each.',
 )
 _REFEREE = flags.DEFINE_bool('referee', False, "Ask for the referee's verdict on every run.")
 _STORE = flags.DEFINE_string('store', '', 'journal:FILE or postgresql://USER@HOST/DATABASE.')
@@ -159,7 +169,7 @@ def _how(devices: list[jax.Device]) -> str:
   """On a CPU members come one after another, which was measured, and makes them equal to solo runs."""
   if _MEMBERS.value != 'auto':
     return str(_MEMBERS.value)
-  return 'map' if devices[0].platform == 'cpu' else 'measure'
+  return 'size' if devices[0].platform == 'cpu' else 'measure'
 
 
 def _alone(game: Contest, received: list[Any]) -> tuple[list[Row], bool]:

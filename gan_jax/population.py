@@ -4,6 +4,7 @@ Every array has the members as its leading axis [members, ...], spread over devi
 with one another.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,8 @@ EMPTY = -1  # a place without a member
 # How the members of one device are computed. One after another they equal their solo runs bit for bit, each
 # pays for its own k only, and one that takes no steps costs nothing: best on a CPU. At once they fill an
 # accelerator, and every loop runs until its last member is done.
-HOW = ('map', 'vmap')
+# Large products fill all cores by themselves: there members take turns at the program of a solo run.
+HOW = ('map', 'vmap', 'turns')
 
 
 def program(run: Callable[..., Any], devices: Sequence[jax.Device], how: str) -> Any:
@@ -48,6 +50,31 @@ def program(run: Callable[..., Any], devices: Sequence[jax.Device], how: str) ->
     ),
     donate_argnums=2,
   )
+
+
+def in_turn(alone: Callable[..., Any]) -> Callable[..., Any]:
+  """`alone(numbers, key, state, data, n)` called for one member after another, as `program` would be."""
+
+  def call(numbers: Any, seeds: Any, states: Any, data: Any, n: Any) -> Any:
+    means = []
+    for i, (seed, steps) in enumerate(zip(*jax.device_get((seeds, n)), strict=True)):
+      mine, state = _take((numbers, states), i)
+      state, mean = alone(mine, jax.random.key(seed), state, data, steps)
+      states = _put(states, i, state)
+      means.append(mean)
+    return states, jax.tree.map(lambda *x: jnp.stack(x), *means)
+
+  return call
+
+
+@jax.jit
+def _take(tree: Any, i: Any) -> Any:
+  return jax.tree.map(lambda x: x[i], tree)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(tree: Any, i: Any, member: Any) -> Any:
+  return jax.tree.map(lambda x, one: x.at[i].set(one), tree, member)
 
 
 def spread(tree: Any, devices: Sequence[jax.Device]) -> Any:

@@ -1,6 +1,7 @@
 """Many runs that differ in numbers, each program compiled once, for as many at a time as fit."""
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -10,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import gan as gan_lib
-from gan_jax import population, sampling, scalars, train
+from gan_jax import parallel, population, sampling, scalars, train
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan, GanState
@@ -20,6 +20,7 @@ from gan_jax.tasks import Task
 
 _SPARE = 0.8  # of the free memory that a population may fill
 _TRIAL_STEPS = 20  # in which two ways of computing members are compared
+_LARGE = 2**18  # weights of both networks, above which one run fills the cores of a CPU
 
 
 class Member(NamedTuple):
@@ -48,11 +49,11 @@ class Program:
 
 
 def by_program(members: Sequence[Member], how: str) -> list[list[Member]]:
-  """The members of each program, in order; with 'vmap', where all would pay for the largest k, of each k."""
+  """The members of each program, in order; of each k where `how` may be 'vmap': all pay for the largest."""
   groups: dict[Any, list[Member]] = {}
   for member in members:
     key: Any = scalars.program(member.config)
-    if how == 'vmap':
+    if how in ('vmap', 'measure'):
       key = (key, member.config.k)
     groups.setdefault(key, []).append(member)
   return list(groups.values())
@@ -72,8 +73,9 @@ def open_program(
 ) -> Program:
   """Compile the program of these members for as many at a time as fit; raises UserError.
 
-  `how` is 'map', 'vmap', or 'measure' for the faster of the two. `free` are the bytes of a device, by
-  default what it says of itself.
+  `how` is in `population.HOW`, or 'measure' for the faster of 'map' and 'vmap', or 'size' for the better of
+  'map' and 'turns' by the number of weights: measured once, since what is chosen shows in the last bits.
+  `free` are the bytes of a device, by default what it says of itself.
   """
   config = members[0].config
   if task.n_train is not None and config.batch_size > task.n_train:
@@ -81,6 +83,11 @@ def open_program(
       f'--batch_size={config.batch_size}: {config.dataset} has only {task.n_train} training images'
     )
   gan = train.recipe_of(config, task).gan
+  if how == 'size':
+    state = _first_shapes(config, task)
+    n_weights = sum(x.size for x in jax.tree.leaves((state.g.params, state.d.params)))
+    how = 'turns' if n_weights > _LARGE else 'map'
+  devices = devices[:1] if how == 'turns' else devices
   data = task.data(held_out=gan.balance is not None)
   data = population.copied(data if gan.n_classes else data.without_labels(), devices)
   rows = math.ceil(len(members) / len(devices))
@@ -88,7 +95,7 @@ def open_program(
   if how == 'measure':
     rivals = [
       _fit(Program(task, gan, devices, each, rows, data, _uncompiled), config, free)
-      for each in population.HOW
+      for each in ('map', 'vmap')
     ]
     return min(rivals, key=lambda rival: _seconds_per_member(rival, members))
   return _fit(Program(task, gan, devices, how, rows, data, _uncompiled), config, free)
@@ -107,16 +114,22 @@ def _free_bytes(devices: Sequence[jax.Device]) -> int:
 
 def _fit(program: Program, config: Config, free: int) -> Program:
   """The program compiled for as many rows as fit; raises UserError where not even one does."""
-  run = population.program(
-    as_program(train.rules(config, program.task)),
-    program.devices,
-    program.how,
-  )
+  step, room = as_program(train.rules(config, program.task)), int(_SPARE * free)
   numbers = scalars.arrays(scalars.of(config, program.task.n_train))
-  state = jax.eval_shape(lambda: _init(config, program.task)(numbers, jax.random.key(0)))
+  state, rows = _first_shapes(config, program.task), program.rows
+  if program.how == 'turns':
+    alone = parallel.program(step, program.devices, 5, 2)
+    compiled = alone.lower(numbers, jax.random.key(0), state, program.data, np.int32(0)).compile()
+    each = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    needed = population.bytes_on_device(compiled) + each
+    fit = min(rows, (room - needed) // each + 1)
+    if fit < 1:
+      raise _too_large(needed, room)
+    call = population.in_turn(functools.partial(compiled, *alone.first))
+    return dataclasses.replace(program, rows=fit, call=call)
+  run = population.program(step, program.devices, program.how)
   one = (numbers, jax.ShapeDtypeStruct((), jnp.int32), state)
   fixed = sum(x.nbytes for x in jax.tree.leaves(program.data)) // len(program.devices)
-  rows, room = program.rows, int(_SPARE * free)
   while rows:
     n = rows * len(program.devices)
     args = population.shapes(one, n, program.devices)
@@ -127,21 +140,19 @@ def _fit(program: Program, config: Config, free: int) -> Program:
     if fit >= rows:
       return dataclasses.replace(program, rows=rows, call=compiled)
     rows = min(fit, rows - 1)
-  raise UserError(
+  raise _too_large(needed, room)
+
+
+def _too_large(needed: int, room: int) -> UserError:
+  return UserError(
     f'not even one member fits: it needs {needed / 2**20:.0f} MiB of a device and {room / 2**20:.0f} MiB '
     'are free; lower --batch_size, --g_width or --d_width'
   )
 
 
-def _init(config: Config, task: Task) -> Callable[..., GanState]:
-  """The first state of a run of this program: a function of its numbers and its key."""
-  zeros = jnp.zeros((1, *task.shape))
-
-  def init(numbers: scalars.Scalars, key: jax.Array) -> GanState:
-    gan = train.recipe_of(config, task, numbers).gan
-    return gan_lib.init(gan, jax.random.fold_in(key, 0), zeros)
-
-  return init
+def _first_shapes(config: Config, task: Task) -> GanState:
+  numbers = scalars.arrays(scalars.of(config, task.n_train))
+  return jax.eval_shape(train.first_state(config, task), numbers, jax.random.key(0))
 
 
 def _seconds_per_member(program: Program, members: Sequence[Member]) -> float:
@@ -162,7 +173,7 @@ def _seconds_per_member(program: Program, members: Sequence[Member]) -> float:
 
 def first_states(program: Program, members: Sequence[Member]) -> GanState:
   """Every member's state before its first update [members, ...], on the host: those of their solo runs."""
-  start = jax.jit(_init(members[0].config, program.task))
+  start = jax.jit(train.first_state(members[0].config, program.task))
   states = [
     jax.device_get(start(_numbers(program, member), jax.random.key(member.config.seed)))
     for member in members

@@ -75,15 +75,12 @@ class Session:
 
   def start(self) -> GanState:
     """The state before the first update, on every device, or in parts over all of them."""
-
-    def init() -> GanState:
-      zeros = jnp.zeros((1, *self.task.shape))
-      return gan_lib.init(self.gan, jax.random.fold_in(self.key, 0), zeros)
-
+    init = first_state(self.config, self.task)
+    numbers = scalars.arrays(scalars.of(self.config, self.task.n_train))
     if self.mapped == parallel.SHARDED:
-      parts = parallel.partition(jax.eval_shape(init), self.devices)
-      return cast(GanState, jax.jit(init, out_shardings=parts)())
-    return cast(GanState, parallel.replicate(jax.jit(init)(), self.devices))
+      parts = parallel.partition(jax.eval_shape(init, numbers, self.key), self.devices)
+      return cast(GanState, jax.jit(init, out_shardings=parts)(numbers, self.key))
+    return cast(GanState, parallel.replicate(jax.jit(init)(numbers, self.key), self.devices))
 
   def here(self, state: GanState) -> GanState:
     """The state on one device of this process; all processes have to ask for it at once."""
@@ -101,6 +98,19 @@ def recipe_of(config: Config, task: Task, numbers: Scalars | None = None) -> Rec
   gan = config_lib.build(config, task.shape, task.n_train, task.n_classes, task.mean_image, numbers)
   ratio = config_lib.ratio(config, numbers)
   return Recipe(gan, config.update, ratio, config.batch_size, task.feed, task.held_out)
+
+
+def first_state(config: Config, task: Task) -> Callable[[Scalars, jax.Array], GanState]:
+  """The state before the first update of any run of this program: a function of its numbers and its key.
+
+  Of these, and not of constants, which the compiler would fold with another rounding.
+  """
+
+  def init(numbers: Scalars, key: jax.Array) -> GanState:
+    gan = recipe_of(config, task, numbers).gan
+    return gan_lib.init(gan, jax.random.fold_in(key, 0), jnp.zeros((1, *task.shape)))
+
+  return init
 
 
 @dataclasses.dataclass(frozen=True)

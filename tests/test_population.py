@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,13 +48,14 @@ def run(numbers, key, state, data, n):
   return jax.lax.fori_loop(0, n, step, state), numbers['rate'] * n
 
 
-@pytest.mark.parametrize('how', population.HOW)
-@pytest.mark.parametrize('n_devices', [1, 2, 4])
+@pytest.mark.parametrize(
+  ('how', 'n_devices'), [*itertools.product(('map', 'vmap'), (1, 2, 4)), ('turns', 1)]
+)
 def test_members_are_what_they_are_alone(how, n_devices):
   devices = jax.devices()[:n_devices]
   seeds, rates = np.arange(4, dtype=np.int32), np.float32([0.1, 0.2, 0.3, 0.4])
   n, data = np.int32([3, 0, 5, 7]), jnp.float32(0.01)
-  call = population.program(run, devices, how)
+  call = population.in_turn(run) if how == 'turns' else population.program(run, devices, how)
   spread = lambda tree: population.spread(tree, devices)
   states, means = call(
     spread({'rate': rates}),

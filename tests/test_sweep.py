@@ -114,12 +114,40 @@ def test_members_of_one_program_share_it_and_others_do_not(task):
   assert names == [['m0', 'm5'], ['m1'], ['m2'], ['m3'], ['m4']]
 
 
+def test_members_that_take_turns_are_those_of_one_call_bit_for_bit(task, tmp_path):
+  members = members_of(({'k': '2'}, {'k': '3', 'seed': 1, 'g_lr': 1e-3}, {'k': '2', 'steps': 4}))
+  one, other = (
+    finish(tmp_path / how, members, program_of(members, task, how=how), until=6)
+    for how in ('map', 'turns')
+  )
+  for ours, theirs in zip(one[0], other[0], strict=True):
+    equal(ours, theirs)
+  assert clockless(one[2]) == clockless(other[2])
+
+
+def test_large_networks_take_turns_at_one_device_and_small_ones_share_a_call(task):
+  how = {
+    width: program_of(members_of(({},), dataclasses.replace(BASE, d_width=width)), task, how='size')
+    for width in (8, 512)
+  }
+  assert {width: program.how for width, program in how.items()} == {8: 'map', 512: 'turns'}
+  assert len(how[512].devices) == 1
+
+
+def test_members_that_take_turns_are_as_many_as_fit(task):
+  members = members_of([{'seed': i} for i in range(6)])
+  sizes = {free: program_of(members, task, how='turns', free=free).size for free in (32_000, 10**9)}
+  assert 1 <= sizes[32_000] < 6 == sizes[10**9]
+  with pytest.raises(UserError, match='not even one member fits'):
+    program_of(members, task, how='turns', free=1000)
+
+
 def test_members_at_once_stay_near_their_solo_runs(task, tmp_path):
   """Within 1e-5 after 6 steps: what rounding alone does to weights of about 1."""
   members = members_of(({'k': '2'}, {'k': '2', 'seed': 1, 'g_lr': 1e-3}))
   found = [
     finish(tmp_path / how, members, program_of(members, task, how=how), until=6)[0]
-    for how in population.HOW
+    for how in ('map', 'vmap')
   ]
   for one, other in zip(*found, strict=True):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), one.g_ema, other.g_ema)
