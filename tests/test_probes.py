@@ -39,20 +39,23 @@ def test_the_bound_is_near_the_truth_and_not_above_it(game, rival):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('seed', [0, 1])
-def test_the_bound_never_exceeds_the_truth_by_more_than_its_interval(seed):
+def test_the_bound_reaches_four_fifths_of_the_truth_and_never_exceeds_it(seed):
+  """By more than its interval. Where 20,000 examples of each do not reach, 80,000 do."""
   over, short = [], []
-  for game, rival in CASES:
-    bound, truth = found(game, rival, 20_000, seed)
-    print(f'{game} {rival}: {bound.value:.4f} [{bound.low:.4f}, {bound.high:.4f}] of {truth:.4f}')
-    # An interval of 95 % misses once in forty on either side, so allow another half of it.
-    if bound.value - truth > 1.5 * (bound.value - bound.low):
-      over.append((game, rival))
-    if bound.high < 0.8 * truth:
-      short.append((game, rival))
+  for n, cases in ((20_000, CASES), (80_000, short)):
+    for game, rival in list(cases):
+      bound, truth = found(game, rival, n, seed)
+      interval = f'[{bound.low:.4f}, {bound.high:.4f}]'
+      print(f'{game} {rival}: {bound.value:.4f} {interval} of {truth:.4f}, n {n}', flush=True)
+      # An interval of 95 % misses once in forty on either side, so allow another half of it.
+      if bound.value - truth > 1.5 * (bound.value - bound.low):
+        over.append((game, rival))
+      if n > 20_000:
+        assert bound.value >= 0.8 * truth
+      elif bound.value < 0.8 * truth:
+        short.append((game, rival))
   assert len(CASES) == 26
   assert not over
-  # Four fifths are the aim. The spiral moved by one sigma misses it with some seeds (.65 at worst).
-  assert set(short) <= {('spiral', 'shifted')}
 
 
 def test_of_real_against_real_nothing_is_found():
