@@ -179,8 +179,11 @@ def preset(name: str, **changes: Any) -> Config:
   return Config(**(values | changes))
 
 
-def define_fields(description: type) -> dict[str, flags.FlagHolder[Any]]:
-  """A flag for each field of a dataclass whose metadata hold `help` and `choices` (or None)."""
+def define_fields(description: type, brief: bool = True) -> dict[str, flags.FlagHolder[Any]]:
+  """A flag for each field of a dataclass whose metadata hold `help` and `choices` (or None).
+
+  Rare ones are left to --helpfull, and where not `brief` all are, since there a preset brings them.
+  """
   define: dict[Any, Any] = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
@@ -195,7 +198,7 @@ def define_fields(description: type) -> dict[str, flags.FlagHolder[Any]]:
     else:
       holders[field.name] = define[field.type](field.name, field.default, text)
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
-    if field.metadata.get('rare'):
+    if field.metadata.get('rare') or not brief:
       _RARE.append(field.name)
   return holders
 
@@ -215,7 +218,7 @@ def usage(everything: bool = False) -> str:
 
 def _flag_line(flag: flags.Flag[Any]) -> str:
   name = f'  --{flag.name}={"" if flag.default is None else flag.default}'
-  text = flag.help
+  text = flag.help.split(';\n')[0]  # where a flag may come often, absl says so once more
   if isinstance(flag, flags.EnumFlag):  # which have their choices in front, in one long word
     choices = ', '.join(filter(None, flag.parser.enum_values))
     text = f'{text.split(">: ", 1)[-1].rstrip(".")}: {choices}.'

@@ -1,9 +1,9 @@
 """What a run would do on TPUs or GPUs, found out on a machine without any.
 
-  python -m experiments.pod --topology=v5e:16x16 --flagfile=experiments/presets/mnist.flags --batch_size=8192
+  python -m experiments.pod --topology=v5e:16x16 --flagfile=... --batch_size=8192
 
-Compiles the very step of experiments.train, for --topology=h100:4x8 (four hosts of 8 GPUs) too, and says
-per chip what it needs, what it computes and what it tells the others, with an estimate of its seconds from
+Compiles the very step of experiments.train, for --topology=h100:4x8 (four hosts of 8 GPUs) too, and
+says per chip what it needs, computes and tells the others, with an estimate of its seconds from
 published peaks. pip install 'jax[tpu]' brings the compiler for TPUs, 'jax[cuda12]' that for GPUs.
 Exit codes: 0 it fits; 1 it does not, with what is missing; 2 a mistake.
 """
@@ -43,7 +43,7 @@ _N_TRAIN = flags.DEFINE_integer('n_train', 0, 'Training examples of such data.')
 _SHARD = flags.DEFINE_bool(
   'shard_params', False, 'Keep a part of weights and optimizers on each chip.'
 )
-_SETTINGS = launcher.define_fields(Config)
+_SETTINGS = launcher.define_fields(Config, brief=False)
 NOT_FIT = 1
 
 

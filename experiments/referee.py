@@ -3,8 +3,8 @@
   python -m experiments.referee --run=runs/mnist
   python -m experiments.referee --real=train.npz --heldout=test.npz --fake=samples.npz
 
-Files hold one array [n, ...] of points, or of images as uint8 [n, h, w, c]; folders hold images. The
-first line names the verdict, then comes what decided it.
+Files hold one array [n, ...] of points, or of images as uint8 [n, h, w, c]; folders hold images.
+The first line names the verdict, then comes what decided it.
 """
 
 import json

@@ -55,7 +55,7 @@ def _judge(runs: list[seeds.Run], task: tasks.Task) -> Values:
   values: Values = {}
   for run in runs:
     for checkpoint in ('last', 'best'):
-      for which, named in seeds.judge(run, task, checkpoint).scores.items():
+      for which, named in seeds.judge(run, task, checkpoint).items():
         for name, value in named.items():
           row: Any = values.setdefault(name, {})
           row.setdefault(f'{checkpoint} {which}', []).append(value)

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,14 +23,6 @@ class Run(NamedTuple):
 
   folder: Path
   config: Config
-
-
-class Judged(NamedTuple):
-  """What a run reached at one checkpoint, and what it had cost by then."""
-
-  scores: dict[str, dict[str, float]]  # of 'raw' and 'ema' weights on test data, by name
-  g_updates: int
-  d_updates: int
 
 
 def check(seeds: int, jobs: int) -> None:
@@ -92,11 +84,10 @@ def _train(run: Run, cores: set[int]) -> int:
   return code
 
 
-def judge(run: Run, task: Task, checkpoint: str = 'last') -> Judged:
-  """What `run` reached on the task's test data at its 'last' or 'best' checkpoint."""
+def judge(run: Run, task: Task, checkpoint: str) -> Mapping[str, dict[str, float]]:
+  """Scores of 'raw' and 'ema' weights, by name, on the task's test data at its 'last' or 'best' checkpoint."""
   trained = restore.open_run(run.folder, checkpoint)
-  scores = task.report(trained.gan, trained.state, 'test', 0).scores
-  return Judged(scores, int(trained.state.step), int(trained.state.d.count))
+  return task.report(trained.gan, trained.state, 'test', 0).scores
 
 
 def spread(values: Sequence[float]) -> str:

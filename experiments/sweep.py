@@ -1,12 +1,12 @@
 """What does a setting do? Every combination of values, several seeds each, trained side by side.
 
-  python -m experiments.sweep --flagfile=experiments/presets/ring.flags --sweep=k=0.5,1,2,5,auto --seeds=8
-  python -m experiments.sweep --flagfile=... --sweep='g_lr=log(1e-4,1e-2,5)' --sweep=r1=0.01,0.1 --compute=none
-  python -m experiments.sweep --flagfile=... --sweep=... --store=postgresql://me@host/db --sampler=tpe
+  python -m experiments.sweep --flagfile=experiments/presets/ring.flags --sweep=k=0.5,1,2,5,auto
+  python -m experiments.sweep --flagfile=... --sweep='g_lr=log(1e-4,1e-2,5)' --sweep=r1=0.01,0.1
+  python -m experiments.sweep --flagfile=... --sweep=... --store=postgresql://me@host/db
 
-Runs that differ in numbers only are one compiled program. The same command goes on where it stopped,
-and given to several machines that share the folder of --run it shares the work. With --store it is a
-worker of an Optuna study, each trial of which is a population of seeds. Writes results.csv and
+Runs that differ in numbers only are one compiled program. The same command goes on where it ended,
+and given to several machines that share the folder of --run it shares the work. With --store it is
+a worker of an Optuna study, each trial of which is a population of seeds. Writes results.csv and
 .parquet, summary.md, plots, samples, and a run's folder for each member.
 """
 
@@ -78,7 +78,7 @@ _BEAT = flags.DEFINE_float(
   'heartbeat', 5.0, 'With --store: seconds; after four without one a worker counts as gone.', 0.1
 )
 _PATIENCE = flags.DEFINE_float('patience', 60.0, 'With --store: seconds that it may be away.', 1)
-_SETTINGS = launcher.define_fields(Config)
+_SETTINGS = launcher.define_fields(Config, brief=False)
 _MANY = 256  # runs that nobody starts by mistake
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gan_jax import ranking
+from gan_jax.errors import UserError
 from gan_jax.grid import Setting, label
 from gan_jax.runs import write_atomically
 
@@ -75,6 +76,30 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
   file = io.BytesIO()
   parquet.write_table(pyarrow.table(columns), file)
   write_atomically(folder / 'results.parquet', file.getvalue())
+
+
+def read(folder: Path, names: Sequence[str]) -> list[Row]:
+  """The rows of results.csv, `names` being those of a setting, whose values stay text; raises UserError."""
+  path = folder / 'results.csv'
+  try:
+    with path.open(newline='') as file:
+      lines = list(csv.DictReader(file))
+    return [
+      unflatten({k: x if k in names else _parsed(x) for k, x in line.items()}, names)
+      for line in lines
+    ]
+  except OSError as error:
+    raise UserError(f'{path} cannot be read ({error.strerror}); name a finished sweep') from error
+  except KeyError as error:
+    raise UserError(f'{path} has no column {error}; name a sweep of it') from error
+
+
+def _parsed(text: str) -> Any:
+  try:
+    number = float(text)
+  except ValueError:
+    return text
+  return int(text) if text.isdecimal() else number
 
 
 def by_setting(rows: Sequence[Row]) -> dict[Setting, list[Row]]:

@@ -118,18 +118,6 @@ def points(
   save(path, figure)
 
 
-def by_setting(path: Path, values: dict[str, Sequence[float]], label: str) -> None:
-  """Draw a metric's values at every seed, a column of points for each setting, to a PNG; bars are means."""
-  figure = blank(1.5 + 1.1 * len(values), 4)
-  axes = figure.subplots()
-  for i, column in enumerate(values.values()):
-    axes.plot([i] * len(column), column, 'o', alpha=0.5)
-    axes.hlines(np.mean(column), i - 0.3, i + 0.3, color='black', linewidth=1)
-  axes.set_xticks(range(len(values)), list(values))
-  axes.set_ylabel(label.replace('_', ' '))
-  save(path, figure)
-
-
 def figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, Any]]) -> None:
   """Draw a strip like Figure 1 of Goodfellow et al. (2014) to a PNG, a panel for each of `steps`.
 

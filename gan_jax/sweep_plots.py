@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,77 @@ def heat_map(path: Path, rows: Sequence[Row], pair: tuple[Axis, Axis], ranked: R
     panel.set_ylabel(down.name)
     panel.set_title(f'median {ranked.name.replace("_", " ")}, equal {way}', fontsize=9)
   save(path, canvas)
+
+
+def side_by_side(path: Path, sweeps: Mapping[str, tuple[Sequence[Row], Ranked]], name: str) -> None:
+  """What the setting `name` does in each sweep, a column for each: the metric, D's beliefs, and verdicts."""
+  told = {
+    row.values['verdict']
+    for rows, _ in sweeps.values()
+    for row in rows
+    if row.values.get('verdict')
+  }
+  n_rows = 3 if told else 2
+  canvas = blank(3.3 * len(sweeps), 2.7 * n_rows)
+  panels = canvas.subplots(n_rows, len(sweeps), squeeze=False, sharex='col')
+  others = sorted(told - {'converged'})
+  colours = {verdict: f'C{(3, 4, 1, 5, 6, 7, 8, 9, 0)[i]}' for i, verdict in enumerate(others)}
+  colours |= {'converged': 'C2'} if 'converged' in told else {}
+  for column, (title, (rows, ranked)) in zip(panels.T, sweeps.items(), strict=True):
+    values = list(dict.fromkeys(dict(row.setting)[name] for row in rows))
+    places = np.arange(len(values))
+    for i, (way, some) in enumerate(ways(rows).items()):
+      found = [ranking.summarize(_values(some, name, value)) for value in values]
+      bars = np.nan_to_num([[x.mean - x.low for x in found], [x.high - x.mean for x in found]])
+      where, means = places + 0.16 * i - 0.08, [x.mean for x in found]
+      column[0].errorbar(
+        where, means, bars, fmt='o', color=f'C{i}', capsize=3, label=f'equal {way}'
+      )
+    some = next(iter(ways(rows).values()))
+    for belief, text in (('d_real', 'D(x)'), ('d_fake', 'D(G(z))')):
+      here = [
+        [row.values.get(belief) for row in some if dict(row.setting)[name] == x] for x in values
+      ]
+      means = [float(np.mean(np.asarray(each, float))) for each in here]
+      column[1].plot(places, means, 'o-', label=text)
+    column[1].axhline(0.5, color='0.6', linestyle='--', linewidth=1)
+    column[1].set_ylim(0, 1)
+    if told:
+      _verdicts(column[2], some, name, values, colours)
+    better = 'higher' if ranked.higher_is_better else 'lower'
+    finite = [row.metric for row in rows if math.isfinite(row.metric)]
+    if finite and min(finite) > 0 and max(finite) > 8 * min(finite):
+      column[0].set_yscale('log')
+    column[0].set_title(
+      f'{title}: {ranked.name.replace("_", " ")}\n({better} is better)', fontsize=9
+    )
+    column[-1].set_xticks(places, [str(x) for x in values])
+    column[-1].set_xlabel(name)
+  panels[0, 0].legend(fontsize=8)
+  panels[1, 0].legend(fontsize=8)
+  if told:
+    from matplotlib.patches import Patch  # a second of every start-up, were it at the top
+
+    handles = [Patch(color=colour, label=verdict) for verdict, colour in colours.items()]
+    canvas.legend(handles=handles, loc='outside lower center', ncols=4, fontsize=8, frameon=False)
+  panels[1, 0].set_ylabel("D's beliefs, last steps")
+  save(path, canvas)
+
+
+def _verdicts(
+  panel: Any, rows: Sequence[Row], name: str, values: Sequence[Any], colours: Mapping[str, str]
+) -> None:
+  """How the referee's verdicts divide at each value, in shares of the runs that were judged."""
+  for place, value in enumerate(values):
+    here = [r.values.get('verdict') for r in rows if dict(r.setting)[name] == value]
+    judged, bottom = [verdict for verdict in here if verdict], 0.0
+    for verdict, colour in colours.items():
+      share = judged.count(verdict) / max(len(judged), 1)
+      panel.bar(place, share, bottom=bottom, color=colour, width=0.7)
+      bottom += share
+    panel.text(place, 1.02, str(len(judged) or ''), ha='center', fontsize=7)
+  panel.set_ylim(0, 1.15)
+  panel.set_ylabel('verdicts (of so many)', fontsize=8)
 
 
 def draw(folder: Path, rows: Sequence[Row], axes: Sequence[Axis], ranked: Ranked) -> list[Path]:

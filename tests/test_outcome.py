@@ -5,6 +5,7 @@ import pytest
 from pyarrow import parquet
 
 from gan_jax import grid, outcome, sweep_plots
+from gan_jax.errors import UserError
 from gan_jax.outcome import Ranked, Row
 
 AXES = grid.axes(['k=1,2,auto', 'g_lr=1e-4,1e-3'])
@@ -64,3 +65,32 @@ def test_pictures_are_drawn_also_where_runs_broke(rows, tmp_path):
   assert all(path.stat().st_size > 1000 for path in paths)
   one = [row for row in rows if row.seed == 0]
   assert sweep_plots.draw(tmp_path, one, AXES, RANKED)
+
+
+def test_a_table_is_read_back_as_it_was_written(rows, tmp_path):
+  outcome.write(tmp_path, rows)
+  again = outcome.read(tmp_path, ['k'])
+  assert len(again) == len(rows)
+  for one, other in zip(again, rows, strict=True):
+    assert one.setting == other.setting[:1]
+    assert (one.compared, one.seed, one.status) == (other.compared, other.seed, other.status)
+    assert one.metric == pytest.approx(other.metric, nan_ok=True)
+    assert one.values['d_real'] == 0.5
+
+
+@pytest.mark.parametrize(('names', 'fragment'), [(['loss'], 'no column'), (None, 'cannot be read')])
+def test_what_is_no_table_of_a_sweep_is_one_line(names, fragment, rows, tmp_path):
+  if names:
+    outcome.write(tmp_path, rows)
+  with pytest.raises(UserError, match=fragment):
+    outcome.read(tmp_path, names or ['k'])
+
+
+def test_sweeps_are_drawn_side_by_side_with_their_verdicts_or_without(rows, tmp_path):
+  silent = [row._replace(values={'d_real': 0.5}) for row in rows]
+  for name, sweeps in {
+    'both': {'ring': (rows, RANKED), 'grid': (silent, Ranked('score', True))},
+    'silent': {'ring': (silent, RANKED)},
+  }.items():
+    sweep_plots.side_by_side(tmp_path / f'{name}.png', sweeps, 'k')
+  assert (tmp_path / 'both.png').stat().st_size > (tmp_path / 'silent.png').stat().st_size > 1000

@@ -21,8 +21,11 @@ SCRIPTS = (
   'evaluate',
   'prepare_data',
   'repeat',
-  'compare_k',
   'compare',
+  'referee',
+  'sweep',
+  'pod',
+  'plot_sweeps',
   'figure1',
 )
 

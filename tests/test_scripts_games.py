@@ -40,38 +40,9 @@ def test_repeat_names_the_run_that_failed(scripts, tmp_path):
   assert 'not finite' in (tmp_path / 'seed_0.log').read_text()
 
 
-@pytest.mark.slow
-def test_compare_k_gives_every_k_the_same_compute(scripts, tmp_path):
-  flags = ('--ks=5,auto', '--seeds=1', '--steps=60', f'--run={tmp_path}')
-  ended = scripts('compare_k', *GAME, *SHORT[:1], '--log_every=20', *flags, timeout=200)
-  assert (ended.code, ended.err) == (0, '')
-  settings = json.loads((tmp_path / 'compare_k.json').read_text())['settings']
-  for k, setting in settings.items():
-    (judged,) = setting['judged']
-    assert judged['g_updates'] == setting['steps']
-    spent = judged['g_updates'] + judged['d_updates']
-    # A fixed k keeps to the budget but for what the last step rounds; auto but for what seeds differ in.
-    assert spent == pytest.approx(120, abs=12 if k == 'auto' else 6)
-  assert settings['5']['judged'][0]['d_updates'] == 5 * settings['5']['steps']
-  assert '| p against k = ' in ended.out
-  with Image.open(tmp_path / 'compare_k.png') as picture:
-    assert np.asarray(picture).std() > 0
-
-
-@pytest.mark.parametrize(
-  ('command', 'fragment'),
-  [
-    ('compare_k --ks=0', '--k=0'),
-    ('compare_k --ks=1,x', '--k=x'),
-    ('compare_k --k=auto', '--k=auto'),
-    ('compare_k --seeds=0', '--seeds=0'),
-    ('repeat --jobs=0', '--jobs=0'),
-  ],
-)
-def test_what_cannot_be_compared_is_one_line(command, fragment, scripts, tmp_path):
-  script, *flags = command.split()
-  ended = scripts(script, *GAME, *flags, f'--run={tmp_path / "run"}')
-  commands.assert_mistake(ended, fragment)
+@pytest.mark.parametrize('flag', ['--jobs=0', '--seeds=0'])
+def test_no_runs_at_all_are_one_line(flag, scripts, tmp_path):
+  commands.assert_mistake(scripts('repeat', *GAME, flag, f'--run={tmp_path / "run"}'), flag)
   assert not (tmp_path / 'run').exists()
 
 
