@@ -1,5 +1,6 @@
 import csv
 import json
+import time
 
 import pytest
 
@@ -60,6 +61,33 @@ def test_the_same_command_again_trains_nothing(swept, scripts):
   ended = scripts('sweep', *GAME, *SWEEP, f'--run={folder}', timeout=400)
   assert ended.code == 0, ended.err
   assert rows(folder) == before
+
+
+@pytest.mark.slow
+def test_processes_that_see_the_same_folder_share_its_waves_whoever_of_them_is_killed(tmp_path):
+  """Three programs are three waves each way: of three processes one is killed while it trains."""
+  longer = ('--steps=400', '--log_every=20', '--eval_every=200', '--checkpoint_every=40')
+  command = ('sweep', *GAME, *longer, '--sweep=k=1,2,auto', '--seeds=2')
+  shared = [commands.start(*command, f'--run={tmp_path / "shared"}') for _ in range(3)]
+  held = lambda: [
+    x for x in (tmp_path / 'shared').glob('*/waves/*_0/metrics.jsonl') if x.stat().st_size
+  ]
+  began = time.monotonic()
+  while len(held()) < 2:
+    assert time.monotonic() - began < 240
+    time.sleep(0.2)
+  shared[0].kill()
+  commands.finish(shared[0])
+  for process in shared[1:]:
+    ended = commands.finish(process, timeout=400)
+    assert ended.code == 0, ended.err
+  alone = commands.finish(commands.start(*command, f'--run={tmp_path / "alone"}'), timeout=400)
+  assert alone.code == 0, alone.err
+  clockless = lambda folder: [
+    {name: x for name, x in row.items() if name not in ('seconds', 'run')} for row in rows(folder)
+  ]
+  assert clockless(tmp_path / 'shared') == clockless(tmp_path / 'alone')
+  assert len(clockless(tmp_path / 'alone')) == 12
 
 
 def test_another_sweep_in_the_same_folder_is_refused(swept, scripts):
