@@ -63,12 +63,13 @@ class Balance(NamedTuple):
   every: int = 25  # steps between measurements
   ahead: int = 4  # updates of D in each
   n: int = 256  # held-out examples, and fakes, that judge them
-  rate: float = 0.5  # octaves by which one measurement moves k at most
+  rate: float = 1.0  # octaves by which one measurement moves k at most
   memory: float = 0.5  # of the running mean, per measurement
 
   def start(self) -> Control:
-    """K is 1 and the first update of D is due."""
-    return Control(jnp.ones(()), jnp.ones(()), jnp.asarray(self.target, jnp.float32))
+    """K is 2, between its bounds, and the first update of D is due."""
+    first = jnp.sqrt(self.low * self.high)
+    return Control(first, jnp.ones(()), jnp.asarray(self.target, jnp.float32))
 
   def due(self, control: Control) -> tuple[jax.Array, Control]:
     """Updates of D that come before G's next one (int32), and what is left of the credit."""
