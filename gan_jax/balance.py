@@ -63,7 +63,7 @@ class Balance(NamedTuple):
   every: int = 25  # steps between measurements
   ahead: int = 4  # updates of D in each
   n: int = 256  # held-out examples, and fakes, that judge them
-  rate: float = 1.0  # octaves by which one measurement moves k at most
+  rate: float = 0.5  # octaves by which one measurement moves k at most
   memory: float = 0.5  # of the running mean, per measurement
 
   def start(self) -> Control:

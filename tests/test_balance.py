@@ -86,7 +86,13 @@ def test_log2_k_moves_by_the_rate_times_what_the_mean_exceeds_the_target():
   control = balance.adapt(balance.start(), jnp.float32(0.14))
   mean = 0.75 * 0.1 + 0.25 * 0.14
   assert control.gain == pytest.approx(mean, rel=1e-6)
-  assert math.log2(control.k) == pytest.approx(0.2 * (mean / 0.1 - 1), rel=1e-4)
+  moved = math.log2(control.k / balance.start().k)
+  assert moved == pytest.approx(0.2 * (mean / 0.1 - 1), rel=1e-4)
+
+
+def test_k_starts_midway_between_its_bounds_in_octaves():
+  balance = Balance(low=0.5, high=8.0)
+  assert float(balance.start().k) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(('measured', 'end'), [(1.0, 5.0), (-1.0, 1.0)])
@@ -201,9 +207,9 @@ def test_measurements_come_in_their_turn_only():
   recipe, key, state = players(0.01, 0.03)
   gan = recipe.gan._replace(balance=recipe.gan.balance._replace(every=5))
   run = jax.jit(functools.partial(stretch.run_steps, recipe._replace(gan=gan)))
-  ks = []
+  ks = [float(state.controls['k'].k)]
   for _ in range(10):
     state, _ = run(key, state, Data(()), np.int32(1))
     ks.append(float(state.controls['k'].k))
-  changes = [i + 1 for i in range(10) if ks[i] != ([1.0, *ks])[i]]
+  changes = [i for i in range(1, 11) if ks[i] != ks[i - 1]]
   assert changes == [5, 10]
