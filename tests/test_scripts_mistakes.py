@@ -103,6 +103,10 @@ MISTAKES = [
   ('sample --run={done} --output=/proc/x.npz', 'x.npz'),
   ('sample --run={done} --output=/proc/none/x', '/proc/none'),
   ('prepare_data --dataset=nope',),
+  ('prepare_data --dataset=mnist --strict', '--strict'),
+  ('train {tiny} --strict --run={tmp}/run', '--strict'),
+  ('plot_sweeps', '--sweeps='),
+  ('plot_sweeps --sweeps={tmp}/none', '{tmp}/none/results.csv'),
   ('prepare_data --data_dir=/dev/null/x',),
 ]
 

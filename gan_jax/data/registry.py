@@ -44,7 +44,7 @@ def load(
   no image instead of skipping it. Raises UserError.
   """
   path, progress = _path(data_dir), progress or Progress()
-  _check_size(image_size)
+  _check(name, image_size, strict)
   if image_folder.is_path(name):
     return image_folder.load(name, path, progress, image_size, strict)
   if name in DATASETS:
@@ -66,7 +66,7 @@ def prepare(
   `sources` are asked for the original files in their order. Raises UserError.
   """
   path, progress = _path(data_dir), progress or Progress()
-  _check_size(image_size)
+  _check(name, image_size, strict)
   if image_folder.is_path(name):
     image_folder.load(name, path, progress, image_size, strict)
     return image_folder.cache_folder(name, path)
@@ -96,9 +96,13 @@ def _path(data_dir: str | os.PathLike) -> epath.Path:
   return path
 
 
-def _check_size(image_size: int) -> None:
+def _check(name: str, image_size: int, strict: bool) -> None:
   if image_size < 0:
     raise UserError(f'--image_size={image_size}: give pixels a side, or 0 for images as they are')
+  if strict and not image_folder.is_path(name):
+    raise UserError(
+      f'--strict: it acts with folders of images only, and every file of {name} is verified; leave it out'
+    )
 
 
 @contextlib.contextmanager
