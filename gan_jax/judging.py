@@ -43,7 +43,9 @@ def judge_run(
   """
   trained = open_run(folder, checkpoint)
   task = open_task(trained.config, cache)
-  train, held_out, fake, embedding = task.compared(trained.gan, trained.state, weights, seed)
+  train, held_out, fake, embedding, classes = task.compared(
+    trained.gan, trained.state, weights, seed
+  )
   records = [r for r in logs.read_metrics(folder / 'metrics.jsonl') if r['step'] <= trained.step]
   known = {} if known is None else known
   data = (task.name, task.fingerprint, task.shape, trained.config.contrast, embedding.name, seed)
@@ -70,6 +72,9 @@ def judge_run(
   }
   record = evaluate.valid_json(rulings.as_record(verdict, found, protocol))
   record['step'] = trained.step
+  if classes is not None:
+    names = [str(i) for i in range(task.n_classes)]
+    record['evidence']['classes'] = classes | {'names': names}
   write_atomically(folder / FILE, (json.dumps(record, indent=2) + '\n').encode())
   report.write(folder)
   return record, rulings.as_text(verdict, found, protocol)

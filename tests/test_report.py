@@ -365,6 +365,9 @@ def test_heights_of_bars_are_shares():
   assert height['data', 'a'] == pytest.approx(5 / 9 * height['fake', 'a'], rel=0.02)
   only = figures.cells({}, EVALUATION)
   assert [box[0] for box in only.boxes] == ['fake', 'fake']
+  classes = {'real': [0.2, 0.8], 'fake': [0.1, 0.9], 'names': ['0', '1']}
+  by_class = figures.cells(VERDICT['evidence'] | {'classes': classes}, EVALUATION)
+  assert len(by_class.boxes) == 4  # they come before the cells
   many = figures.cells({'cells': {'real': [1e-3] * 1000, 'fake': [1e-3] * 1000}}, {})
   assert len(many.paths) == 2
   assert figures.cells({}, {}) is None

@@ -145,3 +145,16 @@ def test_beside_each_sample_stands_its_nearest_training_image():
   left, right = picture[2:8, 2:8].astype(float), picture[2:8, 10:16]
   nearest = np.sum((task.whole.train - left) ** 2, axis=(1, 2, 3)).argmin()
   np.testing.assert_array_equal(right, task.whole.train[nearest])
+
+
+@pytest.mark.parametrize('n_classes', [0, 2])
+def test_a_comparison_has_the_shares_of_classes_where_there_are_any(n_classes):
+  task = ImageTask(noise(80, 20, n_classes=n_classes))
+  gan, _, state = tiny()
+  classes = task.compared(gan, state, 'ema', 0).classes
+  if not n_classes:
+    assert classes is None
+    return
+  for shares in (classes['real'], classes['fake']):
+    assert len(shares) == n_classes
+    assert sum(shares) == pytest.approx(1)

@@ -103,7 +103,10 @@ def logits(evidence: Values) -> Chart | None:
 
 def cells(evidence: Values, evaluation: Values) -> Chart | None:
   """Shares of data and samples in every class or cell; of samples alone where only an evaluation is there."""
-  found = evidence.get('cells') or {'fake': evaluation.get('class_shares')}
+  # A classifier's classes mean more to a person than the cells that the verdict goes by.
+  found = (
+    evidence.get('classes') or evidence.get('cells') or {'fake': evaluation.get('class_shares')}
+  )
   real, fake = found.get('real') or [], found.get('fake') or []
   names = [str(name) for name in found.get('names') or []]
   note = (

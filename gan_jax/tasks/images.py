@@ -240,7 +240,10 @@ class ImageTask:
     look = None if self.classifier is None else self.classifier.features
     name = '' if self.classifier is None else f'classifier {self.classifier.hash[:16]}'
     train = self.whole.train
-    return Compared(train, self.whole.test, fake, embeddings.of_images(train, look, name))
+    shares = {'real': self.shares(self.whole.test), 'fake': self.shares(fake)}
+    known = {who: x for who, x in shares.items() if x is not None}
+    embedding = embeddings.of_images(train, look, name)
+    return Compared(train, self.whole.test, fake, embedding, known or None)
 
   def report(self, gan: Gan, state: GanState, split: str, seed: int) -> Report:
     """Everything known of the run's samples, among floors and ceilings."""

@@ -33,6 +33,9 @@ class Compared(NamedTuple):
   held_out: np.ndarray
   fake: np.ndarray
   embedding: Embedding
+  classes: dict[str, list[float]] | None = (
+    None  # shares of 'real' and 'fake', where a classifier knows them
+  )
 
 
 class Task(Protocol):
