@@ -137,6 +137,8 @@ def _verdicts(
       panel.bar(place, share, bottom=bottom, color=colour, width=0.7)
       bottom += share
     panel.text(place, 1.02, str(len(judged) or ''), ha='center', fontsize=7)
+  if not any(row.values.get('verdict') for row in rows):
+    panel.text(0.5, 0.5, 'not judged', ha='center', transform=panel.transAxes, color='0.4')
   panel.set_ylim(0, 1.15)
   panel.set_ylabel('verdicts (of so many)', fontsize=8)
 
