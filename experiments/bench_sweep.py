@@ -87,7 +87,7 @@ def bare(program: Program, members: Sequence[Member]) -> tuple[float, dict[str, 
   costs = [sweep.updates_per_step(member.config) for member in members]
   seats = population.place(costs, len(program.devices), program.rows)
   first = sweep.first_states(program, members)
-  states = population.spread(jax.tree.map(lambda x: x[seats], first), program.devices)
+  states = program.placed(jax.tree.map(lambda x: x[seats], first))
   arguments = sweep.arguments(program, members, seats)
   config, step = members[0].config, 0
   warm = population.spread(np.zeros(len(seats), np.int32), program.devices)
@@ -100,7 +100,7 @@ def bare(program: Program, members: Sequence[Member]) -> tuple[float, dict[str, 
     states, means = program.call(*arguments, states, program.data, n)
     jax.device_get(means)
     step = stop
-  states = jax.device_get(states)
+  states = program.fetched(states)
   seconds = time.perf_counter() - began
   where = {int(i): seat for seat, i in enumerate(seats) if i != population.EMPTY}
   take = lambda seat: jax.tree.map(lambda x: x[seat].copy(), states)

@@ -4,7 +4,6 @@ Every array has the members as its leading axis [members, ...], spread over devi
 with one another.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,28 +52,27 @@ def program(run: Callable[..., Any], devices: Sequence[jax.Device], how: str) ->
 
 
 def in_turn(alone: Callable[..., Any]) -> Callable[..., Any]:
-  """`alone(numbers, key, state, data, n)` called for one member after another, as `program` would be."""
+  """`alone(numbers, key, state, data, n)` called for one member after another, as `program` would be.
 
-  def call(numbers: Any, seeds: Any, states: Any, data: Any, n: Any) -> Any:
-    means = []
-    for i, (seed, steps) in enumerate(zip(*jax.device_get((seeds, n)), strict=True)):
-      mine, state = _take((numbers, states), i)
-      state, mean = alone(mine, jax.random.key(seed), state, data, steps)
-      states = _put(states, i, state)
+  States are a list with one for each member, which spares them copies.
+  """
+
+  def call(numbers: Any, seeds: Any, states: list[Any], data: Any, n: Any) -> Any:
+    numbers, seeds, n = jax.device_get((numbers, seeds, n))
+    found, means = [], []
+    for i, state in enumerate(states):
+      mine = member(numbers, i)
+      state, mean = alone(mine, jax.random.key(seeds[i]), state, data, n[i])
+      found.append(state)
       means.append(mean)
-    return states, jax.tree.map(lambda *x: jnp.stack(x), *means)
+    return found, jax.tree.map(lambda *x: jnp.stack(x), *means)
 
   return call
 
 
-@jax.jit
-def _take(tree: Any, i: Any) -> Any:
+def member(tree: Any, i: int) -> Any:
+  """What arrays [members, ...] hold of one of them."""
   return jax.tree.map(lambda x: x[i], tree)
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _put(tree: Any, i: Any, member: Any) -> Any:
-  return jax.tree.map(lambda x, one: x.at[i].set(one), tree, member)
 
 
 def spread(tree: Any, devices: Sequence[jax.Device]) -> Any:

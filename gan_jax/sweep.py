@@ -47,6 +47,28 @@ class Program:
     """Members of a wave."""
     return self.rows * len(self.devices)
 
+  def placed(self, states: GanState) -> Any:
+    """States [members, ...] of the host as `call` takes them."""
+    if self.how != 'turns':
+      return population.spread(states, self.devices)
+    n = len(jax.tree.leaves(states)[0])
+    return jax.device_put([population.member(states, i) for i in range(n)], self.devices[0])
+
+  def fetched(self, states: Any) -> GanState:
+    """What `call` gave, on the host [members, ...]."""
+    found = jax.device_get(states)
+    return jax.tree.map(lambda *x: np.stack(x), *found) if self.how == 'turns' else found
+
+  def sound(self, states: Any) -> np.ndarray:
+    """Whose states are finite: bool [members]."""
+    each = [states]
+    if self.how == 'turns':
+      each = [jax.tree.map(lambda x: x[None], state) for state in states]
+    return np.concatenate([jax.device_get(_finite(x)) for x in each])
+
+
+_finite = jax.jit(population.finite)
+
 
 def by_program(members: Sequence[Member], how: str) -> list[list[Member]]:
   """The members of each program, in order; of each k where `how` may be 'vmap': all pay for the largest."""
@@ -160,7 +182,7 @@ def _seconds_per_member(program: Program, members: Sequence[Member]) -> float:
   some = list(members[: program.size])
   states = first_states(program, some)
   seats = population.place([1.0] * len(some), len(program.devices), program.rows)
-  held = population.spread(jax.tree.map(lambda x: x[seats], states), program.devices)
+  held = program.placed(jax.tree.map(lambda x: x[seats], states))
   held_fast = arguments(program, some, seats)
   seconds = math.inf
   for _ in range(2):  # the first one warms up

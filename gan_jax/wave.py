@@ -154,7 +154,7 @@ class Wave:
     placed = population.place(self._costs[alive].tolist(), len(program.devices), program.rows)
     seats = np.where(placed == population.EMPTY, population.EMPTY, np.asarray(alive)[placed])
     arguments = sweep.arguments(program, self.members, seats)
-    states = population.spread(jax.tree.map(lambda x: x[seats], self._host), program.devices)
+    states = program.placed(jax.tree.map(lambda x: x[seats], self._host))
     began = time.monotonic()
     while self.step < last and not stop():
       start, end = self.step, min(train.next_stop(self._lead, self.step), last)
@@ -209,7 +209,8 @@ class Wave:
 
   def _look(self, states: Any, seats: np.ndarray, due: np.ndarray) -> None:
     """Take the states to the host, freeze those that are not finite, and evaluate those that are due."""
-    fetched, sound = jax.device_get((states, _finite(states)))
+    fetched = self._program.fetched(states)
+    sound = self._program.sound(states)
     real = np.flatnonzero(seats != population.EMPTY)
     members = seats[real]
 
@@ -285,6 +286,3 @@ class Wave:
       f'a population of {len(self.members)} ({program.how}) on {len(program.devices)} x {kind}'
     )
     runs.describe(folder, member.config, task.shape, task.n_classes, task.fingerprint, where)
-
-
-_finite = jax.jit(population.finite)

@@ -55,12 +55,14 @@ def test_members_are_what_they_are_alone(how, n_devices):
   devices = jax.devices()[:n_devices]
   seeds, rates = np.arange(4, dtype=np.int32), np.float32([0.1, 0.2, 0.3, 0.4])
   n, data = np.int32([3, 0, 5, 7]), jnp.float32(0.01)
-  call = population.in_turn(run) if how == 'turns' else population.program(run, devices, how)
+  call = (
+    population.in_turn(jax.jit(run)) if how == 'turns' else population.program(run, devices, how)
+  )
   spread = lambda tree: population.spread(tree, devices)
   states, means = call(
     spread({'rate': rates}),
     spread(seeds),
-    spread(np.ones(4, np.float32)),
+    [jnp.ones(()) for _ in range(4)] if how == 'turns' else spread(np.ones(4, np.float32)),
     population.copied(data, devices),
     spread(n),
   )
