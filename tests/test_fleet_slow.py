@@ -1,5 +1,6 @@
 """Workers of a study in a real PostgreSQL that are killed again and again, and a database that goes away."""
 
+import gc
 import multiprocessing
 import random
 import time
@@ -25,6 +26,7 @@ LIMIT = 1500  # seconds, on a machine that does much else
 def server():
   with postgresql.running() as server:
     yield server
+  gc.collect()  # connections, while their warnings are ignored: later they would fail the session
 
 
 def start(server, patience=60):
