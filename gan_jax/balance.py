@@ -67,7 +67,7 @@ class Balance(NamedTuple):
   memory: float = 0.5  # of the running mean, per measurement
 
   def start(self) -> Control:
-    """K is 2, between its bounds, and the first update of D is due."""
+    """K lies midway between its bounds, in octaves, and the first update of D is due."""
     first = jnp.sqrt(self.low * self.high)
     return Control(first, jnp.ones(()), jnp.asarray(self.target, jnp.float32))
 

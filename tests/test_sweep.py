@@ -110,8 +110,9 @@ def test_members_of_one_program_share_it_and_others_do_not(task):
   names = [[m.name for m in group] for group in sweep.by_program(members, 'map')]
   assert names == [['m0', 'm5'], ['m1', 'm2'], ['m3'], ['m4']]
   # At once all would pay for the largest k.
-  names = [[m.name for m in group] for group in sweep.by_program(members, 'vmap')]
-  assert names == [['m0', 'm5'], ['m1'], ['m2'], ['m3'], ['m4']]
+  for how in ('vmap', 'measure'):
+    names = [[m.name for m in group] for group in sweep.by_program(members, how)]
+    assert names == [['m0', 'm5'], ['m1'], ['m2'], ['m3'], ['m4']]
 
 
 def test_members_that_take_turns_are_those_of_one_call_bit_for_bit(task, tmp_path):
