@@ -17,7 +17,7 @@ from absl import flags
 from experiments import launcher
 from gan_jax import pictures, restore, sampling
 from gan_jax.errors import UserError
-from gan_jax.gan import Weights
+from gan_jax.players import Weights
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _OUTPUT = flags.DEFINE_string('output', None, 'A file .npz or .png, or a folder.')

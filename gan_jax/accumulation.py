@@ -1,4 +1,4 @@
-"""Gradients of a batch that comes in parts: as much memory as one part needs, and the same result."""
+"""The mean over the parts of a batch: those that come one after another, and those of other devices."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan_jax.batches import Batch
-from gan_jax.randomness import Axis, Part
+from gan_jax.randomness import Axis, Part, mapped_axis
 
 T = TypeVar('T')
 
@@ -33,3 +33,9 @@ def mean_over_parts(fn: Callable[[Batch, Axis], T], batch: Batch, n: int, axis: 
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
   sums, _ = lax.scan(add, zeros, (jnp.arange(n), parts))
   return jax.tree.map(lambda x: x / n, sums)
+
+
+def pmean(tree: T, axis_name: Axis) -> T:
+  """The mean over devices, in one all-reduce; the tree itself where there is one device."""
+  axis = mapped_axis(axis_name)
+  return tree if axis is None else lax.pmean(tree, axis)

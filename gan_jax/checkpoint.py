@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,6 +51,16 @@ def best_step(steps: Sequence[int], scores: dict[int, float]) -> int | None:
   """The step with the highest score, the earliest of equals; None where no step has one."""
   scored = [step for step in steps if math.isfinite(scores.get(step, math.nan))]
   return max(scored, key=lambda step: (scores[step], -step)) if scored else None
+
+
+def prune(folder: Path, keep: int, scores: dict[int, float]) -> None:
+  """Delete what a killed process of the run in `folder` left: all but the last `keep` steps and the best.
+
+  Orbax deletes when it saves, which a finished run never does again.
+  """
+  steps = sorted(seals.complete(folder))
+  for step in set(steps[:-keep]) - {best_step(steps, scores)}:
+    shutil.rmtree(seals.path(folder, step))
 
 
 class Checkpoints:

@@ -11,7 +11,7 @@ import optax
 from jax import lax
 
 from gan_jax import augmentations, penalties
-from gan_jax.accumulation import mean_over_parts
+from gan_jax.accumulation import mean_over_parts, pmean
 from gan_jax.augmentations import control
 from gan_jax.balance import Balance
 from gan_jax.batches import Batch
@@ -20,10 +20,10 @@ from gan_jax.latents import sample as sample_latents
 from gan_jax.losses import Loss
 from gan_jax.optimizers import Schedule
 from gan_jax.penalties import Penalty
+from gan_jax.players import Player, PyTree, Weights, descend
 from gan_jax.projections import Projection
-from gan_jax.randomness import Axis, example_keys, gathered, mapped_axis
+from gan_jax.randomness import Axis, example_keys, gathered
 
-PyTree = Any
 Metrics = dict[str, jax.Array]
 
 
@@ -55,27 +55,6 @@ class Gan(NamedTuple):
   n_classes: int = 0  # 0 for unconditional networks
   accumulate: int = 1  # parts of a device's batch that come one after another
   contrast: float = 0.0  # the scale of contrast-normalised images; 0 for images in [-1, 1]
-
-
-class Weights(flax.struct.PyTreeNode):
-  """What a network computes with."""
-
-  params: PyTree
-  stats: PyTree  # collections besides 'params', such as batch statistics; {} where there are none
-
-
-class Player(flax.struct.PyTreeNode):
-  """One network's variables and its optimizer's state."""
-
-  params: PyTree
-  stats: PyTree
-  opt_state: optax.OptState
-  count: jax.Array  # updates so far, int32
-
-  @property
-  def weights(self) -> Weights:
-    """Without the optimizer."""
-    return Weights(self.params, self.stats)
 
 
 class GanState(flax.struct.PyTreeNode):
@@ -307,28 +286,6 @@ def beliefs(gan: Gan, real: jax.Array, fake: jax.Array) -> Metrics:
   }
 
 
-def direction(
-  tx: optax.GradientTransformation, rate: Any, player: Player, grads: PyTree
-) -> tuple[PyTree, optax.OptState]:
-  """What the optimizer adds to the parameters for `grads`, and its new state."""
-  wrapped = optax.with_extra_args_support(tx)
-  return wrapped.update(grads, player.opt_state, player.params, learning_rate=rate)
-
-
-def descend(
-  tx: optax.GradientTransformation,
-  rate: Any,
-  player: Player,
-  grads: PyTree,
-  stats: PyTree,
-  project: Projection | None = None,
-) -> Player:
-  """The player after its optimizer took one step along `grads`, and `project` brought it back."""
-  updates, opt_state = direction(tx, rate, player, grads)
-  params = optax.apply_updates(player.params, updates)
-  return Player(project(params) if project else params, stats, opt_state, player.count + 1)
-
-
 def advance_discriminator(
   gan: Gan, state: GanState, grads: PyTree, stats: PyTree, metrics: Metrics
 ) -> GanState:
@@ -350,12 +307,6 @@ def advance_generator(gan: Gan, state: GanState, grads: PyTree, stats: PyTree) -
   decay = jnp.minimum(gan.ema_decay, (1 + t) / (10 + t))
   g_ema = optax.incremental_update(g.weights, state.g_ema, 1 - decay)
   return state.replace(step=state.step + 1, g=g, g_ema=g_ema)
-
-
-def pmean(tree: PyTree, axis_name: Axis) -> PyTree:
-  """The mean over devices, in one all-reduce; the tree itself where there is one device."""
-  axis = mapped_axis(axis_name)
-  return tree if axis is None else lax.pmean(tree, axis)
 
 
 def sample(

@@ -10,9 +10,10 @@ from PIL import Image
 from gan_jax import latents as latents_lib
 from gan_jax import sampling
 from gan_jax.data import Dataset
-from gan_jax.gan import Gan, GanState, Weights
+from gan_jax.gan import Gan, GanState
 from gan_jax.images import grid
 from gan_jax.metrics.neighbours import nearest_picture
+from gan_jax.players import Weights
 from gan_jax.runs import write_atomically
 
 _GRID = 100

@@ -13,8 +13,9 @@ import numpy as np
 from gan_jax import images as images_lib
 from gan_jax import latents as latents_lib
 from gan_jax.errors import UserError
-from gan_jax.gan import Gan, GanState, Weights, sample
+from gan_jax.gan import Gan, GanState, sample
 from gan_jax.latents import Latent
+from gan_jax.players import Weights
 from gan_jax.randomness import example_keys
 
 _BATCH = 1000

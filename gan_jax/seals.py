@@ -21,7 +21,7 @@ def write(folder: Path) -> None:
   """
   known, checkpoints = _read(folder), folder / 'checkpoints'
   kept = {step: seal for step, seal in known.items() if path(folder, step).is_dir()}
-  for step in _complete(folder):
+  for step in complete(folder):
     kept.setdefault(step, _sums(path(folder, step)))
   for unfinished in checkpoints.glob(f'*{_UNFINISHED}'):
     kept[int(unfinished.name.removesuffix(_UNFINISHED))] = _sums(unfinished)
@@ -58,7 +58,7 @@ def set_aside(folder: Path) -> list[str]:
   They go to `damaged/` in the run's folder, since new ones of the same steps will be written.
   """
   told, known = [], _read(folder)
-  for step in sorted(_complete(folder) | set(known), reverse=True):
+  for step in sorted(complete(folder) | set(known), reverse=True):
     wrong = problem(folder, step)
     if wrong is None:
       break
@@ -82,7 +82,8 @@ def path(folder: Path, step: int) -> Path:
   return folder / 'checkpoints' / f'{step:08d}'
 
 
-def _complete(folder: Path) -> set[int]:
+def complete(folder: Path) -> set[int]:
+  """Steps of the checkpoints of the run in `folder` that were written to their ends."""
   return {int(x.name) for x in (folder / 'checkpoints').glob('*') if x.name.isdecimal()}
 
 

@@ -12,8 +12,9 @@ from gan_jax import gan as gan_lib
 from gan_jax.balance import Balance, Ratio
 from gan_jax.batches import Batch
 from gan_jax.feeds import Data, Feed
-from gan_jax.gan import Gan, GanState, Metrics, Weights
+from gan_jax.gan import Gan, GanState, Metrics
 from gan_jax.latents import sample as sample_latents
+from gan_jax.players import Weights
 from gan_jax.randomness import Axis, example_keys, global_indices, mapped_axis
 from gan_jax.scalars import Scalars
 from gan_jax.updates import UPDATES

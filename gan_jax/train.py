@@ -232,6 +232,7 @@ def _claim(group: Group, held: contextlib.ExitStack, config: Config, folder: Pat
     runs.check(folder, config)
     for line in seals.set_aside(folder):
       print(line, file=sys.stderr)
+    checkpoint.prune(folder, config.keep, logs.read_scores(folder / 'metrics.jsonl'))
 
   group.together(lambda: claim() if group.first else None)
   if group.count > 1:

@@ -15,9 +15,10 @@ import optax
 from jax import lax
 
 from gan_jax import gan as gan_lib
-from gan_jax.accumulation import mean_over_parts
+from gan_jax.accumulation import mean_over_parts, pmean
 from gan_jax.batches import Batch
-from gan_jax.gan import Gan, GanState, Metrics, PyTree, pmean
+from gan_jax.gan import Gan, GanState, Metrics
+from gan_jax.players import PyTree, direction
 from gan_jax.randomness import Axis
 
 Draw = Callable[[jax.Array], Batch]
@@ -203,8 +204,8 @@ def rk4_step(
 
   def along(there: Field, part: float) -> GanState:
     t = state.step
-    d, _ = gan_lib.direction(gan.d_tx, gan.d_rate(t), state.d, there.d_grads)
-    g, _ = gan_lib.direction(gan.g_tx, gan.g_rate(t), state.g, there.g_grads)
+    d, _ = direction(gan.d_tx, gan.d_rate(t), state.d, there.d_grads)
+    g, _ = direction(gan.g_tx, gan.g_rate(t), state.g, there.g_grads)
     d_params, g_params = jax.tree.map(
       lambda x, u: x + part * u, (state.d.params, state.g.params), (d, g)
     )

@@ -29,6 +29,7 @@ PURE = sorted(
         'randomness',
         'optimizers',
         'gan',
+        'players',
         'updates',
         'parallel',
         'stretch',

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 import types
 
 import jax
@@ -109,6 +110,17 @@ def test_checkpoints_keep_the_last_few_and_the_best(tmp_path):
   assert restore.open_run(tmp_path, '50').step == 50
   with pytest.raises(UserError, match='20, 50, 60'):
     restore.open_run(tmp_path, '30')
+
+
+def test_checkpoints_that_a_killed_process_had_no_time_to_delete_go_at_the_next_start(tmp_path):
+  config = dataclasses.replace(SMALL, steps=60)
+  run(tmp_path, config)
+  for step in ('00000010', '00000030'):
+    shutil.copytree(tmp_path / 'checkpoints/00000020', tmp_path / 'checkpoints' / step)
+  assert run(tmp_path, config).already
+  assert sorted(path.name for path in (tmp_path / 'checkpoints').iterdir()) == [
+    '00000020', '00000050', '00000060'
+  ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
