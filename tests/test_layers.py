@@ -148,6 +148,7 @@ ROWS = (
     'augmentations',
     'embeddings',
     'accumulation',
+    'players',
   ),
   ('feeds', 'gan'),
   ('updates', 'parallel', 'population', 'stretch'),
