@@ -274,11 +274,12 @@ class Wave:
     if (folder / 'config.json').exists():
       shutil.rmtree(folder)
     runs.make(folder)
-    lines = []
+    metrics = logs.Metrics(folder, 0)
     for record in self.records:
       if record['member'] == member.name:
-        lines.append(logs.line({k: v for k, v in record.items() if k not in ('member', 'at')}))
-    runs.write_atomically(folder / 'metrics.jsonl', ''.join(lines).encode())
+        others = ('member', 'at', 'step')
+        metrics.write(record['step'], {k: v for k, v in record.items() if k not in others})
+    metrics.close()
     with checkpoint.opened(folder / 'checkpoints', 1, {}) as saved:
       saved.save(int(self._host.step[i]), self.state(i))
     task, kind = program.task, program.devices[0].device_kind

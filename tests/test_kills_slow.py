@@ -72,7 +72,7 @@ def start(run, env):
 
 def train(run, env):
   """Let a run come to its end."""
-  ended = commands.finish(start(run, env))
+  ended = commands.finish(start(run, env), timeout=900)  # a classifier is trained, too
   assert (ended.code, 'Traceback' in ended.err) == (0, False), ended
 
 

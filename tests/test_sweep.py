@@ -311,10 +311,12 @@ def test_a_budget_buys_as_many_gradients_of_every_setting(task):
   np.testing.assert_allclose(spent, 2 * BASE.steps, rtol=0.1)
 
 
-def test_an_exported_member_says_where_it_was_trained(tmp_path, program):
+def test_an_exported_member_says_where_it_was_trained_and_has_its_events(tmp_path, program):
   members = members_of(CHANGES)
   with Wave(tmp_path / 'wave', members, program, Listener()) as wave:
     wave.run(1)
     wave.export(0, tmp_path / 'm0')
   described = json.loads((tmp_path / 'm0' / 'config.json').read_text())
   assert 'a population of 4 (map)' in described['ran_on'][0]['devices']
+  (events,) = (tmp_path / 'm0').glob('events.*')
+  assert b'd_loss' in events.read_bytes()
