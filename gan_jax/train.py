@@ -187,6 +187,8 @@ def train(
     with checkpoint.opened(folder / 'checkpoints', config.keep, scores) as saved:
       done = saved.steps()
       if done and done[-1] >= config.steps:
+        if group.first:
+          report.write(folder)  # a process that was killed may have owed it
         return Outcome(done[-1], already=True)
       session = group.together(lambda: open_session(config, folder, devices, cache, mapped))
       task = session.task

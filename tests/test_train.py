@@ -99,7 +99,10 @@ def test_a_run_leaves_its_files(tmp_path, pictures):
   }
   assert (tmp_path / 'run/curves.png').exists()
   assert list((tmp_path / 'run').glob('events.out.tfevents.*'))
+  page = (tmp_path / 'run/report.html').read_bytes()
+  (tmp_path / 'run/report.html').unlink()
   assert run(tmp_path / 'run').already
+  assert (tmp_path / 'run/report.html').read_bytes() == page
 
 
 def test_checkpoints_keep_the_last_few_and_the_best(tmp_path):
