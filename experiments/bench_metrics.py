@@ -13,7 +13,8 @@ from prdc import compute_prdc
 from sklearn.neighbors import KernelDensity
 
 from experiments import launcher
-from gan_jax import evaluate, parallel, train
+from gan_jax import evaluate, supply
+from gan_jax import session as session_lib
 from gan_jax.data import Dataset
 from gan_jax.metrics import parzen
 from gan_jax.metrics.manifold import manifold
@@ -64,14 +65,14 @@ def difference(found: dict[str, dict[str, float]]) -> float:
 def looks(preset: str) -> dict[str, Callable[[], Any]]:
   """`EVERY` steps of a preset, and the look of the referee that follows them."""
   with tempfile.TemporaryDirectory() as folder:
-    session = train.open_session(launcher.preset(preset), Path(folder), jax.devices()[:1])
+    session = session_lib.open_session(launcher.preset(preset), Path(folder), jax.devices()[:1])
   held = [session.start()]
 
   def steps() -> None:
-    held[0], means = session.stretch(session.key, held[0], session.data, np.int32(EVERY))
-    jax.device_get(means)
+    held[0], calls = session.advance(held[0], 0, EVERY)
+    supply.mean_of(calls)
 
   def look() -> None:
-    jax.device_get(session.look(session.key, *parallel.local((held[0], session.data))))
+    jax.device_get(session.look(session.here(held[0])))
 
   return {f'{EVERY} steps': steps, 'one look': look}
