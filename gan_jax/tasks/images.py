@@ -21,7 +21,7 @@ from gan_jax.tasks import watched
 from gan_jax.tasks.task import Compared, Measurement, Report
 
 _JUDGED = 60_000  # images of each split that judges look at, at most, ...
-_JUDGED_BYTES = 2**31  # or so many bytes of them, but as many as there are samples
+_JUDGED_BYTES = 2**29  # or so many bytes of them, but as many as there are samples
 _PARZEN_LIMIT = 4096  # numbers in an image, above which windows say nothing and cost much
 _STACKED = 20_000  # stacked training images that pictures and references are taken from
 _N_STACKED = 26_000  # samples of a stacked set whose modes are counted, as published
