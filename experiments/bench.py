@@ -241,6 +241,8 @@ def main(argv: list[str]) -> None:
       1000,
       'ms',
     )
+  seconds = measure(bench_metrics.supplies('mnist'), _ROUNDS.value)
+  show(f'{bench_metrics.EVERY} steps of mnist', seconds, 1, 's')
   show('start', start_up(), 1, 's')
 
 
