@@ -1,4 +1,4 @@
-"""A data set in memory, and the fingerprint by which a protocol names it."""
+"""A data set as arrays, which may be pages of a file, and the fingerprint by which a protocol names it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
