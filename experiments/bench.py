@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from experiments import bench_metrics, launcher
-from gan_jax import data, evaluate, parallel, train
+from gan_jax import data, evaluate, parallel, session
 from gan_jax import gan as gan_lib
 from gan_jax.batches import Batch
 from gan_jax.config import Config
@@ -73,7 +73,7 @@ def show(title: str, seconds: dict[str, float], scale: float, unit: str) -> None
 def training(dataset: Dataset, steps: int) -> dict[str, Callable[[], Any]]:
   """Rivals that each take `steps` alternating steps of the game `_GAME`."""
   task = ImageTask(dataset)
-  recipe = train.recipe_of(_GAME, task)
+  recipe = session.recipe_of(_GAME, task)
   gan = recipe.gan
   key = jax.random.key(0)
   start = gan_lib.init(gan, key, jnp.zeros((1, *dataset.train.shape[1:])))
@@ -241,6 +241,8 @@ def main(argv: list[str]) -> None:
       1000,
       'ms',
     )
+  seconds = measure(bench_metrics.supplies('mnist'), _ROUNDS.value)
+  show(f'{bench_metrics.EVERY} steps of mnist', seconds, 1, 's')
   show('start', start_up(), 1, 's')
 
 

@@ -13,7 +13,7 @@ from prdc import compute_prdc
 from sklearn.neighbors import KernelDensity
 
 from experiments import launcher
-from gan_jax import evaluate, parallel, train
+from gan_jax import evaluate, session, supply
 from gan_jax.data import Dataset
 from gan_jax.metrics import parzen
 from gan_jax.metrics.manifold import manifold
@@ -63,15 +63,32 @@ def difference(found: dict[str, dict[str, float]]) -> float:
 
 def looks(preset: str) -> dict[str, Callable[[], Any]]:
   """`EVERY` steps of a preset, and the look of the referee that follows them."""
-  with tempfile.TemporaryDirectory() as folder:
-    session = train.open_session(launcher.preset(preset), Path(folder), jax.devices()[:1])
-  held = [session.start()]
+  run = _Run(preset, 'no')
+  return {f'{EVERY} steps': run.steps, 'one look': run.look}
 
-  def steps() -> None:
-    held[0], means = session.stretch(session.key, held[0], session.data, np.int32(EVERY))
-    jax.device_get(means)
 
-  def look() -> None:
-    jax.device_get(session.look(session.key, *parallel.local((held[0], session.data))))
+def supplies(preset: str) -> dict[str, Callable[[], Any]]:
+  """`EVERY` steps of a preset with its images on the device, and with minibatches that Grain loads."""
+  return {
+    'images on the device': _Run(preset, 'no').steps,
+    'streamed from the host': _Run(preset, 'yes').steps,
+  }
 
-  return {f'{EVERY} steps': steps, 'one look': look}
+
+class _Run:
+  """A run that goes on and on."""
+
+  def __init__(self, preset: str, stream: str):
+    with tempfile.TemporaryDirectory() as folder:
+      self._session = session.open_session(
+        launcher.preset(preset), Path(folder), jax.devices()[:1], stream=stream
+      )
+    self._state, self._step = self._session.start(), 0
+
+  def steps(self) -> None:
+    self._state, calls = self._session.advance(self._state, self._step, EVERY)
+    self._step += EVERY
+    supply.mean_of(calls)
+
+  def look(self) -> None:
+    jax.device_get(self._session.look(self._session.here(self._state)))

@@ -25,6 +25,7 @@ from absl import flags
 
 from experiments import launcher
 from gan_jax import parallel, population, scalars, sweep, tasks, train
+from gan_jax import session as session_lib
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.stretch import as_program
@@ -114,21 +115,21 @@ def alone(members: Sequence[Member]) -> tuple[float, dict[str, Any]]:
   for member in members:
     config, key = member.config, scalars.program(member.config)
     if key not in sessions:
-      session = train.open_session(config, Path(), jax.devices()[:1])
+      session = session_lib.open_session(config, Path(), jax.devices()[:1], stream='no')
       sessions[key] = (
         session,
-        parallel.pmap(as_program(train.rules(config, session.task)), session.devices, 5, 2),
+        parallel.pmap(as_program(session_lib.rules(config, session.task)), session.devices, 5, 2),
       )
     session, program = sessions[key]
     numbers = scalars.arrays(scalars.of(config, session.task.n_train))
     stretch = functools.partial(program, numbers)
     mine = dataclasses.replace(session, config=config, stretch=stretch)
     state = mine.start()
-    state, _ = jax.block_until_ready(stretch(mine.key, state, mine.data, np.int32(0)))
+    state, _ = jax.block_until_ready(stretch(mine.key, state, mine.supply.data, np.int32(0)))
     began, step = time.perf_counter(), 0
     while step < config.steps:
       stop = train.next_stop(config, step)
-      state, means = stretch(mine.key, state, mine.data, np.int32(stop - step))
+      state, means = stretch(mine.key, state, mine.supply.data, np.int32(stop - step))
       jax.device_get(means)
       step = stop
     states[member.name] = jax.device_get(state)

@@ -18,7 +18,7 @@ from absl import flags
 
 from experiments import launcher
 from gan_jax import gan as gan_lib
-from gan_jax import plots, sampling, tasks, train
+from gan_jax import plots, sampling, session, tasks
 from gan_jax.config import Config
 from gan_jax.games import GAMES
 from gan_jax.stretch import run_steps
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
     g_schedule='cosine', d_schedule='cosine', steps=_STEPS[-1], seed=_SEED.value,
   )  # fmt: skip
   task = tasks.open_task(config)
-  recipe = train.recipe_of(config, task)
+  recipe = session.recipe_of(config, task)
   key = jax.random.key(config.seed)
   state = gan_lib.init(recipe.gan, jax.random.fold_in(key, 0), jnp.zeros((1, 1)))
   advance = jax.jit(functools.partial(run_steps, recipe))

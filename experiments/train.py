@@ -15,7 +15,7 @@ import jax
 from absl import flags
 
 from experiments import launcher
-from gan_jax import parallel, processes, train, watchdog
+from gan_jax import parallel, processes, supply, train, watchdog
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.processes import Group, Place
@@ -29,6 +29,12 @@ _DEVICES = flags.DEFINE_integer(
 _MAP = flags.DEFINE_enum('map', 'pmap', list(parallel.MAPS), 'How the step comes to the devices.')
 _SHARD = flags.DEFINE_bool(
   'shard_params', False, 'Keep a part of weights and optimizers on each device: for large networks.'
+)
+_STREAM = flags.DEFINE_enum(
+  'stream',
+  'auto',
+  supply.STREAM,
+  'Load minibatches from the host as they are needed: auto for data that do not fit on a device.',
 )
 _COORDINATOR = flags.DEFINE_string(
   'coordinator',
@@ -85,7 +91,13 @@ def main(argv: list[str]) -> int:
   ):
     mapped = parallel.SHARDED if _SHARD.value else _MAP.value
     outcome = train.train(
-      config, folder, choose_devices(_DEVICES.value), launcher.cache_dir(), mapped, group
+      config,
+      folder,
+      choose_devices(_DEVICES.value),
+      launcher.cache_dir(),
+      mapped,
+      group,
+      _STREAM.value,
     )
   if not group.first and outcome.stopped_by is None:
     return launcher.ALARMED if outcome.alarm else 0

@@ -1,5 +1,6 @@
 """How many discriminator updates come next: a fixed k, fractions included, or a controller."""
 
+import math
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -21,9 +22,10 @@ class Ratio(NamedTuple):
     if isinstance(self.denominator, int) and self.denominator == 1:
       return self.numerator
     phase = step % self.denominator  # keeps the products small
-    return self._before(phase + 1) - self._before(phase)
+    return self.before(phase + 1) - self.before(phase)
 
-  def _before(self, step: jax.Array) -> jax.Array:
+  def before(self, step: int | jax.Array) -> int | jax.Array:
+    """Updates of D in the first `step` steps of a run."""
     return -((-step * self.numerator) // self.denominator)  # rounded up
 
 
@@ -75,6 +77,10 @@ class Balance(NamedTuple):
     """Updates of D that come before G's next one (int32), and what is left of the credit."""
     whole = jnp.floor(control.credit)
     return whole.astype(jnp.int32), control._replace(credit=control.credit - whole + control.k)
+
+  def most(self, steps: int) -> int:
+    """No fewer updates of D than are due in so many steps, whatever is measured in them."""
+    return math.ceil(self.high * steps) + 2  # the credit left over is below 1, but for rounding
 
   def adapt(self, control: Control, measured: jax.Array) -> Control:
     """The controller after one measurement: log2 k moves by what the gain exceeds the target, relatively."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gan_jax import campaign, compute, grid, leaders, restore, scalars, sweep, train
+from gan_jax import campaign, compute, grid, leaders, restore, scalars, session, sweep
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.grid import Setting
@@ -145,7 +145,7 @@ def _price(contest: Contest, config: Config) -> compute.Arithmetic:
   key = scalars.program(config)  # numbers do not change what an update costs
   if key not in contest.prices:
     task = contest.open_task(config)
-    gan = train.recipe_of(config, task).gan
+    gan = session.recipe_of(config, task).gan
     contest.prices[key] = compute.arithmetic(config, gan, task.shape)
   return contest.prices[key]
 

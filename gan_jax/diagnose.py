@@ -10,7 +10,7 @@ from gan_jax import checkpoint
 from gan_jax.errors import DivergedError
 
 if TYPE_CHECKING:
-  from gan_jax.train import Session
+  from gan_jax.session import Session
 
 
 def first_not_finite(tree: Any) -> str | None:
@@ -46,13 +46,13 @@ def raise_diverged(
       break
   step = good
   if start > step:
-    state, _ = session.stretch(session.key, state, session.data, np.int32(start - step))
+    state, _ = session.advance(state, step, start - step)
     step = start
   where = first_not_finite(session.here(state))
   while where is None and step < stop:
-    state, metrics = session.stretch(session.key, state, session.data, np.int32(1))
+    state, calls = session.advance(state, step, 1)
     step += 1
-    where = first_not_finite(metrics) or first_not_finite(session.here(state))
+    where = first_not_finite(calls[0][1]) or first_not_finite(session.here(state))
   what = f'{where} at step {step}' if where else f'a mean over steps {start + 1} to {stop}'
   last = f'the last good checkpoint is step {good}' if good else 'no checkpoint was made before'
   raise DivergedError(

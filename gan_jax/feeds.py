@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from gan_jax import batches, images
 from gan_jax.batches import Batch
@@ -20,15 +21,27 @@ class Images(NamedTuple):
   labels: Any = None
 
 
+class Window(NamedTuple):
+  """Consecutive minibatches on the device, already shuffled: uint8 [rows, n, h, w, c], int32 [rows, n] or None.
+
+  `first` is the number of the first of them, `rows` are those of each that the device needs.
+  """
+
+  images: Any
+  labels: Any
+  first: Any  # int32
+
+
 class Data(NamedTuple):
-  """What a feed makes examples from: `Images`, or () for a game."""
+  """What a feed makes examples from: `Images`, a `Window` of them, or () for a game."""
 
   train: Any
   held_out: Any = ()  # for the controller of k; training never sees it
 
   def without_labels(self) -> 'Data':
     """The same, for networks that are not told them."""
-    return Data(*(x._replace(labels=None) if isinstance(x, Images) else x for x in self))
+    labelled = (Images, Window)
+    return Data(*(x._replace(labels=None) if isinstance(x, labelled) else x for x in self))
 
 
 def from_images(stack: int = 1, n_labels: int = 0, contrast: float = 0.0) -> Feed:
@@ -46,11 +59,30 @@ def from_images(stack: int = 1, n_labels: int = 0, contrast: float = 0.0) -> Fee
     labels = None
     if data.labels is not None:
       labels = images.stack_labels(data.labels, indices, n_labels)
-    if contrast:
-      return Batch(images.global_contrast_normalize(picked, contrast), labels)
-    return Batch(images.to_unit(picked), labels)
+    return _normalised(picked, labels, contrast)
 
   return feed
+
+
+def from_window(batch_size: int, contrast: float = 0.0) -> Feed:
+  """What `from_images` makes of all images, made of a `Window` that holds the minibatch at these positions."""
+
+  def feed(key: jax.Array, positions: jax.Array, data: Window) -> Batch:
+    del key  # the rows come in its order
+    start = jnp.asarray(data.first).astype(jnp.uint32) * jnp.uint32(batch_size)
+    # A difference of positions is right even where they begin again at 2 ** 32.
+    number = ((positions[0] - start) // jnp.uint32(batch_size)).astype(jnp.int32)
+    pick = lambda x: lax.dynamic_index_in_dim(x, number, axis=1, keepdims=False)
+    labels = None if data.labels is None else pick(data.labels)
+    return _normalised(pick(data.images), labels, contrast)
+
+  return feed
+
+
+def _normalised(picked: jax.Array, labels: jax.Array | None, contrast: float) -> Batch:
+  if contrast:
+    return Batch(images.global_contrast_normalize(picked, contrast), labels)
+  return Batch(images.to_unit(picked), labels)
 
 
 def from_game(sample: Callable[[jax.Array], jax.Array]) -> Feed:

@@ -12,15 +12,15 @@ from gan_jax.duality import Duality
 from gan_jax.evidence import Reference
 from gan_jax.restore import Trained, open_run
 from gan_jax.runs import write_atomically
+from gan_jax.session import rules
 from gan_jax.tasks import Task, open_task
 from gan_jax.tasks.watched import outputs
-from gan_jax.train import rules
 
 FILE = 'referee.json'
 
 
 def _duality(trained: Trained, task: Task, seed: int) -> Duality:
-  data = jax.tree.map(jnp.asarray, task.data(held_out=True))
+  data = jax.tree.map(jnp.asarray, task.sample())
   data = data if trained.gan.n_classes else data.without_labels()
   key = jax.random.fold_in(jax.random.key(seed), duality.STREAM)
   numbers = scalars.arrays(scalars.of(trained.config, task.n_train))

@@ -1,10 +1,11 @@
 """One pure step on one device or on all of them, of all processes; this module knows no GAN.
 
 Arrays that go in and come out are the same on every device: no device axis, no first element to take.
+The exception are arguments of which `parts` says that each device sees its share of the rows only.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,16 +16,25 @@ from gan_jax.randomness import Spread
 
 AXIS = 'data'
 Call = Callable[..., Any]
+# By the number of an argument, which of its arrays come from `split`: a tree of booleans, or a prefix of one.
+Parts = Mapping[int, Any]
+_NO_PARTS: Parts = {}
 
 
-def pmap(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Call:
+def pmap(
+  fn: Call,
+  devices: Sequence[jax.Device],
+  n_args: int,
+  donate_argnum: int,
+  parts: Parts = _NO_PARTS,
+) -> Call:
   """`fn(*args, axis_name=...)` on every device: arguments and results unmapped, one of them donated.
 
   The devices tell themselves apart by `lax.axis_index` alone, so the state has no device axis and a
   checkpoint can be read on any number of devices. `devices` are those of all processes.
   """
-  mapped = _pmapped(fn, devices, n_args, donate_argnum)
-  here = len(devices) if jax.process_count() == 1 else len(_local(devices))
+  mapped = _pmapped(fn, devices, n_args, donate_argnum, parts)
+  here = len(devices) if jax.process_count() == 1 else len(local_devices(devices))
   call = _unhurried(functools.partial(mapped, np.arange(here)), devices)
   if here == len(devices):
     return call
@@ -36,8 +46,15 @@ def pmap(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: in
   return lambda *args: jax.tree.map(whole, call(*args))
 
 
-def _pmapped(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Any:
+def _pmapped(
+  fn: Call,
+  devices: Sequence[jax.Device],
+  n_args: int,
+  donate_argnum: int,
+  parts: Parts = _NO_PARTS,
+) -> Any:
   axis_name = _axis_name(devices)
+  axes = [_specs(parts, i, 0, None) for i in range(n_args)]
 
   def on_device(device: jax.Array, *args: Any) -> Any:
     del device  # pmap wants one mapped argument
@@ -46,25 +63,31 @@ def _pmapped(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum
   return jax.pmap(
     on_device,
     AXIS,
-    in_axes=(0, *(None for _ in range(n_args))),
+    in_axes=(0, *axes),
     out_axes=None,
     donate_argnums=1 + donate_argnum,
     devices=devices,
   )
 
 
-def shard_map(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Call:
+def shard_map(
+  fn: Call,
+  devices: Sequence[jax.Device],
+  n_args: int,
+  donate_argnum: int,
+  parts: Parts = _NO_PARTS,
+) -> Call:
   """The twin of `pmap` in the words that outlive it, equal to it bit for bit.
 
   `check_vma=False`, as in pmap: by default gradients would come already summed over the devices, and
   their mean would be too large by the number of these.
   """
-  every = PartitionSpec()
+  every, share = PartitionSpec(), PartitionSpec(AXIS)
   mapped = jax.jit(
     jax.shard_map(
       lambda *args: fn(*_wrap(args), axis_name=_axis_name(devices)),
       mesh=_mesh(devices),
-      in_specs=tuple(every for _ in range(n_args)),
+      in_specs=tuple(_specs(parts, i, share, every) for i in range(n_args)),
       out_specs=every,
       check_vma=False,
     ),
@@ -74,13 +97,22 @@ def shard_map(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnu
   return _unhurried(lambda *args: mapped(*_unwrap(args)), devices)
 
 
-def sharded(fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int) -> Call:
+def sharded(
+  fn: Call,
+  devices: Sequence[jax.Device],
+  n_args: int,
+  donate_argnum: int,
+  parts: Parts = _NO_PARTS,
+) -> Call:
   """The same step where each device keeps a part of the state only, as `partition` cuts it.
 
   One program on the global batch, which the compiler spreads: it gathers weights where a layer needs them,
   and sums gradients to where their part of the optimizer lies (Rajbhandari et al., 2020: ZeRO, FSDP).
   """
-  del n_args
+  del (
+    n_args,
+    parts,
+  )  # arrays that are split are whole ones to this program, and lie in parts already
   mapped = jax.jit(_sharded(fn, devices, donate_argnum), donate_argnums=donate_argnum)
   return _unhurried(lambda *args: mapped(*_unwrap(args)), devices)
 
@@ -111,11 +143,16 @@ def partition(state: Any, devices: Sequence[jax.Device]) -> Any:
   return jax.tree.map(cut, state)
 
 
-MAPS: dict[str, Callable[[Call, Sequence[jax.Device], int, int], Call]] = {
+MAPS: dict[str, Callable[..., Call]] = {
   'pmap': pmap,
   'shard_map': shard_map,
 }
 SHARDED = 'sharded'  # no map of its own, but what --shard_params makes of any
+
+
+def by_name(mapped: str) -> Callable[..., Call]:
+  """The map of this name, or `sharded`."""
+  return sharded if mapped == SHARDED else MAPS[mapped]
 
 
 class Program(NamedTuple):
@@ -159,13 +196,47 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
   sharding = _replicated(devices)
   if sharding.is_fully_addressable:
     return jax.device_put(tree, sharding)
-  mine = _local(devices)
+  mine = local_devices(devices)
   return jax.tree.map(
     lambda x: jax.make_array_from_single_device_arrays(
       x.shape, sharding, [jax.device_put(x, device) for device in mine]
     ),
     tree,
   )
+
+
+def local_devices(devices: Sequence[jax.Device]) -> list[jax.Device]:
+  """Those of this process."""
+  return [device for device in devices if device.process_index == jax.process_index()]
+
+
+def local_rows(n: int, devices: Sequence[jax.Device]) -> np.ndarray:
+  """Which of n rows that all devices share this process's devices have, in the order of `split`."""
+  shares, here = np.split(np.arange(n), len(devices)), jax.process_index()
+  return np.concatenate(
+    [share for share, device in zip(shares, devices, strict=True) if device.process_index == here]
+  )
+
+
+def split(tree: Any, devices: Sequence[jax.Device], mapped: str) -> Any:
+  """Arrays [rows, ...] of the host, each device's share of the rows on it, for `parts` of this map.
+
+  In the order of `devices`; each process brings the rows of its own ones.
+  """
+  mine, shared = local_devices(devices), devices
+  if mapped == 'pmap':  # which has an axis of devices, in each process of its own ones
+    shared = mine
+  sharding = NamedSharding(_mesh(shared), PartitionSpec(AXIS))
+
+  def laid(x: np.ndarray) -> jax.Array:
+    shares = np.split(x, len(mine))
+    if mapped == 'pmap':
+      shares = [share[None] for share in shares]
+    n, *sides = shares[0].shape
+    placed = [jax.device_put(*pair) for pair in zip(shares, mine, strict=True)]
+    return jax.make_array_from_single_device_arrays((n * len(shared), *sides), sharding, placed)
+
+  return jax.tree.map(laid, tree)
 
 
 def whole(tree: Any, devices: Sequence[jax.Device]) -> Any:
@@ -176,6 +247,11 @@ def whole(tree: Any, devices: Sequence[jax.Device]) -> Any:
 def local(tree: Any) -> Any:
   """This process's first copy of replicated arrays, for work that needs one device."""
   return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def _specs(parts: Parts, argnum: int, share: Any, every: Any) -> Any:
+  """For each array of an argument `share` where it is split, else `every`."""
+  return jax.tree.map(lambda is_split: share if is_split else every, parts.get(argnum, False))
 
 
 def _axis_name(devices: Sequence[jax.Device]) -> str | None:
@@ -189,10 +265,6 @@ def _mesh(devices: Sequence[jax.Device]) -> Mesh:
 
 def _replicated(devices: Sequence[jax.Device]) -> NamedSharding:
   return NamedSharding(_mesh(devices), PartitionSpec())
-
-
-def _local(devices: Sequence[jax.Device]) -> list[jax.Device]:
-  return [device for device in devices if device.process_index == jax.process_index()]
 
 
 def _unhurried(call: Call, devices: Sequence[jax.Device]) -> Call:

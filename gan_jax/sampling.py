@@ -2,9 +2,7 @@
 
 import functools
 import math
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +10,7 @@ import numpy as np
 
 from gan_jax import images as images_lib
 from gan_jax import latents as latents_lib
+from gan_jax import memory
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan, GanState, sample
 from gan_jax.latents import Latent
@@ -100,19 +99,9 @@ def repaint(pictures: np.ndarray, contrast: float) -> np.ndarray:
 def check_memory(n: int, shape: tuple[int, ...], latent_size: int) -> None:
   """Raise UserError where n examples of `shape` and their latents do not fit into this machine's memory."""
   per_sample = 8 * math.prod(shape) + 12 * latent_size  # bytes: float32 twice at most, and keys
-  free = available_memory()
+  free = memory.available()
   if n * per_sample > free:
     raise UserError(
       f'--num_samples={n}: they need {n * per_sample / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are '
       f'free; ask for at most {free // per_sample} at a time, each with another --seed'
     )
-
-
-def available_memory() -> int:
-  """Bytes that a process may take without swapping."""
-  try:
-    lines = Path('/proc/meminfo').read_text().splitlines()
-    fields = dict(line.split(':', 1) for line in lines)
-    return int(fields['MemAvailable'].split()[0]) * 1024
-  except (OSError, KeyError):  # not Linux: all of it, as far as anybody says
-    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')

@@ -16,9 +16,15 @@ STREAM = 0x10DC  # keeps looks apart from everything that training draws
 N = 512  # training examples, held-out examples and samples of one look
 
 
+def keys(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Those of a look's training examples, held-out examples and latents."""
+  train_key, held_out_key, latent_key = jax.random.split(key, 3)
+  return train_key, held_out_key, latent_key
+
+
 def look(recipe: Recipe, key: jax.Array, state: GanState, data: Data) -> Metrics:
   """`signals` on the first N examples and latents of `key`: the same ones at every look."""
-  train_key, held_out_key, latent_key = jax.random.split(key, 3)
+  train_key, held_out_key, latent_key = keys(key)
   positions = jnp.arange(N, dtype=jnp.uint32)
   train = recipe.feed(train_key, positions, data.train)
   held_out = recipe.held_out(held_out_key, positions, data.held_out)

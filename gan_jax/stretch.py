@@ -31,6 +31,19 @@ class Recipe(NamedTuple):
   held_out: Feed  # of what training never sees, for the controller of k
 
 
+class Keys(NamedTuple):
+  """The keys of a run, all made from its root."""
+
+  data: jax.Array  # the order of training examples
+  noise: jax.Array  # what the updates draw
+  held_out: jax.Array  # what the controller of k measures with
+
+
+def keys(key: jax.Array) -> Keys:
+  """Those of the run whose root is `key`."""
+  return Keys(*jax.random.split(key, 3))
+
+
 def draw(recipe: Recipe, key: jax.Array, data: Any, i: jax.Array, axis_name: Axis) -> Batch:
   """This device's share of the i-th minibatch, counted in updates of D."""
   axis = mapped_axis(axis_name)
@@ -44,7 +57,7 @@ def train_step(
 ) -> tuple[GanState, Metrics]:
   """One step of the recipe: the updates of D that are due, the update of G, the controllers."""
   gan = recipe.gan
-  data_key, noise_key, held_out_key = jax.random.split(key, 3)
+  data_key, noise_key, held_out_key = keys(key)
   if gan.balance is None:
     assert recipe.k is not None
     n_d = recipe.k.due(state.step)

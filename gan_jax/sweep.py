@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import parallel, population, sampling, scalars, train
+from gan_jax import memory, parallel, population, scalars, session
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan, GanState
@@ -104,7 +104,7 @@ def open_program(
     raise UserError(
       f'--batch_size={config.batch_size}: {config.dataset} has only {task.n_train} training images'
     )
-  gan = train.recipe_of(config, task).gan
+  gan = session.recipe_of(config, task).gan
   if how == 'size':
     state = _first_shapes(config, task)
     n_weights = sum(x.size for x in jax.tree.leaves((state.g.params, state.d.params)))
@@ -113,7 +113,7 @@ def open_program(
   data = task.data(held_out=gan.balance is not None)
   data = population.copied(data if gan.n_classes else data.without_labels(), devices)
   rows = math.ceil(len(members) / len(devices))
-  free = _free_bytes(devices) if free is None else free
+  free = memory.free_on(devices) if free is None else free
   if how == 'measure':
     rivals = [
       _fit(Program(task, gan, devices, each, rows, data, _uncompiled), config, free)
@@ -127,16 +127,9 @@ def _uncompiled(*args: Any) -> Any:
   raise AssertionError('this program has not been compiled')
 
 
-def _free_bytes(devices: Sequence[jax.Device]) -> int:
-  limits = devices[0].memory_stats() if devices[0].platform != 'cpu' else None
-  if limits and 'bytes_limit' in limits:
-    return int(limits['bytes_limit'] - limits.get('bytes_in_use', 0))
-  return sampling.available_memory() // len(devices)
-
-
 def _fit(program: Program, config: Config, free: int) -> Program:
   """The program compiled for as many rows as fit; raises UserError where not even one does."""
-  step, room = as_program(train.rules(config, program.task)), int(_SPARE * free)
+  step, room = as_program(session.rules(config, program.task)), int(_SPARE * free)
   numbers = scalars.arrays(scalars.of(config, program.task.n_train))
   state, rows = _first_shapes(config, program.task), program.rows
   if program.how == 'turns':
@@ -174,7 +167,7 @@ def _too_large(needed: int, room: int) -> UserError:
 
 def _first_shapes(config: Config, task: Task) -> GanState:
   numbers = scalars.arrays(scalars.of(config, task.n_train))
-  return jax.eval_shape(train.first_state(config, task), numbers, jax.random.key(0))
+  return jax.eval_shape(session.first_state(config, task), numbers, jax.random.key(0))
 
 
 def _seconds_per_member(program: Program, members: Sequence[Member]) -> float:
@@ -195,7 +188,7 @@ def _seconds_per_member(program: Program, members: Sequence[Member]) -> float:
 
 def first_states(program: Program, members: Sequence[Member]) -> GanState:
   """Every member's state before its first update [members, ...], on the host: those of their solo runs."""
-  start = jax.jit(train.first_state(members[0].config, program.task))
+  start = jax.jit(session.first_state(members[0].config, program.task))
   states = [
     jax.device_get(start(_numbers(program, member), jax.random.key(member.config.seed)))
     for member in members

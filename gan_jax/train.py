@@ -2,46 +2,34 @@
 
 import contextlib
 import dataclasses
-import functools
 import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from gan_jax import (
   alarms,
   checkpoint,
-  checks,
   diagnose,
   logs,
-  parallel,
   plots,
   processes,
   report,
   runs,
-  scalars,
   seals,
-  signals,
+  supply,
 )
-from gan_jax import config as config_lib
-from gan_jax import gan as gan_lib
 from gan_jax.alarms import Alarm
 from gan_jax.config import Config
-from gan_jax.errors import UserError
-from gan_jax.feeds import Data
-from gan_jax.gan import Gan, GanState, Metrics
+from gan_jax.gan import GanState
 from gan_jax.processes import Group
-from gan_jax.scalars import Scalars
-from gan_jax.stretch import Recipe, as_program
-from gan_jax.tasks import Task, open_task
+from gan_jax.session import Session, open_session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,114 +42,6 @@ class Outcome:
   already: bool = False  # finished before this process began
 
 
-@dataclasses.dataclass(frozen=True)
-class Session:
-  """What one process holds while it trains one run."""
-
-  config: Config
-  folder: Path
-  task: Task
-  gan: Gan
-  devices: Sequence[jax.Device]
-  data: Data  # a copy on every device
-  stretch: Callable[..., tuple[GanState, Metrics]]  # run_steps, compiled: (key, state, data, n)
-  look: Callable[..., Metrics]  # of the referee, compiled: (key, state, data)
-  mapped: str = 'pmap'
-
-  @property
-  def key(self) -> jax.Array:
-    """The root of everything random in the run."""
-    return jax.random.key(self.config.seed)
-
-  def start(self) -> GanState:
-    """The state before the first update, on every device, or in parts over all of them."""
-    init = first_state(self.config, self.task)
-    numbers = scalars.arrays(scalars.of(self.config, self.task.n_train))
-    if self.mapped == parallel.SHARDED:
-      parts = parallel.partition(jax.eval_shape(init, numbers, self.key), self.devices)
-      return cast(GanState, jax.jit(init, out_shardings=parts)(numbers, self.key))
-    return cast(GanState, parallel.replicate(jax.jit(init)(numbers, self.key), self.devices))
-
-  def here(self, state: GanState) -> GanState:
-    """The state on one device of this process; all processes have to ask for it at once."""
-    if self.mapped == parallel.SHARDED:
-      state = parallel.whole(state, self.devices)
-    return cast(GanState, parallel.local(state))
-
-
-def recipe_of(config: Config, task: Task, numbers: Scalars | None = None) -> Recipe:
-  """How a run with these settings is trained on this task; raises UserError.
-
-  `numbers` are its scalars as a program receives them, by default those of `config` themselves.
-  """
-  numbers = scalars.of(config, task.n_train) if numbers is None else numbers
-  gan = config_lib.build(config, task.shape, task.n_train, task.n_classes, task.mean_image, numbers)
-  ratio = config_lib.ratio(config, numbers)
-  return Recipe(gan, config.update, ratio, config.batch_size, task.feed, task.held_out)
-
-
-def first_state(config: Config, task: Task) -> Callable[[Scalars, jax.Array], GanState]:
-  """The state before the first update of any run of this program: a function of its numbers and its key.
-
-  Of these, and not of constants, which the compiler would fold with another rounding.
-  """
-
-  def init(numbers: Scalars, key: jax.Array) -> GanState:
-    gan = recipe_of(config, task, numbers).gan
-    return gan_lib.init(gan, jax.random.fold_in(key, 0), jnp.zeros((1, *task.shape)))
-
-  return init
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-  """`recipe_of` for a run, as a function of its numbers: equal for all runs that share a program."""
-
-  config: Config = dataclasses.field(compare=False, repr=False)
-  task: Task = dataclasses.field(compare=False, repr=False)
-  shared: tuple[Any, ...]  # what two runs have in common where their programs are the same
-
-  def __call__(self, numbers: Scalars) -> Recipe:
-    """With these numbers."""
-    return recipe_of(self.config, self.task, numbers)
-
-
-def rules(config: Config, task: Task) -> Rules:
-  """How runs of this program are trained on this task."""
-  return Rules(config, task, (scalars.program(config), task.fingerprint))
-
-
-def open_session(
-  config: Config,
-  folder: Path,
-  devices: Sequence[jax.Device],
-  cache: Path | None = None,
-  mapped: str = 'pmap',
-) -> Session:
-  """Load the data, build the Gan, and put both where training needs them; raises UserError.
-
-  `mapped` is how the step comes to the devices, by its name in `parallel.MAPS`, or `parallel.SHARDED`.
-  """
-  checks.check_batch(config, len(devices))
-  task = open_task(config, cache)
-  if task.n_train is not None and config.batch_size > task.n_train:
-    raise UserError(
-      f'--batch_size={config.batch_size}: {config.dataset} has only {task.n_train} training images'
-    )
-  recipe = recipe_of(config, task)
-  gan = recipe.gan
-  program = (parallel.MAPS | {parallel.SHARDED: parallel.sharded})[mapped](
-    as_program(rules(config, task)), devices, 5, 2
-  )
-  stretch = functools.partial(program, scalars.arrays(scalars.of(config, task.n_train)))
-  data = task.data(held_out=gan.balance is not None or config.referee_every > 0)
-  if not gan.n_classes:
-    data = data.without_labels()
-  data = parallel.replicate(data, devices)
-  look = jax.jit(functools.partial(signals.look, recipe))
-  return Session(config, folder, task, gan, devices, data, stretch, look, mapped)
-
-
 def train(
   config: Config,
   folder: Path,
@@ -169,14 +49,15 @@ def train(
   cache: Path | None = None,
   mapped: str = 'pmap',
   group: Group = processes.ALONE,
+  stream: str = 'auto',
 ) -> Outcome:
   """Train the run in `folder`, from its last checkpoint or from the start, up to `config.steps`.
 
   SIGTERM, SIGINT or SIGHUP, in any process of the group, saves first and returns early. `cache` is a
-  folder for figures that depend on the data alone. Raises UserError where the folder or the data
-  will not do, and DivergedError on a value that is not finite.
+  folder for figures that depend on the data alone, `stream` is in `supply.STREAM`. Raises UserError where
+  the folder or the data will not do, and DivergedError on a value that is not finite.
   """
-  group.require_same(_facts(config, folder, devices, mapped))
+  group.require_same(_facts(config, folder, devices, mapped, stream))
   with contextlib.ExitStack() as held:
     # One of many that ended while it starts would leave the others without a word: it starts first.
     received = held.enter_context(noticing_signals()) if group.count > 1 else []
@@ -190,7 +71,8 @@ def train(
         if group.first:
           report.write(folder)  # a process that was killed may have owed it
         return Outcome(done[-1], already=True)
-      session = group.together(lambda: open_session(config, folder, devices, cache, mapped))
+      session = open_session(config, folder, devices, cache, mapped, stream, group)
+      held.callback(session.supply.close)
       task = session.task
       group.require_same({'the data (sha256)': task.fingerprint})
       kind = f'{len(devices)} x {devices[0].device_kind}'
@@ -216,13 +98,14 @@ def train(
 
 
 def _facts(
-  config: Config, folder: Path, devices: Sequence[jax.Device], mapped: str
+  config: Config, folder: Path, devices: Sequence[jax.Device], mapped: str, stream: str
 ) -> dict[str, Any]:
   """What has to be the same in all processes of a run."""
   flags = {f'--{name}': value for name, value in dataclasses.asdict(config).items()}
   del flags['--data_dir']  # a matter of the host
-  where = {'--run': str(folder), '--map': mapped, 'the number of devices': len(devices)}
-  return {**flags, **where, **runs.versions(), 'the commit': runs.commit()}
+  where = {'--run': str(folder), '--map': mapped, '--stream': stream}
+  ours = {'the number of devices': len(devices), 'the commit': runs.commit()}
+  return {**flags, **where, **ours, **runs.versions()}
 
 
 def _claim(group: Group, held: contextlib.ExitStack, config: Config, folder: Path) -> None:
@@ -281,7 +164,7 @@ class _Stretch(NamedTuple):
 
   start: int
   stop: int
-  means: Metrics
+  calls: supply.Calls
   began: float  # seconds on the monotonic clock
 
 
@@ -314,9 +197,9 @@ class _Loop:
           stopped_by = signal.Signals(int(asked[0]))
           break
         start, stop, began = self._step, next_stop(config, self._step), time.monotonic()
-        state, means = session.stretch(session.key, state, session.data, np.int32(stop - start))
+        state, calls = session.advance(state, start, stop - start)
         self._read()
-        self._unread, self._step = _Stretch(start, stop, means, began), stop
+        self._unread, self._step = _Stretch(start, stop, calls, began), stop
         # Before the checkpoint, which a resumed run goes on from: what it looked at is not looked at again.
         if config.referee_every and stop % config.referee_every == 0:
           alarm = self._watch(state)
@@ -340,8 +223,8 @@ class _Loop:
     """Fetch and write the metrics of the last stretch, while the device works on the next one."""
     if self._unread is None:
       return
-    (start, stop, means, began), self._unread = self._unread, None
-    values = {name: float(value) for name, value in jax.device_get(means).items()}
+    (start, stop, calls, began), self._unread = self._unread, None
+    values = supply.mean_of(calls)
     if not all(math.isfinite(value) for value in values.values()):
       diagnose.raise_diverged(self._session, self._saved, start, stop)
     now = time.monotonic()
@@ -361,9 +244,7 @@ class _Loop:
 
   def _look(self, state: GanState) -> Alarm | None:
     session = self._session
-    # The same examples and latents at every look, of a key that training does not use.
-    key = jax.random.fold_in(session.key, signals.STREAM)
-    seen = jax.device_get(session.look(key, state, parallel.local(session.data)))
+    seen = jax.device_get(session.look(state))
     values = {name: float(value) for name, value in seen.items()}
     if not all(math.isfinite(value) for value in values.values()):
       return None  # the next checkpoint will say which tensor it is

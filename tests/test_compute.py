@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from gan_jax import compute, train
+from gan_jax import compute, session
 from gan_jax.config import Config
 from gan_jax.tasks import open_task
 
@@ -14,7 +14,7 @@ GAME = {
 
 def price(config):
   task = open_task(config, None)
-  return compute.arithmetic(config, train.recipe_of(config, task).gan, task.shape)
+  return compute.arithmetic(config, session.recipe_of(config, task).gan, task.shape)
 
 
 def test_arithmetic_is_that_of_the_layers():

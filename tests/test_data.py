@@ -8,11 +8,72 @@ import pytest
 from etils import epath
 
 from gan_jax import data
-from gan_jax.data import cache, registry, tfds_reader
+from gan_jax.data import cache, registry, tfds_reader, workspace
 from gan_jax.data import dataset as dataset_lib
 from gan_jax.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
+
+
+def small(n=30, n_held_out=10):
+  rng = np.random.default_rng(0)
+  sizes = {'train': n, 'validation': n_held_out, 'test': n_held_out}
+  arrays = {x: rng.integers(0, 256, (m, 5, 3, 1), np.uint8) for x, m in sizes.items()}
+  return arrays | {f'{x}_labels': np.arange(m) for x, m in sizes.items()}
+
+
+def is_mapped(array):
+  while array is not None and not isinstance(array, np.memmap):
+    array = getattr(array, 'base', None)
+  return array is not None
+
+
+def test_decoded_images_are_mapped_and_equal_what_was_written(tmp_path):
+  arrays = small()
+  arrays['test'] = np.asfortranarray(arrays['test'])  # written in its own order, and so read
+  path = epath.Path(tmp_path / 'decoded.npz')
+  made = dataset_lib.from_arrays('small', arrays)
+  cache.write(path, cache.Cached(made, 'small'))
+  found = cache.read(path).dataset
+  assert found.fingerprint == made.fingerprint
+  for name, array in found.arrays().items():
+    np.testing.assert_array_equal(array, arrays[name])
+  assert [is_mapped(x) for x in (found.train, found.validation, found.test)] == [True, True, False]
+  assert not is_mapped(found.train_labels)
+  assert not found.train.flags.writeable
+
+
+def test_arrays_that_are_compressed_are_read(tmp_path):
+  arrays, path = small(), epath.Path(tmp_path / 'decoded.npz')
+  made = dataset_lib.from_arrays('small', arrays)
+  about = f'{{"name": "small", "folder": "x", "fingerprint": "{made.fingerprint}"}}'
+  np.savez_compressed(path, about=np.array(about), **arrays)
+  found = cache.read(path).dataset
+  np.testing.assert_array_equal(found.train, arrays['train'])
+  assert not is_mapped(found.train)
+
+
+def test_a_thinned_set_is_a_fixed_sample_in_order_and_itself_where_nothing_is_too_much():
+  whole = dataset_lib.from_arrays('small', small())
+  assert whole.thinned(30) is whole
+  thinned = whole.thinned(12)
+  labels = thinned.train_labels
+  assert len(labels) == len(set(labels)) == 12
+  assert sorted(labels) == list(labels) != list(range(12))
+  np.testing.assert_array_equal(thinned.train, whole.train[labels])
+  np.testing.assert_array_equal(whole.thinned(12).train_labels, labels)
+  assert thinned.validation is whole.validation
+  assert thinned.fingerprint == whole.fingerprint
+
+
+def test_pages_of_a_workspace_leave_no_file_and_say_when_the_disk_is_full(tmp_path):
+  pages = workspace.pages(tmp_path, (3, 2))
+  pages[1] = 7
+  assert pages.tolist() == [[0, 0], [7, 7], [0, 0]]
+  assert workspace.pages(tmp_path, (0, 2)).shape == (0, 2)
+  assert not any(tmp_path.iterdir())
+  with pytest.raises(OSError, match=r'space|large|File'):
+    workspace.pages(tmp_path, (2**50, 2))
 
 
 # The real images

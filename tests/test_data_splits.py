@@ -34,7 +34,7 @@ class OnlyTrain(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 def decoded(tmp_path):
   builder = OnlyTrain(data_dir=tmp_path)
   builder.download_and_prepare(file_format='array_record')
-  task = tfds_reader._Task('only_train', epath.Path(tmp_path), 0, Progress(), {})
+  task = tfds_reader._Task('only_train', epath.Path(tmp_path), 0, Progress(), {}, tmp_path)
   return tfds_reader._decode(task, builder.data_path, builder.data_path)
 
 

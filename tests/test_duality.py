@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from gan_jax import balance, duality, feeds, train
+from gan_jax import balance, duality, feeds, session
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
 from gan_jax.feeds import Data
@@ -68,7 +68,7 @@ def test_runs_that_differ_in_numbers_share_a_compiled_search():
   base = Config(dataset='gaussian', network='relu', latent='normal', latent_size=1, referee_every=0)
   task = open_task(base, None)
   ours, other, wide = (
-    train.rules(dataclasses.replace(base, **change), task)
+    session.rules(dataclasses.replace(base, **change), task)
     for change in ({}, {'g_lr': 0.5, 'seed': 3, 'steps': 7}, {'g_width': 3})
   )
   assert ours == other

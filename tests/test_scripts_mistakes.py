@@ -29,6 +29,12 @@ MISTAKES = [
   ('train --dataset=stacked_mnist --contrast=55', '--contrast', '--contrast=0'),
   ('train --dataset=ring --run={tmp}/run --conditional', '--conditional', '--noconditional'),
   ('train --dataset=ring --network=relu --run={tmp}/run --augment=flip',),
+  (
+    'train --dataset=ring --network=relu --run={tmp}/run --stream=yes',
+    '--stream=yes',
+    '--stream=auto',
+  ),
+  ('train {tiny} --run={tmp}/run --stream=perhaps',),
   ('train --network=relu --d_dropout {tiny} --run={tmp}/run', '--d_dropout'),
   ('train {tiny} --run={tmp}/run --network=dirac',),
   ('train --dataset=folder:{tmp}/none --run={tmp}/run', 'folder:{tmp}/none'),

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax import evaluate, sampling
+from gan_jax import evaluate, memory
 from gan_jax.errors import UserError
 from gan_jax.metrics.class_scores import inception_score
 from gan_jax.metrics.features import averaged, network_scores
@@ -105,6 +105,6 @@ def test_real_images_are_looked_at_once(tmp_path):
 
 
 def test_more_samples_than_memory_holds_are_refused(monkeypatch):
-  monkeypatch.setattr(sampling, 'available_memory', lambda: 1000)
+  monkeypatch.setattr(memory, 'available', lambda: 1000)
   with pytest.raises(UserError, match='--num_samples=5000'):
     judge(n=5000)

@@ -103,6 +103,19 @@ def test_images_with_their_contrast_are_judged_as_they_are():
   assert task.whole is task.dataset
 
 
+def test_of_a_large_set_a_sample_is_judged_and_all_of_it_is_trained_on(monkeypatch):
+  monkeypatch.setattr(images, '_JUDGED', 70)
+  task = ImageTask(noise(100, 30, n_classes=2))
+  assert (len(task.whole.train), len(task.whole.validation)) == (70, 30)
+  sample, data = task.sample(), task.data(held_out=True)
+  assert (len(sample.train.images), len(data.train.images), task.n_train) == (70, 100, 100)
+  assert data.train.labels.dtype == sample.held_out.labels.dtype == np.int32
+  np.testing.assert_allclose(task.mean_image, task.dataset.train.mean(axis=0) / 255)
+  gan, _, state = tiny()
+  protocol = task.report(gan, state, 'test', 0).values['protocol']
+  assert protocol['real_images'] == 'a fixed sample of 70 training images'
+
+
 def test_training_and_reports_count_modes_in_as_many_samples_and_tell_the_floor(monkeypatch):
   monkeypatch.setattr(images, '_N_STACKED', 300)
   monkeypatch.setattr(images, '_STACKED', 100)

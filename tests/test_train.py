@@ -17,6 +17,7 @@ from gan_jax import (
   restore,
   runs,
   sampling,
+  session,
   tasks,
   train,
 )
@@ -191,15 +192,16 @@ def test_a_run_goes_on_on_another_number_of_devices(tmp_path):
 def test_training_never_sees_validation_or_test_images(tmp_path, little_data):
   """Nor labels, unless its networks ask for them; validation images only to choose k and to look."""
   blind = dataclasses.replace(SMALL, referee_every=0)
-  session = train.open_session(blind, tmp_path, jax.devices()[:1])
-  np.testing.assert_array_equal(session.data.train.images, little_data.train)
-  assert session.data.train.labels is None
-  assert session.data.held_out == ()
-  watched = train.open_session(SMALL, tmp_path, jax.devices()[:1]).data.held_out
+  opened = lambda config: session.open_session(config, tmp_path, jax.devices()[:1]).supply.data
+  seen = opened(blind)
+  np.testing.assert_array_equal(seen.train.images, little_data.train)
+  assert seen.train.labels is None
+  assert seen.held_out == ()
+  watched = opened(SMALL).held_out
   np.testing.assert_array_equal(watched.images, little_data.validation)
   assert watched.labels is None
   config = dataclasses.replace(SMALL, k='auto', conditional=True)
-  held_out = train.open_session(config, tmp_path, jax.devices()[:1]).data
+  held_out = opened(config)
   np.testing.assert_array_equal(held_out.train.labels, little_data.train_labels)
   np.testing.assert_array_equal(held_out.held_out.images, little_data.validation)
 
@@ -281,8 +283,8 @@ def test_a_value_that_is_not_finite_is_named_with_its_step_and_the_last_checkpoi
   ) as error:
     run(tmp_path, config)
   step = int(str(error.value).split('at step ')[1].split(';')[0])
-  session = train.open_session(config, tmp_path, jax.devices()[:1])
-  before, _ = session.stretch(session.key, session.start(), session.data, np.int32(step - 1))
+  opened = session.open_session(config, tmp_path, jax.devices()[:1])
+  before, _ = opened.advance(opened.start(), 0, step - 1)
   assert diagnose.first_not_finite(before) is None
 
 

@@ -1,4 +1,4 @@
-"""Real and synthetic data sets by name, as arrays in memory."""
+"""Real and synthetic data sets by name, as arrays: images are pages of a file where that is local."""
 
 from gan_jax.data.dataset import Dataset
 from gan_jax.data.progress import Progress

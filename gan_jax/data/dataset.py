@@ -1,4 +1,4 @@
-"""A data set in memory, and the fingerprint by which a protocol names it."""
+"""A data set as arrays, which may be pages of a file, and the fingerprint by which a protocol names it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -48,6 +48,20 @@ class Dataset(NamedTuple):
     held_out = (self.validation_labels, self.test_labels)
     counts = [int(labels.max()) + 1 for labels in held_out if labels is not None]
     return max((int(self.train_labels.max()) + 1) ** self.stack, *counts)
+
+  def thinned(self, n: int) -> 'Dataset':
+    """With n images of each split that holds more, the same ones always, in their order; else itself."""
+    kept: dict[str, np.ndarray] = {}
+    for seed, split in enumerate(('train', 'validation', 'test')):
+      images, labels = getattr(self, split), getattr(self, f'{split}_labels')
+      if len(images) > n:
+        # A bit generator's stream is the same in every version of NumPy; its Generator's is not.
+        ranks = np.random.PCG64(seed).random_raw(len(images))
+        chosen = np.sort(np.argsort(ranks, kind='stable')[:n])
+        kept[split] = images[chosen]
+        if labels is not None:
+          kept[f'{split}_labels'] = labels[chosen]
+    return self._replace(**kept) if kept else self  # type: ignore[arg-type]
 
   def arrays(self) -> dict[str, np.ndarray]:
     """The arrays that are there, by name."""

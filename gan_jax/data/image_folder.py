@@ -2,8 +2,10 @@
 
 import collections
 import hashlib
+import math
 import os
 import pathlib
+import tempfile
 import warnings
 from collections.abc import Sequence
 
@@ -55,10 +57,10 @@ def load(
     progress.say(f'{name}: the decoded arrays in {file} are damaged ({error}), decoding again')
     cached = None
   if cached is None or cached.contents != contents:
-    images, skipped = _decode(name, folder, files, progress, image_size, strict)
-    decoded = _split(name, images, progress, image_size)
-    cached = cache.Cached(decoded, str(folder), contents, skipped)
     with workspace.open_workspace(data_dir, _cache_name(folder), progress) as work:
+      images, skipped = _decode(name, folder, files, progress, image_size, strict, work)
+      decoded = _split(name, images, progress, image_size, work)
+      cached = cache.Cached(decoded, str(folder), contents, skipped)
       cache.write(work / file.name, cached)
       workspace.publish(work / file.name, file)
   if cached.skipped:
@@ -127,18 +129,34 @@ def _decode(
   progress: Progress,
   image_size: int,
   strict: bool,
+  work: pathlib.Path,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-  """Pixels uint8 [h, w] or [h, w, 3] by path, and the paths of files that are not images."""
-  images, skipped = {}, []
-  for file in progress.track(files, len(files), 'decoding images'):
-    try:
-      images[file] = _pixels(folder / file, image_size)
-    except MemoryError:
-      raise
-    except Exception as error:  # whatever a decoder makes of damaged bytes
-      if strict:
-        raise _refused(name, file) from error
-      skipped.append(file)
+  """Pixels uint8 [h, w] or [h, w, 3] by path, and the paths of files that are not images.
+
+  They lie one behind another in a nameless file of the workspace: there may be more than fit into memory.
+  """
+  shapes: dict[str, tuple[int, ...]] = {}
+  skipped: list[str] = []
+  images: dict[str, np.ndarray] = {}
+  with tempfile.TemporaryFile(dir=work) as spool:
+    for file in progress.track(files, len(files), 'decoding images'):
+      try:
+        pixels = _pixels(folder / file, image_size)
+      except MemoryError:
+        raise
+      except Exception as error:  # whatever a decoder makes of damaged bytes
+        if strict:
+          raise _refused(name, file) from error
+        skipped.append(file)
+      else:
+        spool.write(pixels.tobytes())
+        shapes[file] = pixels.shape
+    spool.flush()
+    if shapes:
+      pages, end = np.memmap(spool, np.uint8, 'r').view(np.ndarray), 0
+      for file, shape in shapes.items():
+        start, end = end, end + math.prod(shape)
+        images[file] = pages[start:end].reshape(shape)
   if not images:
     raise UserError(
       f'--dataset={name}: none of {len(files):,} files is an image Pillow can read, '
@@ -181,7 +199,11 @@ def _grey_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _split(
-  name: str, images: dict[str, np.ndarray], progress: Progress, image_size: int
+  name: str,
+  images: dict[str, np.ndarray],
+  progress: Progress,
+  image_size: int,
+  work: pathlib.Path,
 ) -> dataset_lib.Dataset:
   """The data set of these images; raises UserError unless they are enough, and of one size."""
   if len(images) < _LEAST:
@@ -211,7 +233,7 @@ def _split(
   n_channels = 1 if n_grey == len(images) else 3
   arrays = {}
   for split, part in bounds.items():
-    stacked = np.empty((len(files[part]), *next(iter(sizes)), n_channels), np.uint8)
+    stacked = workspace.pages(work, (len(files[part]), *next(iter(sizes)), n_channels))
     for row, file in zip(stacked, files[part], strict=True):
       row[:] = np.atleast_3d(images[file])
     arrays[split] = stacked

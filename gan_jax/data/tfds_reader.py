@@ -41,6 +41,7 @@ class _Task(NamedTuple):
   image_size: int
   progress: Progress
   origins: Mapping[str, sources.Source]
+  work: pathlib.Path
 
 
 def load(
@@ -80,7 +81,7 @@ def prepare(
     try:
       with workspace.open_workspace(data_dir, name, progress) as work:
         builder = cls(data_dir=work, config=name.partition('/')[2] or None)
-        return _prepare(_Task(name, data_dir, image_size, progress, origins), builder, work)
+        return _prepare(_Task(name, data_dir, image_size, progress, origins, work), builder)
     except (OSError, ImportError) as error:  # a full disk; a builder made of TensorFlow
       raise UserError(f'{name} cannot be prepared in --data_dir={data_dir} ({error})') from error
 
@@ -111,9 +112,9 @@ def _find(name: str, data_dir: epath.Path, image_size: int) -> Prepared | None:
   return Prepared(cached.dataset, data_dir / cached.folder, 'already there')
 
 
-def _prepare(task: _Task, builder: Any, work: pathlib.Path) -> Prepared:
+def _prepare(task: _Task, builder: Any) -> Prepared:
   """Build or take the array_record folder, decode it, and put both in their places."""
-  name, data_dir, image_size, progress, _ = task
+  name, data_dir, image_size, progress, _, work = task
   file = cache.path_in(data_dir, name, image_size)
   try:
     found = _find(name, data_dir, image_size)  # another process may have been faster
@@ -125,7 +126,7 @@ def _prepare(task: _Task, builder: Any, work: pathlib.Path) -> Prepared:
   folder, built = data_dir / relative, work / relative
   origin = 'already there'
   if not _is_complete(folder):
-    origin = _build(task, builder, work)
+    origin = _build(task, builder)
   elif not workspace.is_local(folder):
     workspace.copy(folder, epath.Path(built))
   local = built if built.exists() else pathlib.Path(folder)
@@ -138,20 +139,25 @@ def _prepare(task: _Task, builder: Any, work: pathlib.Path) -> Prepared:
   if origin != 'already there':
     workspace.publish(built, folder)
   if image_size:
-    decoded = _resized(decoded, image_size, progress)
+    decoded = _resized(decoded, image_size, progress, work)
   cache.write(work / file.name, cache.Cached(decoded, str(relative)))
   workspace.publish(work / file.name, file)
   return Prepared(decoded, folder, origin)
 
 
-def _resized(decoded: dataset.Dataset, image_size: int, progress: Progress) -> dataset.Dataset:
+def _resized(
+  decoded: dataset.Dataset, image_size: int, progress: Progress, work: pathlib.Path
+) -> dataset.Dataset:
   """The data set with images of another size; those that have it already stay as they are."""
   arrays = decoded.arrays()
   for split in ('train', 'validation', 'test'):
     images = arrays[split]
     if images.shape[1:3] != (image_size, image_size):
       tracked = progress.track(images, len(images), f'resizing {split}')
-      arrays[split] = np.stack([resizing.fit_array(image, image_size) for image in tracked])
+      fitted = workspace.pages(work, (len(images), image_size, image_size, images.shape[-1]))
+      for row, image in zip(fitted, tracked, strict=True):
+        row[:] = resizing.fit_array(image, image_size)
+      arrays[split] = fitted
   return dataset.from_arrays(decoded.name, arrays)
 
 
@@ -174,13 +180,13 @@ def _is_complete(folder: epath.Path) -> bool:
   return True
 
 
-def _build(task: _Task, builder: Any, work: pathlib.Path) -> str:
-  """Let the builder write its folder below `work`; returns where its files came from."""
+def _build(task: _Task, builder: Any) -> str:
+  """Let the builder write its folder into the workspace; returns where its files came from."""
   import tensorflow_datasets as tfds
 
   from gan_jax.data import builders
 
-  name, data_dir, _, progress, origins = task
+  name, data_dir, _, progress, origins, work = task
   registered = (builder.url_infos or {}).items()
   files = tuple(sources.Original(u, i.filename, int(i.size), i.checksum) for u, i in registered)
   manual = work / 'originals'
@@ -224,7 +230,7 @@ def _decode(task: _Task, local: pathlib.Path, folder: epath.Path) -> dict[str, n
       if labels is not None:
         arrays[f'{split}_labels'] = labels
   if 'train' in arrays and not {'validation', 'test'} & arrays.keys():
-    return _divided(arrays)
+    return _divided(arrays, task.work)
   if not {'train', 'test'} <= arrays.keys():
     raise UserError(f'{task.name} has no train and test split: choose another --dataset')
   if 'validation' not in arrays:
@@ -235,21 +241,27 @@ def _decode(task: _Task, local: pathlib.Path, folder: epath.Path) -> dict[str, n
   return arrays
 
 
-def _divided(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _divided(arrays: dict[str, np.ndarray], work: pathlib.Path) -> dict[str, np.ndarray]:
   """Training arrays as three splits, 8 : 1 : 1, by an order that never changes."""
   n = len(arrays['train'])
   # A bit generator's stream is the same in every version of NumPy; its Generator's is not.
   order, tenth = np.argsort(np.random.PCG64(0).random_raw(n), kind='stable'), max(n // 10, 2)
   parts = dict(train=order[2 * tenth :], validation=order[:tenth], test=order[tenth : 2 * tenth])
-  names = [(key, split) for key in arrays for split in parts]
-  return {key.replace('train', split): arrays[key][parts[split]] for key, split in names}
+  found = {}
+  for split, chosen in parts.items():
+    images = workspace.pages(work, (len(chosen), *arrays['train'].shape[1:]))
+    # With another mode NumPy would gather them in memory first.
+    found[split] = np.take(arrays['train'], chosen, axis=0, out=images, mode='clip')
+    if 'train_labels' in arrays:
+      found[f'{split}_labels'] = arrays['train_labels'][chosen]
+  return found
 
 
 def _read(
   task: _Task, builder: Any, split: str, folder: epath.Path
 ) -> tuple[np.ndarray, np.ndarray | None]:
   """Images [n, h, w, c] and, where there is one per image, labels [n] of a split in file order."""
-  name, _, image_size, progress, _ = task
+  name, _, image_size, progress, _, work = task
   features = builder.info.features
   shape = features['image'].shape if 'image' in features else (None,)
   if shape[-1] is None or features['image'].np_dtype != np.uint8:
@@ -263,7 +275,7 @@ def _read(
     shape = (image_size, image_size, shape[-1])
   labelled = 'label' in features and features['label'].shape == ()
   n = builder.info.splits[split].num_examples
-  images, labels = np.empty((n, *shape), np.uint8), np.empty(n, np.int64)
+  images, labels = workspace.pages(work, (n, *shape)), np.empty(n, np.int64)
   starts = range(0, n, _CHUNK)
   try:
     records = builder.as_data_source(split=split)

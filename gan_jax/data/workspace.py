@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import math
 import os
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
+import numpy as np
 from etils import epath
 
 from gan_jax.data.progress import Progress
@@ -50,6 +52,16 @@ def open_workspace(data_dir: epath.Path, name: str, progress: Progress) -> Itera
       yield work
     finally:
       shutil.rmtree(work, ignore_errors=True)
+
+
+def pages(work: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray:
+  """Zeros uint8 in a nameless file of the workspace, so that they may be more than fit into memory."""
+  if 0 in shape:
+    return np.zeros(shape, np.uint8)
+  with tempfile.TemporaryFile(dir=work) as file:
+    if hasattr(os, 'posix_fallocate'):  # on a full disk an error here, and not a signal later
+      os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+    return np.memmap(file, np.uint8, 'w+', shape=shape).view(np.ndarray)
 
 
 def sweep(data_dir: epath.Path, name: str) -> None:

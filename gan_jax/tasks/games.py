@@ -56,10 +56,19 @@ class GameTask:
     return feeds.from_game(self.game.sample)
 
   held_out = feed  # of a key that training never uses
+  streamable = False
+
+  def windowed(self, batch_size: int) -> Feed:
+    """There is nothing to read."""
+    raise ValueError(f'{self.name} makes its examples on the device')
 
   def data(self, held_out: bool) -> Data:
     """Nothing: examples are made from keys."""
     del held_out
+    return Data(())
+
+  def sample(self) -> Data:
+    """Nothing either."""
     return Data(())
 
   def judge(self, gan: Gan, state: GanState, seed: int) -> dict[str, dict[str, float]]:
@@ -129,7 +138,7 @@ class GameTask:
         f'{name:<24}{judged["raw"][name]:>12.4g}{judged["ema"][name]:>12.4g}'
         f'{truth[name]:>14.4g}{expected:>12.4g}'
       )
-    seen = watched.watched(gan, state, self.held_out, self.data(True), seed)
+    seen = watched.watched(gan, state, self.held_out, self.sample(), seed)
     lines.append(watched.as_line(gan, seen))
     lines.append('protocol: ' + ', '.join(f'{key} {value}' for key, value in protocol.items()))
     values = {

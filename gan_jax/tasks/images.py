@@ -20,6 +20,8 @@ from gan_jax.metrics.features import FeatureScores
 from gan_jax.tasks import watched
 from gan_jax.tasks.task import Compared, Measurement, Report
 
+_JUDGED = 60_000  # images of each split that judges look at, at most, ...
+_JUDGED_BYTES = 2**29  # or so many bytes of them, but as many as there are samples
 _PARZEN_LIMIT = 4096  # numbers in an image, above which windows say nothing and cost much
 _STACKED = 20_000  # stacked training images that pictures and references are taken from
 _N_STACKED = 26_000  # samples of a stacked set whose modes are counted, as published
@@ -45,7 +47,7 @@ class ImageTask:
       return 'frechet', False
     return ('parzen', True) if self._has_parzen else ('pixel_frechet', False)
 
-  @property
+  @functools.cached_property
   def mean_image(self) -> np.ndarray:
     """The mean training image [h, w, c] in [0, 1]."""
     mean = self.dataset.train.mean(axis=0) / 255
@@ -57,30 +59,53 @@ class ImageTask:
     return feeds.from_images(self.dataset.stack, self._n_labels, self._contrast)
 
   @property
+  def streamable(self) -> bool:
+    """A stack is made of parts that are drawn on the device."""
+    return self.dataset.stack == 1
+
+  def windowed(self, batch_size: int) -> Feed:
+    """The same images, shuffled on the host."""
+    if not self.streamable:
+      raise ValueError(f'{self.name} is stacked on the device')
+    return feeds.from_window(batch_size, self._contrast)
+
+  @property
   def held_out(self) -> Feed:
     """Shuffled validation images."""
     return feeds.from_images(contrast=self._contrast)
 
   def data(self, held_out: bool) -> Data:
-    """The training images, and validation images where they are asked for."""
-    data, as_int32 = self.dataset, lambda x: None if x is None else x.astype(np.int32)
-    train = Images(data.train, as_int32(data.train_labels))
-    other = Images(data.validation, as_int32(data.validation_labels)) if held_out else ()
-    return Data(train, other)
+    """The training images, and validation images where they are asked for: of many a fixed sample."""
+    train = _as_images(self.dataset.train, self.dataset.train_labels)
+    return Data(train, self.sample().held_out if held_out else ())
+
+  def sample(self) -> Data:
+    """Of training and of validation images those that are judged."""
+    data = self._judged
+    return Data(
+      _as_images(data.train, data.train_labels),
+      _as_images(data.validation, data.validation_labels),
+    )
 
   @property
   def _n_labels(self) -> int:
     return round(self.n_classes ** (1 / self.dataset.stack))  # of a stack, those of one part
 
   @functools.cached_property
+  def _judged(self) -> Dataset:
+    """The data set with a fixed sample of each split that holds more than can be judged."""
+    n = max(evaluate.N_SAMPLES, _JUDGED_BYTES // self.dataset.train[0].nbytes)
+    return self.dataset.thinned(min(n, _JUDGED))
+
+  @functools.cached_property
   def _painted(self) -> Dataset:
-    """The data set in the space of painted samples: scores compare like with like."""
-    return evaluate.repainted(self.dataset, self._contrast) if self._contrast else self.dataset
+    """The same in the space of painted samples: scores compare like with like."""
+    return evaluate.repainted(self._judged, self._contrast) if self._contrast else self._judged
 
   @functools.cached_property
   def whole(self) -> Dataset:
     """The data set as scores see it, training images whole: of a stacked one, a fixed sample."""
-    data = self.dataset
+    data = self._judged
     if data.stack == 1:
       return self._painted
     key = jax.random.key(0)
@@ -249,6 +274,8 @@ class ImageTask:
     """Everything known of the run's samples, among floors and ceilings."""
     drawn = self._draw(gan, state, seed)
     protocol = evaluate.protocol(self.whole, split, seed, evaluate.N_SAMPLES)
+    if self._judged is not self.dataset:
+      protocol['real_images'] = f'a fixed sample of {len(self._judged.train)} training images'
     if self._contrast:
       protocol['contrast'] = f'images normalised at {self._contrast:g}, then painted as samples are'
     scores: dict[str, dict[str, float]] = {which: {} for which in drawn}
@@ -266,7 +293,7 @@ class ImageTask:
       found = values['pixel_frechet'] = self.frechet_distances(drawn, split)
       scores = {which: {'pixel_frechet': found[which]} for which in drawn}
       lines.append(evaluate.pixel_line(found, split, _PIXELS))
-    seen = values['watched'] = watched.watched(gan, state, self.held_out, self.data(True), seed)
+    seen = values['watched'] = watched.watched(gan, state, self.held_out, self.sample(), seed)
     for which, x in scores.items():
       x |= seen[which]
     lines.append(watched.as_line(gan, seen))
@@ -314,3 +341,7 @@ class ImageTask:
     if found:
       lines.append(evaluate.mode_line(found, len(drawn['ema'].painted), self._kl_floor))
     return lines
+
+
+def _as_images(images: np.ndarray, labels: np.ndarray | None) -> Images:
+  return Images(images, None if labels is None else labels.astype(np.int32))

@@ -77,6 +77,15 @@ class Task(Protocol):
     ...
 
   @property
+  def streamable(self) -> bool:
+    """Whether minibatches can be read from the host: rows of `data(...).train`, each an example."""
+    ...
+
+  def windowed(self, batch_size: int) -> Feed:
+    """How examples of a window of minibatches are made on the device; raises ValueError unless `streamable`."""
+    ...
+
+  @property
   def held_out(self) -> Feed:
     """How held-out examples are made on the device."""
     ...
@@ -88,6 +97,10 @@ class Task(Protocol):
 
   def data(self, held_out: bool) -> Data:
     """What the feeds make examples from, on the host; held-out data where they are asked for."""
+    ...
+
+  def sample(self) -> Data:
+    """As `data`, but no more of either than judges look at: all of it fits on a device."""
     ...
 
   def measure(self, gan: Gan, state: GanState, seed: int) -> Measurement:

@@ -45,7 +45,7 @@ def watched(
 
 def outputs(gan: Gan, state: GanState, task: 'Task', which: str, seed: int) -> Outputs:
   """What D gives to training data, held-out data and samples of 'raw' or 'ema' weights, `N_OUTPUTS` of each."""
-  data = task.data(True) if gan.n_classes else task.data(True).without_labels()
+  data = task.sample() if gan.n_classes else task.sample().without_labels()
   key = jax.random.fold_in(jax.random.key(seed), sampling.STREAM)
   look = jax.jit(lambda examples, labels: gan_lib.logits(gan, state.d.weights, examples, labels))
   positions = jnp.arange(N_OUTPUTS, dtype=jnp.uint32)

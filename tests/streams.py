@@ -1,0 +1,115 @@
+"""The same run on minibatches that lie on the device, and on those that stream from the host.
+
+python -m tests.streams COORDINATOR N I     as process I of N, two devices each: what it loaded, what came of it
+"""
+
+import functools
+import json
+import sys
+
+import jax
+import numpy as np
+
+from gan_jax import feeds, parallel, processes, stream, stretch, supply
+from gan_jax.balance import Balance, ratio
+from gan_jax.feeds import Data, Images
+from gan_jax.penalties import weighted_sum
+from tests.games import SHAPE, tiny
+
+N, N_CLASSES, BATCH_SIZE = 40, 3, 8
+STOPS = (1, 4, 12)  # steps between which nothing but training happens
+# (update, k, fields of the Gan)
+CASES = {
+  'plain': ('alternating', 1, {}),
+  'k 1/2, labels': ('alternating', 0.5, {'n_classes': N_CLASSES}),
+  'k 5, relativistic, R1': (
+    'alternating',
+    5,
+    {'loss': 'relativistic', 'penalties': weighted_sum({'r1': 0.5}, {})},
+  ),
+  'k auto, labels': (
+    'alternating',
+    None,
+    {'n_classes': N_CLASSES, 'balance': Balance(every=2, n=8, ahead=2, target=1e-4)},
+  ),
+  'simultaneous, augmentation': ('simultaneous', 1, {'augment': 'diffaugment'}),
+}
+
+
+def host_data(labelled):
+  rng = np.random.default_rng(0)
+  made = [
+    Images(rng.integers(0, 256, (N, *SHAPE), np.uint8), np.arange(N, dtype=np.int32) % N_CLASSES)
+    for _ in range(2)
+  ]
+  return Data(*made) if labelled else Data(*made).without_labels()
+
+
+def ran(case, mapped, n_devices, streamed):
+  """The state after so many steps, and what was reported of each stretch."""
+  update, k, options = CASES[case]
+  gan, key, state = tiny(dropout=case == 'plain', **options)
+  devices, data = jax.devices()[:n_devices], host_data(gan.n_classes)
+  images_feed = feeds.from_images()
+  feed = feeds.from_window(BATCH_SIZE) if streamed else images_feed
+  recipe = stretch.Recipe(gan, update, k and ratio(k), BATCH_SIZE, feed, images_feed)
+  if streamed:
+    pace = gan.balance or ratio(k)
+    source = supply.Streamed(data, key, BATCH_SIZE, pace, devices, mapped)
+  else:
+    source = supply.Resident(data, devices)
+  call = parallel.by_name(mapped)(
+    functools.partial(stretch.run_steps, recipe),
+    devices,
+    4,
+    1,
+    {2: supply.PARTS[3]} if streamed else {},
+  )
+  if mapped == parallel.SHARDED:
+    state = jax.device_put(state, parallel.partition(state, devices))
+  else:
+    state = parallel.replicate(state, devices)
+  step, told, n_calls = 0, [], 0
+  for stop in STOPS:
+    state, calls = source.advance(functools.partial(call, key), state, step, stop - step)
+    told.append(supply.mean_of(calls))
+    step, n_calls = stop, n_calls + len(calls)
+  source.close()
+  return jax.device_get(state), told, n_calls
+
+
+CASE = 'k 1/2, labels'
+
+
+def member(place):
+  """One of several processes, which says what rows it has loaded and whether both runs are the same."""
+  group = processes.join(place, print)
+  supply._MOST = 4
+  loaded, rows = set(), stream.rows
+
+  def counted(data, key, positions):
+    loaded.update((positions % BATCH_SIZE).tolist())
+    return rows(data, key, positions)
+
+  for mapped in parallel.MAPS:
+    loaded.clear()
+    stream.rows = counted
+    end, _, n_calls = ran(CASE, mapped, len(jax.devices()), streamed=True)
+    stream.rows = rows
+    expected, _, _ = ran(CASE, mapped, len(jax.devices()), streamed=False)
+    equal = jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), end, expected)
+    found = {'mapped': mapped, 'loaded': sorted(loaded), 'n_calls': n_calls}
+    found |= {'equal': all(jax.tree.leaves(equal)), 'size': size(end)}
+    print(json.dumps(found), flush=True)
+  processes.leave(group)
+
+
+def size(state):
+  """A number that tells two states apart."""
+  return float(sum(np.abs(np.float64(x)).sum() for x in jax.tree.leaves(state.g_ema)))
+
+
+if __name__ == '__main__':
+  coordinator, n_processes, process_id = sys.argv[1:]
+  jax.config.update('jax_num_cpu_devices', 2)
+  member(processes.Place(coordinator, int(n_processes), int(process_id)))
