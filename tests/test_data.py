@@ -109,21 +109,16 @@ def test_tfds_reads_the_prepared_folder_and_the_split_is_by_position(mnist):
     assert source[i]['label'] == mnist.validation_labels[i - 50_000]
 
 
-def test_a_start_with_decoded_arrays_takes_under_half_a_second_and_no_tfds(mnist):
+def test_a_start_with_decoded_arrays_needs_no_tfds(mnist):
   code = """if True:
-    import sys, time
+    import sys
     from gan_jax import data
-    seconds = []
-    for _ in range(3):
-      start = time.perf_counter()
-      fingerprint = data.load('mnist', sys.argv[1]).fingerprint
-      seconds.append(time.perf_counter() - start)
-    print(min(seconds), fingerprint, {'tensorflow', 'tensorflow_datasets'} & set(sys.modules))
+    fingerprint = data.load('mnist', sys.argv[1]).fingerprint
+    print(fingerprint, {'tensorflow', 'tensorflow_datasets'} & set(sys.modules))
   """
   command = [sys.executable, '-c', code, str(data.default_data_dir().resolve())]
   done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-  seconds, fingerprint, modules = done.stdout.split(maxsplit=2)
-  assert float(seconds) < 0.5
+  fingerprint, modules = done.stdout.split(maxsplit=1)
   assert fingerprint == mnist.fingerprint
   assert modules.strip() == 'set()'
 
