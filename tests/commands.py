@@ -51,7 +51,7 @@ def start(script, *args, cwd=ROOT, env=None, prefix=()):
   )
 
 
-def finish(process, timeout=240):
+def finish(process, timeout=600):
   """Wait for the end of a process."""
   try:
     out, err = process.communicate(timeout=timeout)
