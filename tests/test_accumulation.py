@@ -16,6 +16,7 @@ from tests.games import SHAPE, assert_close, tiny
 
 STEPS = 5
 PENALTIES = {'penalties': weighted_sum({'r1': 0.5, 'gradient_penalty': 0.3}, {'r1': 2})}
+FAST = ('alternating', 'pairs')  # the others take a minute each
 CASES = {
   'alternating': ('alternating', 2, {**PENALTIES, 'augment': 'diffaugment'}),
   'pairs': ('alternating', 1, {'loss': 'relativistic', 'n_classes': 3}),
@@ -43,7 +44,9 @@ def ran(case, accumulate, n_devices, name='pmap'):
   )
 
 
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize(
+  'case', [x if x in FAST else pytest.param(x, marks=pytest.mark.slow) for x in CASES]
+)
 @pytest.mark.parametrize(
   ('accumulate', 'n_devices'), [pytest.param(4, 1, marks=pytest.mark.slow), (2, 4)]
 )

@@ -75,7 +75,8 @@ def test_a_collapsed_generator_is_precise_and_recalls_nothing():
   scores = manifold(real, np.zeros((300, 4), np.float32))
   assert scores.precision == 1
   assert scores.recall == 0
-  assert scores.density == pytest.approx(1)  # as many balls hold that point as a ball has neighbours
+  # As many balls hold that point as a ball has neighbours.
+  assert scores.density == pytest.approx(1)
   assert scores.coverage < 0.2
 
 
