@@ -28,13 +28,13 @@ _DEVICES = flags.DEFINE_integer(
 )
 _MAP = flags.DEFINE_enum('map', 'pmap', list(parallel.MAPS), 'How the step comes to the devices.')
 _SHARD = flags.DEFINE_bool(
-  'shard_params', False, 'Keep a part of weights and optimizers on each device: for large networks.'
+  'shard_params', False, 'Keep a part of weights and optimizers on each device.'
 )
 _STREAM = flags.DEFINE_enum(
   'stream',
   'auto',
   supply.STREAM,
-  'Load minibatches from the host as they are needed: auto for data that do not fit on a device.',
+  'Load images from the host as they are due; auto: where too many.',
 )
 _COORDINATOR = flags.DEFINE_string(
   'coordinator',

@@ -53,6 +53,7 @@ def test_help_has_the_common_flags_and_full_help_has_all(scripts):
     'devices',
     'map',
     'shard_params',
+    'stream',
   ]  # of a process, and no part of a run's description
   own += ['coordinator', 'num_processes', 'process_id', 'peer_timeout']
   assert defined(brief.out) == [*own, *common]
