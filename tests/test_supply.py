@@ -235,10 +235,12 @@ def test_a_run_may_stream_or_not_and_stop_and_go_on(little_data, tmp_path):
   )
   run('resident', 25, 'no')
   state, told = final(tmp_path / 'resident')
-  run('streamed', 13, 'yes')
   run('streamed', 20, 'yes')
-  run('streamed', 25, 'no')
-  assert_equal(final(tmp_path / 'streamed')[0], state)
+  run('streamed', 25, 'yes')
+  run('mixed', 13, 'no')  # in the middle of everything
+  run('mixed', 25, 'yes')
+  for name in ('streamed', 'mixed'):
+    assert_equal(final(tmp_path / name)[0], state)
   assert_close(final(tmp_path / 'streamed')[1], told, rtol=1e-4, atol=1e-5)
   assert any(name == 'watch_gap' for _, name in told)
 
