@@ -56,10 +56,12 @@ def best_step(steps: Sequence[int], scores: dict[int, float]) -> int | None:
 def prune(folder: Path, keep: int, scores: dict[int, float]) -> None:
   """Delete what a killed process of the run in `folder` left: all but the last `keep` steps and the best.
 
-  Orbax deletes when it saves, which a finished run never does again.
+  Orbax deletes when it saves, which a finished run never does again. Where no step is known to be the best,
+  its records may be lost, and any of them may be it: nothing is deleted.
   """
   steps = sorted(seals.complete(folder))
-  for step in set(steps[:-keep]) - {best_step(steps, scores)}:
+  best = best_step(steps, scores)
+  for step in set(steps[:-keep]) - {best} if best is not None else ():
     shutil.rmtree(seals.path(folder, step))
 
 

@@ -271,7 +271,7 @@ class Wave:
   def export(self, i: int, folder: Path) -> None:
     """Write a member as a run's folder, which every other script can open."""
     member, program = self.members[i], self._program
-    if (folder / 'config.json').exists():
+    if folder.exists():  # of a process that was killed, perhaps in its middle
       shutil.rmtree(folder)
     runs.make(folder)
     metrics = logs.Metrics(folder, 0)

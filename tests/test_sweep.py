@@ -316,6 +316,8 @@ def test_an_exported_member_says_where_it_was_trained_and_has_its_events(tmp_pat
   with Wave(tmp_path / 'wave', members, program, Listener()) as wave:
     wave.run(1)
     wave.export(0, tmp_path / 'm0')
+    (tmp_path / 'm0' / 'config.json').unlink()  # as after a kill in its middle
+    wave.export(0, tmp_path / 'm0')
   described = json.loads((tmp_path / 'm0' / 'config.json').read_text())
   assert 'a population of 4 (map)' in described['ran_on'][0]['devices']
   (events,) = (tmp_path / 'm0').glob('events.*')

@@ -125,6 +125,10 @@ def test_checkpoints_that_a_killed_process_had_no_time_to_delete_go_at_the_next_
   assert sorted(path.name for path in (tmp_path / 'checkpoints').iterdir()) == [
     '00000020', '00000050', '00000060'
   ]  # fmt: skip
+  (tmp_path / 'metrics.jsonl').unlink()  # and with it, which is the best
+  shutil.copytree(tmp_path / 'checkpoints/00000020', tmp_path / 'checkpoints/00000010')
+  assert run(tmp_path, config).already
+  assert len(list((tmp_path / 'checkpoints').iterdir())) == 4
 
 
 @pytest.mark.parametrize(
