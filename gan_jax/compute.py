@@ -1,9 +1,11 @@
 """What a run costs: gradients, examples and arithmetic, and how many steps a budget of them pays for."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gan_jax import balance, programs, updates
 from gan_jax import gan as gan_lib
@@ -61,9 +63,42 @@ def spent(config: Config, per_update: Arithmetic, g_updates: float, d_updates: f
 
 
 def affordable_steps(
-  config: Config, per_update: Arithmetic, budget: float, unit: str, k: float
+  config: Config,
+  per_update: Arithmetic,
+  budget: float,
+  unit: str,
+  d_updates: Callable[[float], float],
 ) -> int:
-  """How many steps with k updates of D each the budget pays for, at least 1; `unit` is one of UNITS."""
-  many = 10_000  # enough for the controller's turns to count in full
-  price = getattr(spent(config, per_update, many, many * k), unit) / many
-  return max(1, round(budget / price))
+  """How many steps the budget pays for, to the nearest, at least 1.
+
+  `unit` is one of UNITS; `d_updates(n)` says how often D moves in the first n steps, and never falls.
+  """
+
+  def cost(n: int) -> float:
+    found: float = getattr(spent(config, per_update, n, d_updates(n)), unit)
+    return found
+
+  low, high = 1, 2  # cost(low) is affordable, but for a budget of less than one step
+  while cost(high) <= budget:
+    low, high = high, 2 * high
+  while high - low > 1:
+    middle = (low + high) // 2
+    low, high = (middle, high) if cost(middle) <= budget else (low, middle)
+  return high if cost(high) - budget < budget - cost(low) else low
+
+
+def d_updates_of(records: Sequence[Mapping[str, Any]]) -> Callable[[float], float]:
+  """How often D moved in the first n steps of a run, by what its records say of k.
+
+  Between two records k is what it was in the mean, and after the last one it stays.
+  """
+  told = [(record['step'], record['k']) for record in records if 'k' in record]
+  steps = np.asarray([0, *(step for step, _ in told)], float)
+  ks = np.asarray([k for _, k in told], float)
+  counts = np.concatenate([[0.0], np.cumsum(np.diff(steps) * ks)])
+
+  def count(n: float) -> float:
+    beyond = max(n - steps[-1], 0.0) * ks[-1]
+    return float(np.interp(n, steps, counts) + beyond)
+
+  return count

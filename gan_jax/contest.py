@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gan_jax import campaign, compute, grid, leaders, restore, scalars, session, sweep
+from gan_jax import campaign, compute, grid, leaders, logs, restore, scalars, session, sweep
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.grid import Setting
@@ -122,7 +122,7 @@ def entries(contest: Contest, steps: dict[Setting, int], way: str) -> dict[Entry
 def _steps(contest: Contest, way: str, rows: list[Row]) -> dict[Setting, int]:
   """Those of each setting: what the preset costs with its own k, where `way` is a budget.
 
-  A controlled k is what it was in `rows`, at equal updates.
+  A controlled k is what it was at the same steps of `rows`, the runs at equal updates.
   """
   base, settings = contest.base, contest.settings
   configs = {setting: grid.configure(base, setting) for setting in settings}
@@ -131,14 +131,21 @@ def _steps(contest: Contest, way: str, rows: list[Row]) -> dict[Setting, int]:
   own = compute.spent(base, _price(contest, base), base.steps, base.steps * float(base.k))
   found = {}
   for setting, config in configs.items():
-    if config.k == 'auto':
-      ks = [r.values['d_per_g'] for r in rows if r.setting == setting and r.status == 'finished']
-      k = sum(ks) / len(ks) if ks else 2.0
-    else:
-      k = float(config.k)
+    count = _d_updates(config, [r for r in rows if r.setting == setting])
     price = _price(contest, config)
-    found[setting] = compute.affordable_steps(config, price, getattr(own, way), way, k)
+    found[setting] = compute.affordable_steps(config, price, getattr(own, way), way, count)
   return found
+
+
+def _d_updates(config: Config, rows: list[Row]) -> Callable[[float], float]:
+  """How often D moves in the first n steps of a setting: in the mean over its finished runs, or k each."""
+  if config.k != 'auto':
+    return lambda n: n * float(config.k)
+  folders = [Path(row.values['run']) for row in rows if row.status == 'finished']
+  counts = [compute.d_updates_of(logs.read_metrics(each / 'metrics.jsonl')) for each in folders]
+  if not counts:
+    return lambda n: n * 2.0  # all diverged: there is nothing to compare
+  return lambda n: sum(count(n) for count in counts) / len(counts)
 
 
 def _price(contest: Contest, config: Config) -> compute.Arithmetic:

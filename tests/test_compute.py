@@ -33,7 +33,9 @@ def test_a_budget_is_spent_whatever_k_is():
   for unit in compute.UNITS:
     for k in ('0.5', '1', '2', '5'):
       config = Config(**GAME, k=k)
-      steps = compute.affordable_steps(config, price(config), 1e6, unit, float(k))
+      steps = compute.affordable_steps(
+        config, price(config), 1e6, unit, lambda n, k=k: n * float(k)
+      )
       spent = getattr(compute.spent(config, price(config), steps, steps * float(k)), unit)
       assert math.isclose(spent, 1e6, rel_tol=0.01) or steps < 100
 
@@ -54,3 +56,17 @@ def test_updates_without_k_are_counted_as_they_are(update):
   config = Config(**GAME, update=update)
   turns = {'simultaneous': 2, 'extragradient': 4}[update]
   assert compute.spent(config, price(config), 100, 100).gradients == 100 * turns
+
+
+def test_a_controlled_k_is_paid_for_as_it_rose():
+  records = [{'step': 100, 'k': 1.0}, {'step': 100, 'score': 0.5}, {'step': 200, 'k': 3.0}]
+  count = compute.d_updates_of(records)
+  assert [count(n) for n in (0, 50, 100, 150, 200, 300)] == [0, 50, 100, 250, 400, 700]
+  config = Config(**GAME, k='auto')
+  # 150 steps and 250 updates of D, and 6 measurements of 4 updates.
+  assert compute.affordable_steps(config, price(config), 424, 'gradients', count) == 150
+
+
+def test_a_budget_below_one_step_buys_one():
+  config = Config(**GAME)
+  assert compute.affordable_steps(config, price(config), 0.5, 'gradients', lambda n: n) == 1

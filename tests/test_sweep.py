@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax import campaign, contest, grid, logs, population, restore, sweep, train
+from gan_jax import campaign, contest, logs, population, restore, sweep, train
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.runs import HeldError
@@ -290,25 +290,6 @@ def test_a_folder_keeps_its_sweep(tmp_path):
   (tmp_path / 'file').touch()
   with pytest.raises(UserError, match='holds no sweep'):
     campaign.describe(tmp_path, {})
-
-
-def test_a_budget_buys_as_many_gradients_of_every_setting(task):
-  game = contest.Contest(
-    BASE,
-    grid.settings(grid.axes(['k=0.5,1,2,5'])),
-    2,
-    'gradients',
-    0,
-    None,
-    lambda c: task,
-    [],
-    'map',
-    {},
-    {},
-  )
-  steps = contest._steps(game, 'gradients', [])
-  spent = [n * (1 + float(dict(setting)['k'])) for setting, n in steps.items()]
-  np.testing.assert_allclose(spent, 2 * BASE.steps, rtol=0.1)
 
 
 def test_an_exported_member_says_where_it_was_trained_and_has_its_events(tmp_path, program):
