@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.randomness import Spread
@@ -239,14 +240,26 @@ def split(tree: Any, devices: Sequence[jax.Device], mapped: str) -> Any:
   return jax.tree.map(laid, tree)
 
 
-def whole(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """Arrays that are cut over devices, with a copy of each on every device."""
-  return jax.jit(lambda tree: tree, out_shardings=_replicated(devices))(tree)
+def gathered(tree: Any) -> Any:
+  """Arrays that are cut over devices of several processes, on the host of each of them.
+
+  One array after the other, so that no device ever holds more than one of them whole.
+  """
+  return jax.tree.map(lambda x: multihost_utils.process_allgather(x, tiled=True), tree)
 
 
 def local(tree: Any) -> Any:
   """This process's first copy of replicated arrays, for work that needs one device."""
   return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def seen(tree: Any, mapped: str) -> Any:
+  """Arrays of every device, for work besides the step: one copy.
+
+  Where the state lies in parts over the devices of one process, that work spreads over them too, and needs
+  what it is given on all of them.
+  """
+  return tree if mapped == SHARDED and jax.process_count() == 1 else local(tree)
 
 
 def _specs(parts: Parts, argnum: int, share: Any, every: Any) -> Any:

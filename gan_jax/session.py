@@ -56,15 +56,19 @@ class Session:
     return self.supply.advance(functools.partial(self.stretch, self.key), state, step, n)
 
   def look(self, state: GanState) -> Metrics:
-    """The referee's look at a state on one device: the same examples and latents at every look."""
+    """The referee's look at a state from `here`: the same examples and latents at every look."""
     # Of a key that training does not use.
     return self.watch(jax.random.fold_in(self.key, signals.STREAM), state, self.supply.shown)
 
   def here(self, state: GanState) -> GanState:
-    """The state on one device of this process; all processes have to ask for it at once."""
-    if self.mapped == parallel.SHARDED:
-      state = parallel.whole(state, self.devices)
-    return cast(GanState, parallel.local(state))
+    """The state for work besides the step; all processes have to ask for it at once.
+
+    It is on one device, or, with --shard_params, in parts over all devices of the one process, or on the
+    host of each of several processes.
+    """
+    if self.mapped == parallel.SHARDED and jax.process_count() > 1:
+      return cast(GanState, parallel.gathered(state))
+    return cast(GanState, parallel.seen(state, self.mapped))
 
 
 def recipe_of(
@@ -169,6 +173,6 @@ def _open(
     key = jax.random.key(config.seed)
     supply = Streamed(data, key, config.batch_size, pace, devices, mapped)
   else:
-    supply = Resident(data, devices)
+    supply = Resident(data, devices, mapped)
   watch = jax.jit(functools.partial(signals.look, recipe))
   return Session(config, folder, task, gan, devices, supply, stretch, watch, mapped)

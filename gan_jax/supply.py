@@ -35,7 +35,7 @@ class Supply(Protocol):
 
   @property
   def shown(self) -> Data:
-    """What a look at the state needs, on one device of this process."""
+    """What a look at the state needs, where `parallel.seen` has it."""
     ...
 
   def advance(self, call: Call, state: GanState, step: int, n: int) -> tuple[GanState, Calls]:
@@ -50,14 +50,9 @@ class Supply(Protocol):
 class Resident:
   """All images on every device."""
 
-  def __init__(self, data: Data, devices: Sequence[jax.Device]):
+  def __init__(self, data: Data, devices: Sequence[jax.Device], mapped: str):
     self.data = parallel.replicate(data, devices)
-
-  @property
-  def shown(self) -> Data:
-    """One of the copies."""
-    found: Data = parallel.local(self.data)
-    return found
+    self.shown: Data = parallel.seen(self.data, mapped)
 
   def advance(self, call: Call, state: GanState, step: int, n: int) -> tuple[GanState, Calls]:
     """One call."""
@@ -92,7 +87,7 @@ class Streamed:
     self._stream = Stream(data.train, stretch.keys(key).data, batch_size, places, self._n)
     self._first = 0
     self.data = Data((), parallel.replicate(data.held_out, devices))
-    self.shown = Data(_examined(data.train, key), parallel.local(self.data.held_out))
+    self.shown = Data(_examined(data.train, key), parallel.seen(self.data.held_out, mapped))
     self._before: Any = ()  # what the last call gave that used the window before this one
     self._last: Any = ()
 

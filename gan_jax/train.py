@@ -264,7 +264,7 @@ class _Loop:
       diagnose.raise_diverged(self._session, self._saved, before, self._step)
     score = None
     if evaluated:
-      here = self._session.here(state)  # what follows needs no more than one device
+      here = self._session.here(state)
       score = self._group.from_first(lambda: self._evaluate(here))
     self._metrics.flush()
     self._saved.save(self._step, state, score)

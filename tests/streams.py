@@ -57,7 +57,7 @@ def ran(case, mapped, n_devices, streamed):
     pace = gan.balance or ratio(k)
     source = supply.Streamed(data, key, BATCH_SIZE, pace, devices, mapped)
   else:
-    source = supply.Resident(data, devices)
+    source = supply.Resident(data, devices, mapped)
   call = parallel.by_name(mapped)(
     functools.partial(stretch.run_steps, recipe),
     devices,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import config, feeds, parallel, rehearsal, stretch
+from gan_jax import config, feeds, parallel, rehearsal, session, stretch
 from gan_jax.balance import ratio
 from gan_jax.feeds import Data, Images
 from gan_jax.penalties import weighted_sum
@@ -61,6 +61,30 @@ def test_arrays_are_cut_along_their_longest_side():
   cut = parallel.partition(tree, jax.devices()[:N_DEVICES])
   parts = {name: cut[name].shard_shape(shape) for name, shape in shapes.items()}
   assert parts == {'kernel': (8, 3), 'odd': (3, 5), 'bias': (3,), 'step': ()}
+
+
+def test_a_state_is_judged_in_parts_as_it_is_whole(tmp_path):
+  settings = config.Config(
+    dataset='ring',
+    network='relu',
+    g_width=16,
+    d_width=16,
+    latent='normal',
+    latent_size=4,
+    batch_size=16,
+  )
+  devices = jax.devices()[:N_DEVICES]
+  parts = session.open_session(settings, tmp_path, devices, mapped=parallel.SHARDED)
+  whole = session.open_session(settings, tmp_path, devices)
+  state = parts.here(parts.start())
+  kernel = max(jax.tree.leaves(state.g_ema), key=lambda x: x.size)
+  assert kernel.addressable_data(0).size * N_DEVICES == kernel.size
+  there = whole.here(whole.start())
+  assert_close(parts.look(state), whole.look(there), rtol=1e-5, atol=1e-6)
+  found, expected = (
+    each.task.measure(each.gan, at, 0) for each, at in ((parts, state), (whole, there))
+  )
+  assert found.values == pytest.approx(expected.values, rel=1e-3)
 
 
 @pytest.mark.slow
