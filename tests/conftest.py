@@ -55,6 +55,19 @@ def trained(env, tmp_path_factory):
 
 
 @pytest.fixture(scope='module', autouse=True)
+def compiling(request):
+  """Most programs of the tests run for less time than they are compiled, so the compiler hurries.
+
+  Where a module asks for equal bits it does not, with `AS_USERS_DO = True`: the code must be what users run.
+  """
+  before = jax.config.jax_disable_most_optimizations
+  hurried = not getattr(request.module, 'AS_USERS_DO', False)
+  jax.config.update('jax_disable_most_optimizations', hurried)
+  yield
+  jax.config.update('jax_disable_most_optimizations', before)
+
+
+@pytest.fixture(scope='module', autouse=True)
 def forgetting():
   """After a module, what it compiled is dropped: thousands of programs would take gigabytes."""
   yield

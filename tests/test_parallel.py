@@ -16,6 +16,8 @@ from gan_jax.feeds import Data, Images
 from gan_jax.penalties import weighted_sum
 from tests.games import SHAPE, assert_close, assert_equal, tiny
 
+AS_USERS_DO = True  # equal bits of what the compiler makes for users
+
 N, N_CLASSES, BATCH_SIZE, STEPS = 40, 3, 8, 6
 # What a run may be made of, a few things at a time: (update, k, fields of the Gan).
 CASES = {

@@ -7,6 +7,8 @@ import pytest
 
 from gan_jax import population
 
+AS_USERS_DO = True  # equal bits of what the compiler makes for users
+
 
 def test_every_member_has_one_seat_and_loads_are_even():
   costs = [1.5] * 8 + [2.0] * 8 + [3.0] * 8 + [6.0] * 8

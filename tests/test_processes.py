@@ -15,6 +15,8 @@ from gan_jax.processes import Group, Place
 from tests import commands, groups
 from tests.games import assert_close
 
+AS_USERS_DO = True  # equal bits of what the compiler makes for users
+
 
 class Store:
   """JAX's key-value store in this process, for groups whose members are threads."""

@@ -39,6 +39,8 @@ from tests import commands, groups, layouts, streams
 from tests.games import assert_close, assert_equal
 from tests.streams import BATCH_SIZE, CASES, STOPS, host_data, ran
 
+AS_USERS_DO = True  # equal bits of what the compiler makes for users
+
 LAYOUTS = [
   ('k auto, labels', 'pmap', 4),
   ('k 1/2, labels', 'shard_map', 4),

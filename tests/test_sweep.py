@@ -14,6 +14,8 @@ from gan_jax.sweep import Member
 from gan_jax.tasks import open_task
 from gan_jax.wave import Listener, Wave
 
+AS_USERS_DO = True  # equal bits of what the compiler makes for users
+
 BASE = Config(
   dataset='ring',
   network='relu',

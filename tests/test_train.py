@@ -27,6 +27,8 @@ from gan_jax.errors import DivergedError, UserError
 from gan_jax.tasks import Measurement, games, images
 from tests.games import assert_equal
 
+AS_USERS_DO = True  # equal bits of what the compiler makes for users
+
 SMALL = Config(
   g_width=16, d_width=4, batch_size=8, latent_size=4, steps=25,
   log_every=5, eval_every=20, checkpoint_every=10, keep=2,
