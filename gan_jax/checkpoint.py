@@ -4,6 +4,7 @@ import contextlib
 import math
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from gan_jax import seals
-from gan_jax.errors import UserError
+from gan_jax.errors import AgreedError, DivergedError, UserError
+
+_MOMENT = 10.0  # seconds for a checkpoint to become complete while this process breaks
 
 
 @jax.jit
@@ -138,9 +141,25 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def opened(folder: Path, keep: int, scores: dict[int, float]) -> Iterator[Checkpoints]:
-  """The checkpoints in `folder`, closed at the end whatever happens."""
+  """The checkpoints in `folder`, closed at the end whatever happens.
+
+  A checkpoint is complete when all processes have written their parts. After an error of this process
+  alone the others may wait for it elsewhere, so it waits for them a moment only.
+  """
   checkpoints = Checkpoints(folder, keep, scores)
   try:
     yield checkpoints
-  finally:
+  except BaseException as error:
+    if jax.process_count() > 1 and not isinstance(error, (AgreedError, DivergedError)):
+      closing = threading.Thread(target=_close_if_possible, args=(checkpoints,), daemon=True)
+      closing.start()
+      closing.join(_MOMENT)
+    else:
+      checkpoints.close()
+    raise
+  checkpoints.close()
+
+
+def _close_if_possible(checkpoints: Checkpoints) -> None:
+  with contextlib.suppress(Exception):  # the error that ends the run is told already
     checkpoints.close()

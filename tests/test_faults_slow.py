@@ -39,8 +39,8 @@ LIMIT = 60.0  # seconds from a fault to the end of the last process
 class Table:
   """Runs, faults, and what came of them."""
 
-  def __init__(self, nursery, disk, rng):
-    self.nursery, self.disk, self.rng = nursery, disk, rng
+  def __init__(self, nursery, disk, roomy, rng):
+    self.nursery, self.disk, self.roomy, self.rng = nursery, disk, roomy, rng
     self.slowest, self.runs, self.failures = 0.0, 0, []
     self.counts, self.sizes = collections.Counter(), collections.Counter()
     self.unbroken = {}
@@ -67,7 +67,7 @@ class Table:
   def whole(self, n):
     """The run of n processes that nothing disturbs, with all its checkpoints."""
     if n not in self.unbroken:
-      run = self.disk / f'unbroken{n}'
+      run = self.roomy / f'unbroken{n}'
       children = self.start(run, n, None, '--keep=1000', '--checkpoint_every=10')
       assert [x.code for x in self.ended(children, 900)] == [0] * n, children[0].said()
       self.unbroken[n] = (records(run), {s: commands.state(run, s) for s in steps_of(run)})
@@ -228,7 +228,7 @@ def test_whatever_happens_to_a_process_the_run_ends_as_the_unbroken_one(tmp_path
   rng = random.Random(1)
   rng.shuffle(kinds)
   nursery = Nursery(tmp_path / 'streams', groups.environment(tmp_path / 'cache'))
-  table = Table(nursery, folder, rng)
+  table = Table(nursery, folder, tmp_path, rng)
   try:
     hit(table, kinds)
   finally:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import jax.numpy as jnp
 import numpy as np
@@ -101,3 +102,21 @@ def test_without_checksums_nothing_is_said(run, text):
   flip(largest(seals.path(run, 4)))
   assert seals.set_aside(run) == []
   assert seals.problem(run, 4) is None
+
+
+class Stuck:
+  """A folder of checkpoints whose last one other processes never complete."""
+
+  def __init__(self, folder, keep, scores):
+    self.never = threading.Event()
+
+  def close(self):
+    self.never.wait(600)
+
+
+def test_a_process_that_breaks_waits_a_moment_only_for_the_others(tmp_path, monkeypatch):
+  monkeypatch.setattr(checkpoint, 'Checkpoints', Stuck)
+  monkeypatch.setattr(checkpoint, '_MOMENT', 0.1)
+  monkeypatch.setattr(checkpoint.jax, 'process_count', lambda: 2)
+  with pytest.raises(OSError, match='full'), checkpoint.opened(tmp_path, 3, {}):
+    raise OSError('the disk is full')
