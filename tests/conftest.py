@@ -60,11 +60,10 @@ def compiling(request):
 
   Where a module asks for equal bits it does not, with `AS_USERS_DO = True`: the code must be what users run.
   """
-  before = jax.config.jax_disable_most_optimizations
   hurried = not getattr(request.module, 'AS_USERS_DO', False)
   jax.config.update('jax_disable_most_optimizations', hurried)
   yield
-  jax.config.update('jax_disable_most_optimizations', before)
+  jax.config.update('jax_disable_most_optimizations', False)
 
 
 @pytest.fixture(scope='module', autouse=True)
