@@ -18,7 +18,7 @@ import jax
 from absl import flags
 
 from experiments import launcher
-from gan_jax import chips, parallel, plots, pods, rehearsal
+from gan_jax import chips, parallel, plots, pods, rehearsal, supply
 from gan_jax.chips import Slice
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -43,6 +43,9 @@ _N_TRAIN = flags.DEFINE_integer('n_train', 0, 'Training examples of such data.')
 _SHARD = flags.DEFINE_bool(
   'shard_params', False, 'Keep a part of weights and optimizers on each chip.'
 )
+_STREAM = flags.DEFINE_enum(
+  'stream', 'auto', supply.STREAM, 'Whether images come from the host; auto: where they are large.'
+)
 _SETTINGS = launcher.define_fields(Config, brief=False)
 NOT_FIT = 1
 
@@ -56,7 +59,8 @@ def main(argv: list[str]) -> int:
   if where is None:
     raise UserError(f'--topology={_TOPOLOGY.value}: known are {", ".join(chips.names())}')
   examples = rehearsal.examples_of(settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value)
-  way = pods.Way(parallel.SHARDED if _SHARD.value else 'pmap', _QUICKLY.value)
+  mapped = parallel.SHARDED if _SHARD.value else 'pmap'
+  way = pods.Way(mapped, _QUICKLY.value, _STREAM.value)
   try:
     report = pods.measure(settings, examples, where, way)
   except rehearsal.DoesNotFitError as error:
@@ -117,7 +121,8 @@ def as_text(report: Report, where: Slice) -> str:
     'memory of a chip, from the compiler',
     f'  weights and their averages  {mib(report.parameters)}',
     f'  optimizers                  {mib(report.optimizer)}',
-    f'  training images             {mib(report.data)}',
+    f'  training images             {mib(report.data)}'
+    + (', a window of a stream' if report.streamed else ''),
     f'  activations and the like    {mib(report.activations)}',
     f'  peak                        {mib(report.peak_memory)} of {mib(report.memory)}',
     'one step on one chip',

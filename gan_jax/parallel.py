@@ -172,21 +172,36 @@ class Program(NamedTuple):
 
 
 def program(
-  fn: Call, devices: Sequence[jax.Device], n_args: int, donate_argnum: int, mapped: str = 'pmap'
+  fn: Call,
+  devices: Sequence[jax.Device],
+  n_args: int,
+  donate_argnum: int,
+  mapped: str = 'pmap',
+  parts: Parts = _NO_PARTS,
 ) -> Program:
   """What `pmap` or `sharded` would call on these devices, for a look."""
   if mapped == SHARDED:
     return Program(jax.jit(_sharded(fn, devices, donate_argnum), donate_argnums=donate_argnum), ())
-  return Program(_pmapped(fn, devices, n_args, donate_argnum), (np.arange(len(devices)),))
+  return Program(_pmapped(fn, devices, n_args, donate_argnum, parts), (np.arange(len(devices)),))
 
 
 def cut_shapes(
   state: Any, data: Any, key: Any, devices: Sequence[jax.Device]
 ) -> tuple[Any, Any, Any]:
-  """Shapes of what `sharded` is called with, and where each of them lies."""
+  """Shapes of what `sharded` is called with, and where each of them lies that does not say so itself."""
   place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-  whole = lambda tree: jax.tree.map(lambda x: place(x, _replicated(devices)), tree)
+  whole = lambda tree: jax.tree.map(lambda x: place(x, x.sharding or _replicated(devices)), tree)
   return jax.tree.map(place, state, partition(state, devices)), whole(data), whole(key)
+
+
+def split_shapes(tree: Any, devices: Sequence[jax.Device], mapped: str) -> Any:
+  """What `split` makes, in one process, of arrays of which each device has these rows: shapes only."""
+  n = len(devices)
+  if mapped == 'pmap':
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((n, *x.shape), x.dtype), tree)
+  sharding = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
+  grown = lambda x: jax.ShapeDtypeStruct((n * x.shape[0], *x.shape[1:]), x.dtype, sharding=sharding)
+  return jax.tree.map(grown, tree)
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:

@@ -7,7 +7,6 @@ and no numbers of a run are checked.
 
 import contextlib
 import dataclasses
-import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from gan_jax import chips, gpus, parallel, programs, rehearsal
 from gan_jax.chips import Slice
 from gan_jax.config import Config
 from gan_jax.errors import UserError
-from gan_jax.rehearsal import DoesNotFitError, Examples, compile_for, trace
+from gan_jax.rehearsal import DoesNotFitError, Examples, compile_for, size, streams, trace
 
 
 class Way(NamedTuple):
@@ -26,6 +25,7 @@ class Way(NamedTuple):
 
   mapped: str = 'pmap'  # or parallel.SHARDED
   quickly: bool = False  # with less optimisation
+  stream: str = 'auto'  # in supply.STREAM: whether images come from the host
 
 
 USUAL = Way()
@@ -40,7 +40,8 @@ class Report:
   batch_size: int
   parameters: int  # bytes
   optimizer: int
-  data: int
+  data: int  # a window of it, where it is streamed
+  streamed: bool
   activations: int
   peak_memory: int
   memory: float  # that a chip has
@@ -123,7 +124,8 @@ def _silence() -> Iterator[None]:
 
 def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL) -> Report:
   """Compile a run's step for a slice and count; raises UserError and DoesNotFitError."""
-  program = trace(settings, examples, devices_of(where), way.mapped)
+  streamed = streams(way.stream, settings, examples, where.chip.hbm)
+  program = trace(settings, examples, devices_of(where), way.mapped, streamed)
   compiled = compiled_for(program, where, way)
   k = 1.0 if settings.k == 'auto' else float(settings.k)
   memory, text = compiled.memory_analysis(), compiled.as_text()
@@ -143,9 +145,10 @@ def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL
     + (f' x {where.n_slices}' if where.n_slices > 1 and where.generation not in chips.GPUS else ''),
     chips=where.n_chips,
     batch_size=settings.batch_size,
-    parameters=_size((state.g.params, state.d.params, state.g_ema, state.g.stats, state.d.stats)),
-    optimizer=_size((state.g.opt_state, state.d.opt_state)),
-    data=_size(program.data),
+    parameters=size((state.g.params, state.d.params, state.g_ema, state.g.stats, state.d.stats)),
+    optimizer=size((state.g.opt_state, state.d.opt_state)),
+    data=size(program.data),
+    streamed=streamed,
     activations=memory.temp_size_in_bytes,
     peak_memory=_peak(compiled, program),
     memory=where.chip.hbm,
@@ -164,17 +167,6 @@ def compiled_for(program: rehearsal.Program, where: Slice, way: Way) -> Any:
   if peak > where.chip.hbm:
     raise DoesNotFitError(peak, where.chip.hbm)
   return compiled
-
-
-def _size(tree: Any) -> int:
-  """Bytes of arrays on one chip."""
-  sizes = jax.tree.map(
-    lambda x: (
-      math.prod(x.sharding.shard_shape(x.shape) if x.sharding else x.shape) * x.dtype.itemsize
-    ),
-    tree,
-  )
-  return sum(jax.tree.leaves(sizes))
 
 
 def complete(
@@ -229,7 +221,7 @@ def largest_batch(
 
   def used(batch: int) -> int:
     settings_ = dataclasses.replace(settings, batch_size=batch)
-    program = trace(settings_, examples, devices, way.mapped)
+    program = trace(settings_, examples, devices, way.mapped, report.streamed)
     return _peak(compiled_for(program, where, way), program)
 
   first, more = settings.batch_size, 8 * settings.batch_size
@@ -249,7 +241,7 @@ def largest_batch(
 def _peak(compiled: Any, program: rehearsal.Program) -> int:
   """Bytes of the program on one chip, and of the data that lie beside it."""
   memory = compiled.memory_analysis()
-  return _size(program.idle) + int(
+  return size(program.idle) + int(
     memory.argument_size_in_bytes
     + memory.output_size_in_bytes
     - memory.alias_size_in_bytes

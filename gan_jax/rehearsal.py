@@ -1,5 +1,6 @@
 """The very program that training calls, traced and compiled for devices that need not exist."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,11 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax import checks, config, feeds, parallel, scalars
+from gan_jax import balance, checks, config, feeds, parallel, scalars, supply
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
 from gan_jax.errors import UserError
-from gan_jax.feeds import Data, Images
+from gan_jax.feeds import Data, Images, Window
 from gan_jax.games import GAMES
 from gan_jax.stretch import Recipe, as_program
 
@@ -62,38 +63,70 @@ class Program(NamedTuple):
   lowered: Any
   jaxpr: Any
   state: gan_lib.GanState  # shapes
-  data: Data
+  data: Data  # shapes, of one device
   idle: Any  # data that lie on the device beside the program
 
 
 def trace(
-  settings: Config, examples: Examples, devices: Sequence[jax.Device], mapped: str = 'pmap'
+  settings: Config,
+  examples: Examples,
+  devices: Sequence[jax.Device],
+  mapped: str = 'pmap',
+  streamed: bool = False,
 ) -> Program:
   """The very program that training calls, for arrays that exist in shape only; raises UserError."""
   model = config.build(settings, examples.shape, examples.n, examples.n_classes)
   checks.check_batch(settings, len(devices))
-  feed = feeds.from_images(
+  feed = images = feeds.from_images(
     examples.stack, round(examples.n_classes ** (1 / examples.stack)), settings.contrast
   )
+  if streamed:
+    feed = feeds.from_window(settings.batch_size, settings.contrast)
   if examples.n is None:
-    feed = feeds.from_game(GAMES[settings.dataset].sample)
+    feed = images = feeds.from_game(GAMES[settings.dataset].sample)
 
   def recipe_of(numbers: scalars.Scalars) -> Recipe:
     gan = config.build(settings, examples.shape, examples.n, examples.n_classes, scalars=numbers)
     k = config.ratio(settings, numbers)
-    return Recipe(gan, settings.update, k, settings.batch_size, feed, feed)
+    return Recipe(gan, settings.update, k, settings.batch_size, feed, images)
 
   zeros = jnp.zeros((1, *examples.shape))
   key = jax.eval_shape(lambda: jax.random.key(0))
   state = jax.eval_shape(lambda key: gan_lib.init(model, key, zeros), key)
-  data = _data(settings, examples)
+  given = there = _data(settings, examples)
+  idle: Any = () if settings.k == 'auto' else there.held_out
+  if streamed:
+    window = _window(settings, there.train, len(devices))
+    there = Data(window, there.held_out)
+    images_, labels = parallel.split_shapes((window.images, window.labels), devices, mapped)
+    given = Data(Window(images_, labels, window.first), there.held_out)
+    idle = (idle, window)  # the next one comes while the device works
   if mapped == parallel.SHARDED:
-    state, data, key = parallel.cut_shapes(state, data, key, devices)
-  call = parallel.program(as_program(recipe_of), devices, 5, 2, mapped)
+    state, given, key = parallel.cut_shapes(state, given, key, devices)
+  parts = supply.PARTS if streamed else {}
+  call = parallel.program(as_program(recipe_of), devices, 5, 2, mapped, parts)
   numbers = scalars.arrays(scalars.of(settings, examples.n))
-  args = (numbers, key, state, data, jax.ShapeDtypeStruct((), jnp.int32))
-  idle = () if settings.k == 'auto' else data.held_out
-  return Program(call.lower(*args), call.trace(*args), state, data, idle)
+  args = (numbers, key, state, given, jax.ShapeDtypeStruct((), jnp.int32))
+  return Program(call.lower(*args), call.trace(*args), state, there, idle)
+
+
+def streams(choice: str, settings: Config, examples: Examples, memory: float) -> bool:
+  """Whether training would stream to devices of so many bytes, by --stream; raises UserError."""
+  streamable = examples.n is not None and examples.stack == 1
+  if choice == 'yes' and not streamable:
+    raise UserError(
+      f'--stream=yes: the examples of {settings.dataset} are made on the device; give --stream=auto'
+    )
+  if choice != 'auto' or not streamable:
+    return choice == 'yes'
+  images = _data(settings, examples).train
+  return supply.too_large(size(images), memory)
+
+
+def size(tree: Any) -> int:
+  """Bytes of arrays on one device."""
+  numbers = lambda x: math.prod(x.sharding.shard_shape(x.shape) if x.sharding else x.shape)
+  return sum(numbers(x) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def _data(settings: Config, examples: Examples) -> Data:
@@ -108,6 +141,16 @@ def _data(settings: Config, examples: Examples) -> Data:
 
   watched = settings.k == 'auto' or settings.referee_every
   return Data(images(examples.n), images(examples.n_held_out) if watched else ())
+
+
+def _window(settings: Config, train: Images, n_devices: int) -> Window:
+  """What one device has of a stream of these images."""
+  n_rows = settings.batch_size // n_devices
+  pace = settings.ratio or balance.Balance()
+  n = supply.width(n_rows * math.prod(train.images.shape[1:]), pace)
+  rows = lambda x: jax.ShapeDtypeStruct((n_rows, n, *x.shape[1:]), x.dtype)
+  labels = None if train.labels is None else rows(train.labels)
+  return Window(rows(train.images), labels, jax.ShapeDtypeStruct((), jnp.int32))
 
 
 def compile_for(program: Program, quickly: bool = False) -> Any:

@@ -82,7 +82,7 @@ class Streamed:
   ):
     """`data` are on the host, `key` is the root of the run, `pace` tells how many updates of D are due."""
     self._devices, self._mapped, self._pace = devices, mapped, pace
-    self._n = _width(data.train, batch_size // len(devices), pace)
+    self._n = width(batch_size // len(devices) * data.train.images[0].nbytes, pace)
     places = parallel.local_rows(batch_size, devices)
     self._stream = Stream(data.train, stretch.keys(key).data, batch_size, places, self._n)
     self._first = 0
@@ -143,10 +143,10 @@ def _due(pace: Ratio | Balance, step: int, n: int) -> int:
   return pace.most(n)
 
 
-def _width(data: Images, n_rows: int, pace: Ratio | Balance) -> int:
-  """Minibatches of a window of which a device has `n_rows` rows each: no fewer than a step needs."""
+def width(n_bytes: int, pace: Ratio | Balance) -> int:
+  """Minibatches of a window of which a device has so many bytes each: no fewer than a step needs."""
   least = 1 + max(_due(pace, step, 1) for step in range(_period(pace)))
-  return max(least, min(_MOST, _BYTES // (n_rows * data.images[0].nbytes)))
+  return max(least, min(_MOST, _BYTES // n_bytes))
 
 
 def _period(pace: Ratio | Balance) -> int:
@@ -170,7 +170,12 @@ def streams(choice: str, task: Task, devices: Sequence[jax.Device]) -> bool:
   if choice != 'auto' or not task.streamable:
     return choice == 'yes'
   needed = sum(x.nbytes for x in jax.tree.leaves(task.data(held_out=False)))
-  return needed > _SHARE * memory.free_on(parallel.local_devices(devices))
+  return too_large(needed, memory.free_on(parallel.local_devices(devices)))
+
+
+def too_large(n_bytes: int, free: float) -> bool:
+  """Whether images of so many bytes stay on the host, of devices on which so many are free."""
+  return n_bytes > _SHARE * free
 
 
 def mean_of(calls: Calls) -> dict[str, float]:

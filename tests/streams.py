@@ -75,10 +75,12 @@ def ran(case, mapped, n_devices, streamed):
     told.append(supply.mean_of(calls))
     step, n_calls = stop, n_calls + len(calls)
   source.close()
-  return jax.device_get(state), told, n_calls
+  in_parts = mapped == parallel.SHARDED and jax.process_count() > 1
+  return parallel.gathered(state) if in_parts else jax.device_get(state), told, n_calls
 
 
 CASE = 'k 1/2, labels'
+MAPS = (*parallel.MAPS, parallel.SHARDED)
 
 
 def member(place):
@@ -91,7 +93,7 @@ def member(place):
     loaded.update((positions % BATCH_SIZE).tolist())
     return rows(data, key, positions)
 
-  for mapped in parallel.MAPS:
+  for mapped in MAPS:
     loaded.clear()
     stream.rows = counted
     end, _, n_calls = ran(CASE, mapped, len(jax.devices()), streamed=True)

@@ -54,6 +54,30 @@ def test_more_updates_of_d_cost_what_they_cost(here):
   assert count(five) > count(one)
 
 
+@pytest.mark.parametrize('mapped', ['pmap', parallel.SHARDED])
+def test_of_a_stream_a_chip_has_its_rows_of_the_next_minibatches_only(mapped, here):
+  report = pods.measure(SETTINGS, MNIST, WHERE, pods.Way(mapped, stream='yes'))
+  assert report.streamed
+  rows = SETTINGS.batch_size // WHERE.n_chips
+  window = report.data - 10_000 * 784 - 4  # without held-out images and the number of the first
+  assert window % (rows * 784) == 0
+  assert window < 50_000 * 784
+  assert 'a window of a stream' in pod.as_text(report, WHERE)
+
+
+def test_whether_images_are_streamed_depends_on_the_memory_of_a_chip():
+  large = rehearsal.examples_of('imagenet', (64, 64, 3), 1_281_167)
+  chosen = lambda of, choice='auto': rehearsal.streams(choice, SETTINGS, of, chips.CHIPS['v5e'].hbm)
+  assert not chosen(MNIST)
+  assert chosen(MNIST, 'yes')
+  assert chosen(large)
+  assert not chosen(large, 'no')
+  stacked = rehearsal.examples_of('stacked_mnist')
+  assert not chosen(stacked)
+  with pytest.raises(UserError, match='--stream=yes'):
+    chosen(stacked, 'yes')
+
+
 @pytest.mark.slow
 def test_a_sharded_state_needs_its_share(here):
   whole = pods.measure(SETTINGS, MNIST, WHERE)

@@ -29,7 +29,6 @@ from gan_jax.balance import Balance, ratio
 from gan_jax.config import Config
 from gan_jax.data import Dataset, cache, dataset
 from gan_jax.errors import UserError
-from gan_jax.feeds import Images
 from gan_jax.games import GAMES
 from gan_jax.stream import Stream, rows
 from gan_jax.tasks import images
@@ -150,7 +149,7 @@ def test_updates_of_d_are_known_before_they_are_made(k):
   step = np.arange(2500)
   due = np.asarray(jax.vmap(pace.due)(step)) if pace.denominator > 1 else np.full(2500, int(k))
   assert [pace.before(int(i)) for i in step] == [0, *np.cumsum(due)[:-1]]
-  width = supply._width(Images(np.zeros((4, 2, 2, 1), np.uint8)), 2, pace)
+  width = supply.width(2 * 4, pace)
   assert width > due.max()
 
 
@@ -170,12 +169,11 @@ def test_no_controller_asks_for_more_than_the_window_allows():
 def test_a_window_has_no_more_bytes_than_it_may(monkeypatch):
   monkeypatch.setattr(supply, '_BYTES', 1000)
   monkeypatch.setattr(supply, '_MOST', 100)
-  data = Images(np.zeros((9, 5, 5, 1), np.uint8))
-  assert supply._width(data, 4, ratio(1)) == 10
-  assert supply._width(data, 4, ratio(20)) == 21  # what a step needs comes first
-  assert supply._width(data, 1, ratio(1)) == 40
+  assert supply.width(4 * 25, ratio(1)) == 10
+  assert supply.width(4 * 25, ratio(20)) == 21  # what a step needs comes first
+  assert supply.width(25, ratio(1)) == 40
   monkeypatch.setattr(supply, '_MOST', 30)
-  assert supply._width(data, 1, ratio(1)) == 30
+  assert supply.width(25, ratio(1)) == 30
 
 
 def noise(n_train=60, shape=(8, 8, 1)):
@@ -280,7 +278,7 @@ def test_processes_load_the_rows_of_their_own_devices_only(tmp_path, pytestconfi
   alone = streams.size(ran(streams.CASE, 'shard_map', 4, streamed=True)[0])
   for each, expected in zip(ended, ([0, 1, 2, 3], [4, 5, 6, 7]), strict=True):
     lines = [json.loads(line) for line in each.out.splitlines() if line.startswith('{')]
-    assert [line['mapped'] for line in lines] == list(parallel.MAPS)
+    assert [line['mapped'] for line in lines] == list(streams.MAPS)
     for line in lines:
       assert line['loaded'] == expected
       assert line['equal']
