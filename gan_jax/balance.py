@@ -40,38 +40,38 @@ class Control(NamedTuple):
 
   k: jax.Array
   credit: jax.Array  # updates of D that are due, with the fraction left over
-  gain: jax.Array  # running mean of what was measured
+  gain: jax.Array  # running mean of what an update of D gains
+  undone: jax.Array  # and of what an update of G undoes
 
 
 class Balance(NamedTuple):
   """A controller that keeps D ahead of G, but not by too much.
 
-  The signal is what one more update of D is worth, in nats of cross-entropy on data held out from training:
-  D looks `ahead` so many updates while G stands still, and is then forgotten. Where they gain more
-  than `target` each, D lags behind what it could know of this G, and k rises; where less, the updates
-  are better spent on G, and k falls. Where D's learning rate falls, a gain counts as at the first rate,
-  so that both players' slowing down moves no k. Held out, because D's success on its own training data may be
-  memory. A difference of two losses, because D's loss or success itself does not tell: a D that is
-  undecided may be bad, or G good, and only the first can be mended by more updates of D.
+  The signal is what one more update of either player is worth, in nats of D's cross-entropy on data held
+  out from training: each of them looks `ahead` so many updates while the other stands still, and is then
+  forgotten. Where an update of G undoes more than `target` updates of D gain, D does not keep up, and k
+  rises; where D makes it good with less, the updates are better spent on G, and k falls.
 
-  The gain counts times the square of D's `advantage`: where samples lie among the data, D follows every
-  move of G and gains by it without end, and G needs updates of its own. More of D pay where the two
-  lie apart, and D has to become a guide.
+  Held out, because D's success on its training data may be memory: where an update gains nothing there,
+  k falls. Differences of losses, because D's loss or success itself does not tell whether more updates
+  would help: a D that is undecided may be bad, or G good. And their ratio, which has no scale: nats per
+  update depend on the data, the learning rates and their schedules, and a bound for them would have to be
+  found for each task anew.
   """
 
-  target: float | jax.Array = 0.03
+  target: float | jax.Array = 1.0
   low: float = 1.0
   high: float = 5.0
-  every: int = 25  # steps between measurements
-  ahead: int = 4  # updates of D in each
+  every: int = 50  # steps between measurements; at first they come at powers of two
+  ahead: int = 2  # updates of each player in a measurement
   n: int = 256  # held-out examples, and fakes, that judge them
   rate: float = 0.5  # octaves by which one measurement moves k at most
-  memory: float = 0.5  # of the running mean, per measurement
+  memory: float = 0.5  # of the running means, per measurement
 
   def start(self) -> Control:
     """K lies midway between its bounds, in octaves, and the first update of D is due."""
     first = jnp.sqrt(self.low * self.high)
-    return Control(first, jnp.ones(()), jnp.asarray(self.target, jnp.float32))
+    return Control(first, jnp.ones(()), jnp.zeros(()), jnp.zeros(()))
 
   def due(self, control: Control) -> tuple[jax.Array, Control]:
     """Updates of D that come before G's next one (int32), and what is left of the credit."""
@@ -82,20 +82,25 @@ class Balance(NamedTuple):
     """No fewer updates of D than are due in so many steps, whatever is measured in them."""
     return math.ceil(self.high * steps) + 2  # the credit left over is below 1, but for rounding
 
-  def adapt(self, control: Control, measured: jax.Array) -> Control:
-    """The controller after one measurement: log2 k moves by what the gain exceeds the target, relatively."""
-    mean = self.memory * control.gain + (1 - self.memory) * measured
-    octaves = self.rate * jnp.clip(mean / self.target - 1, -1, 1)
-    return control._replace(k=jnp.clip(control.k * 2**octaves, self.low, self.high), gain=mean)
+  def measures(self, step: jax.Array) -> jax.Array:
+    """Whether a measurement follows `step` > 0: often at first, for k has to find its place."""
+    early = (step < self.every) & ((step & (step - 1)) == 0)
+    return early | (step % self.every == 0)
+
+  def adapt(self, control: Control, gain: jax.Array, undone: jax.Array) -> Control:
+    """The controller after a measurement: k moves by octaves of the ratio of the means to the target."""
+    mean = lambda old, new: self.memory * old + (1 - self.memory) * new
+    gain, undone = mean(control.gain, gain), mean(control.undone, undone)
+    # Of means that are not above 0 there is no ratio: D has nothing to gain, or nothing to make good.
+    lags = (gain > 0) & (undone > 0)
+    octaves = jnp.log2(jnp.where(lags, undone / jnp.where(lags, self.target * gain, 1), 0.5))
+    k = control.k * 2 ** (self.rate * jnp.clip(octaves, -1, 1))
+    return Control(jnp.clip(k, self.low, self.high), control.credit, gain, undone)
 
   def spent(self, steps: int) -> int:
-    """Updates of D that so many steps have looked ahead."""
-    return steps // self.every * self.ahead
-
-
-def advantage(real: jax.Array, fake: jax.Array) -> jax.Array:
-  """2 P(real > fake) - 1 over all pairs of outputs, real [n] and fake [m]: Somers' D, 2 AUC - 1."""
-  return jnp.mean(jnp.sign(real[:, None] - fake[None, :]))
+    """Updates of either player that so many steps have looked ahead."""
+    n_early = min(steps, self.every - 1).bit_length()
+    return (n_early + steps // self.every) * self.ahead
 
 
 def cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:

@@ -53,7 +53,8 @@ def spent(config: Config, per_update: Arithmetic, g_updates: float, d_updates: f
   Arithmetic takes every gradient for one of an update of that player: exact for alternating updates.
   """
   if config.k == 'auto':
-    d_updates += balance.Balance().spent(int(g_updates))
+    ahead = balance.Balance().spent(int(g_updates))
+    g_updates, d_updates = g_updates + ahead, d_updates + ahead
   gradients = updates.gradient_evaluations(config.update, config.unroll, g_updates, d_updates)
   if config.update == 'alternating':
     flops = d_updates * per_update.d + g_updates * per_update.g

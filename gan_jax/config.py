@@ -84,7 +84,7 @@ class Config:
   update: str = _setting('alternating', 'Order of the updates.', UPDATES)
   k: str = _setting('1', 'Updates of D per update of G: a number, 0.5 too, or auto.')
   k_target: float = _rare(
-    0.03, 'auto: nats that one more update of D should gain, held out, at its first rate.'
+    1.0, 'auto: updates of D that should make good what one of G undoes, on held-out data.'
   )
   unroll: int = _rare(5, 'Updates of D that G looks ahead with --update=unrolled.')
   batch_size: int = _setting(100, 'Images per update, over all devices.')

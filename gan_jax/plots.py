@@ -49,7 +49,7 @@ def curves(
   for axes, names, targets in (
     (losses, ('d_loss', 'g_loss'), equilibrium),
     (beliefs, ('d_real', 'd_fake'), (0.5,)),
-    *((axes, ('k', 'gain'), ()) for axes in balance),
+    *((axes, ('k', 'gain', 'undone'), ()) for axes in balance),
   ):
     for name in names:
       axes.plot(
@@ -72,7 +72,8 @@ _LABELS = {
   'd_real': 'D(x)',
   'd_fake': 'D(G(z))',
   'k': 'k',
-  'gain': 'held-out nats per update of D',
+  'gain': 'held-out nats that an update of D gains',
+  'undone': 'that an update of G undoes',
 }
 
 

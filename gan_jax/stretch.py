@@ -75,7 +75,8 @@ def train_step(
   )
   if gan.balance is not None:
     state = rebalance(recipe, gan.balance, (data_key, held_out_key), state, data, axis_name)
-    metrics = metrics | {'gain': state.controls['k'].gain}
+    control = state.controls['k']
+    metrics = metrics | {'gain': control.gain, 'undone': control.undone}
   if gan.ada is not None:
     metrics = metrics | {'augment_p': state.controls['augment'].p}
   return state, metrics
@@ -89,43 +90,42 @@ def rebalance(
   data: Data,
   axis_name: Axis,
 ) -> GanState:
-  """The state with k adapted to what D gains by looking ahead, where a measurement is due.
+  """The state with k adapted to what either player's next updates do, where a measurement is due.
 
   `keys` are those of the minibatches and of the measurements.
   """
   gan, (data_key, key) = recipe.gan, keys
-  turn = (state.step // controller.every).astype(jnp.uint32)
-  held_out_key, z_key, ahead_key = jax.random.split(key, 3)
-  ahead_key = jax.random.fold_in(ahead_key, turn)
+  turn = state.step.astype(jnp.uint32)
+  held_out_key, z_key, d_key, g_key = jax.random.split(key, 4)
 
-  def look(i: jax.Array, state: GanState) -> GanState:
-    batch = draw(recipe, data_key, data.train, state.d.count, axis_name)
-    i_key = jax.random.fold_in(ahead_key, i)
-    return gan_lib.update_discriminator(gan, i_key, state, batch, axis_name=axis_name)[0]
+  def ahead(update: Callable[..., tuple[GanState, Metrics]], key: jax.Array) -> GanState:
+    """The state after a few updates of one player, which nobody keeps."""
+    key = jax.random.fold_in(key, turn)
+
+    def look(i: jax.Array, state: GanState) -> GanState:
+      batch = draw(recipe, data_key, data.train, state.d.count, axis_name)
+      return update(gan, jax.random.fold_in(key, i), state, batch, axis_name=axis_name)[0]
+
+    return lax.fori_loop(0, controller.ahead, look, state)
 
   def measured() -> balance.Control:
     positions = turn * jnp.uint32(controller.n) + jnp.arange(controller.n, dtype=jnp.uint32)
     batch = recipe.held_out(held_out_key, positions, data.held_out)
     z_keys = example_keys(jax.random.fold_in(z_key, turn), controller.n, None)
-    fakes = gan_lib.sample(gan, state.g.weights, sample_latents(gan.latent, z_keys), batch.labels)
+    latents = sample_latents(gan.latent, z_keys)
 
-    def outputs(weights: Weights) -> tuple[jax.Array, jax.Array]:
-      real, fake = (gan_lib.logits(gan, weights, x, batch.labels) for x in (batch.images, fakes))
-      return real, fake
+    def cost(d: Weights, g: Weights) -> jax.Array:
+      fakes = gan_lib.sample(gan, g, latents, batch.labels)
+      real, fake = (gan_lib.logits(gan, d, x, batch.labels) for x in (batch.images, fakes))
+      return balance.cross_entropy(*gan.loss.log_odds(real, fake))
 
-    def cost(outputs: tuple[jax.Array, jax.Array]) -> jax.Array:
-      return balance.cross_entropy(*gan.loss.log_odds(*outputs))
+    d, g = state.d.weights, state.g.weights
+    now = cost(d, g)
+    gain = now - cost(ahead(gan_lib.update_discriminator, d_key).d.weights, g)
+    undone = cost(d, ahead(gan_lib.update_generator, g_key).g.weights) - now
+    return controller.adapt(state.controls['k'], gain / controller.ahead, undone / controller.ahead)
 
-    now = outputs(state.d.weights)
-    later = outputs(lax.fori_loop(0, controller.ahead, look, state).d.weights)
-    gain = (cost(now) - cost(later)) / controller.ahead
-    gain *= jnp.maximum(balance.advantage(*now), 0) ** 2
-    # An update gains in proportion to its rate, which may fall over the run: reckon at the first rate.
-    first = gan.d_rate(jnp.zeros((), jnp.int32))
-    gain *= first / jnp.maximum(gan.d_rate(state.step), 1e-3 * first)
-    return controller.adapt(state.controls['k'], gain)
-
-  due = state.step % controller.every == 0
+  due = controller.measures(state.step)
   control = lax.cond(due, measured, lambda: state.controls['k'])
   return state.replace(controls=state.controls | {'k': control})
 

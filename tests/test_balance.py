@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import log_loss
 
 from gan_jax import feeds, sampling, stretch
-from gan_jax.balance import Balance, Ratio, advantage, cross_entropy, ratio
+from gan_jax.balance import Balance, Ratio, cross_entropy, ratio
 from gan_jax.config import Config
 from gan_jax.feeds import Data
 from tests.games import tiny
@@ -63,31 +63,39 @@ def test_cross_entropy_is_that_of_scikit_learn():
   assert cross_entropy(jnp.asarray(real), jnp.asarray(fake)) == pytest.approx(2 * theirs, rel=1e-5)
 
 
-@pytest.mark.parametrize('tied', [False, True])
-def test_advantage_is_2_auc_less_1(tied):
-  rng = np.random.default_rng(0)
-  real, fake = rng.normal(0.7, 1, 60), rng.normal(0, 1, 40)
-  if tied:
-    real, fake = real.round(), fake.round()
-  auc = roc_auc_score(np.repeat([1, 0], [60, 40]), np.concatenate([real, fake]))
-  assert advantage(jnp.asarray(real), jnp.asarray(fake)) == pytest.approx(2 * auc - 1, abs=1e-6)
-
-
-def test_k_rises_where_updates_of_d_gain_much_and_falls_where_they_gain_little():
-  balance = Balance(target=0.02)
+@pytest.mark.parametrize(
+  ('gain', 'undone', 'way'),
+  [(0.1, 0.3, 1), (0.1, 0.02, -1), (0.0, 0.3, -1), (-0.1, 0.3, -1), (0.1, -0.1, -1), (0.1, 0.2, 0)],
+)
+def test_k_rises_where_d_does_not_keep_up_and_falls_where_it_does_or_gains_nothing(
+  gain, undone, way
+):
+  balance = Balance(target=2.0)
   control = balance.start()._replace(k=jnp.float32(2))
-  assert balance.adapt(control, jnp.float32(0.1)).k > 2
-  assert balance.adapt(control, jnp.float32(0.0)).k < 2
-  assert balance.adapt(control, jnp.float32(0.02)).k == 2
+  assert np.sign(balance.adapt(control, jnp.float32(gain), jnp.float32(undone)).k - 2) == way
 
 
-def test_log2_k_moves_by_the_rate_times_what_the_mean_exceeds_the_target():
-  balance = Balance(target=0.1, rate=0.2, memory=0.75)
-  control = balance.adapt(balance.start(), jnp.float32(0.14))
-  mean = 0.75 * 0.1 + 0.25 * 0.14
-  assert control.gain == pytest.approx(mean, rel=1e-6)
-  moved = math.log2(control.k / balance.start().k)
-  assert moved == pytest.approx(0.2 * (mean / 0.1 - 1), rel=1e-4)
+def test_log2_k_moves_by_the_rate_times_the_octaves_of_the_ratio_of_the_means():
+  balance = Balance(target=0.5, rate=0.2, memory=0.75)
+  control = balance.start()._replace(gain=jnp.float32(0.1), undone=jnp.float32(0.05))
+  new = balance.adapt(control, jnp.float32(0.14), jnp.float32(0.09))
+  gain, undone = 0.75 * 0.1 + 0.25 * 0.14, 0.75 * 0.05 + 0.25 * 0.09
+  assert (new.gain, new.undone) == (pytest.approx(gain), pytest.approx(undone))
+  moved = math.log2(new.k / control.k)
+  assert moved == pytest.approx(0.2 * math.log2(undone / gain / 0.5), rel=1e-4)
+
+
+def test_a_scale_of_both_losses_changes_nothing():
+  balance = Balance()
+  one, other = (
+    functools.reduce(
+      lambda control, pair, scale=scale: balance.adapt(control, *(jnp.float32(scale * x) for x in pair)),
+      ((0.1, 0.12), (0.05, 0.04), (0.02, 0.01)),
+      balance.start(),
+    )
+    for scale in (1.0, 2.0**-10)
+  )  # fmt: skip
+  assert one.k == other.k
 
 
 def test_k_starts_midway_between_its_bounds_in_octaves():
@@ -95,13 +103,13 @@ def test_k_starts_midway_between_its_bounds_in_octaves():
   assert float(balance.start().k) == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize(('measured', 'end'), [(1.0, 5.0), (-1.0, 1.0)])
-def test_k_comes_to_its_bounds_and_no_further(measured, end):
+@pytest.mark.parametrize(('undone', 'end'), [(1.0, 5.0), (0.01, 1.0)])
+def test_k_comes_to_its_bounds_and_no_further(undone, end):
   balance = Balance()
   adapt = jax.jit(balance.adapt)
   control, last = balance.start()._replace(k=jnp.float32(2)), 2.0
   for _ in range(20):
-    control = adapt(control, jnp.float32(measured))
+    control = adapt(control, jnp.float32(0.1), jnp.float32(undone))
     assert 1 <= control.k <= 5
     assert abs(math.log2(control.k / last)) <= balance.rate + 1e-5
     last = float(control.k)
@@ -109,17 +117,21 @@ def test_k_comes_to_its_bounds_and_no_further(measured, end):
 
 
 def test_k_leaves_its_bounds_again():
-  """Nothing is wound up: at a bound the controller turns as soon as the mean does."""
+  """Nothing is wound up: at a bound the controller turns as soon as the means do."""
   balance = Balance()
-  control = balance.start()._replace(k=jnp.float32(5), gain=jnp.float32(0.1))
+  gain, undone = jnp.float32(0.1), jnp.float32(0.3)
+  control = balance.start()._replace(k=jnp.float32(5), gain=gain, undone=undone)
   for _ in range(5):
-    control = balance.adapt(control, jnp.float32(0.0))
+    control = balance.adapt(control, gain, jnp.float32(0.0))
   assert control.k < 5
 
 
-def test_what_looking_ahead_costs():
+def test_measurements_come_often_at_first_and_what_they_cost_is_known():
   balance = Balance(every=10, ahead=3)
-  assert [balance.spent(steps) for steps in (0, 9, 10, 25)] == [0, 0, 3, 6]
+  due = [step for step in range(1, 31) if bool(balance.measures(jnp.int32(step)))]
+  assert due == [1, 2, 4, 8, 10, 20, 30]
+  for steps in range(31):
+    assert balance.spent(steps) == 3 * sum(step <= steps for step in due)
 
 
 def test_no_credit_is_lost():
@@ -146,44 +158,45 @@ def test_a_steady_controller_gives_what_a_fixed_k_gives():
     assert abs(sum(due) - 20 * k) <= 2
 
 
-def players(psi, lr=0.5):
-  """D(x) = psi x beside data at 3 and samples at 1, where psi has to grow; G stands still."""
-  balance = Balance(target=0.01, every=1, n=8, ahead=2, memory=0.0)
+def players(psi, lr=0.5, g_lr=0.0):
+  """D(x) = psi x beside data at 3 and samples at theta, where psi has to grow."""
+  balance = Balance(every=1, n=8, ahead=2, memory=0.0)
   gan, key, state = tiny('wasserstein', shape=(1,), network='dirac', lr=lr, balance=balance)
-  gan = gan._replace(g_rate=lambda step: 0.0)
+  gan = gan._replace(g_rate=lambda step: g_lr)
   d = state.d.replace(params={'psi': jnp.full(1, psi, jnp.float32)})
   feed = feeds.from_game(lambda key: jnp.full(1, 3.0))
   return stretch.Recipe(gan, 'alternating', None, 4, feed, feed), key, state.replace(d=d)
 
 
-def test_the_gain_is_that_of_a_look_ahead_which_leaves_no_trace():
-  """By hand: psi grows by lr times (3 - 1) at every update, and the paired log-odds are 2 psi and -2 psi."""
-  recipe, key, state = players(psi=0.1, lr=0.05)
-  theta = float(sampling.points(recipe.gan, state.g.weights, jnp.zeros((1, 1)))[0, 0])
+def theta_of(recipe, state):
+  return float(sampling.points(recipe.gan, state.g.weights, jnp.zeros((1, 1)))[0, 0])
+
+
+def test_both_look_ahead_and_leave_no_trace():
+  """By hand: psi grows by d_lr (3 - theta) at an update, theta by g_lr psi; log-odds are paired differences."""
+  recipe, key, state = players(psi=0.1, lr=0.05, g_lr=0.3)
+  theta = theta_of(recipe, state)
   new, metrics = jax.jit(functools.partial(stretch.run_steps, recipe))(
     key, state, Data(()), np.int32(1)
   )
-  gap = 3 - theta
   psi = float(new.d.params['psi'][0])
-  assert psi == pytest.approx(0.1 + 0.05 * gap, rel=1e-5)  # one update, not three
-  assert int(new.d.count) == 1
-  cost = lambda psi: 2 * np.log1p(np.exp(-gap * psi))
-  assert metrics['gain'] == pytest.approx((cost(psi) - cost(psi + 0.1 * gap)) / 2, rel=1e-4)
-
-
-def test_a_gain_counts_for_nothing_where_d_is_not_ahead():
-  recipe, key, state = players(psi=-30.0)
-  _, metrics = jax.jit(functools.partial(stretch.run_steps, recipe))(
-    key, state, Data(()), np.int32(1)
-  )
-  assert metrics['gain'] == 0
+  assert psi == pytest.approx(0.1 + 0.05 * (3 - theta), rel=1e-5)  # one update, not three
+  assert int(new.d.count) == int(new.g.count) == 1
+  theta = theta_of(recipe, new)
+  cost = lambda psi, theta: 2 * np.log1p(np.exp(-(3 - theta) * psi))
+  gain = (cost(psi, theta) - cost(psi + 0.1 * (3 - theta), theta)) / 2
+  undone = (cost(psi, theta + 0.6 * psi) - cost(psi, theta)) / 2
+  assert metrics['gain'] == pytest.approx(gain, rel=1e-4)
+  assert metrics['undone'] == pytest.approx(undone, rel=1e-4)
 
 
 @pytest.mark.parametrize(
-  ('lr', 'k'), [(0.03, 5.0), (1e-6, 1.0)], ids=['D has much to learn', 'D learns nothing']
+  ('lr', 'g_lr', 'k'),
+  [(0.03, 0.0, 1.0), (1e-6, 0.1, 5.0), (-0.03, 0.1, 1.0)],
+  ids=['G stands still', 'D does not keep up', 'D gains nothing'],
 )
-def test_in_training_k_follows_the_gain_without_a_new_compilation(lr, k):
-  recipe, key, state = players(0.01, lr)
+def test_in_training_k_follows_the_ratio_without_a_new_compilation(lr, g_lr, k):
+  recipe, key, state = players(0.5, lr, g_lr)
   state = state.replace(controls={'k': state.controls['k']._replace(k=jnp.float32(2))})
   traces = []
 
@@ -205,11 +218,11 @@ def test_in_training_k_follows_the_gain_without_a_new_compilation(lr, k):
 
 def test_measurements_come_in_their_turn_only():
   recipe, key, state = players(0.01, 0.03)
-  gan = recipe.gan._replace(balance=recipe.gan.balance._replace(every=5))
+  gan = recipe.gan._replace(balance=recipe.gan.balance._replace(every=5, low=0.01))
   run = jax.jit(functools.partial(stretch.run_steps, recipe._replace(gan=gan)))
   ks = [float(state.controls['k'].k)]
   for _ in range(10):
     state, _ = run(key, state, Data(()), np.int32(1))
     ks.append(float(state.controls['k'].k))
   changes = [i for i in range(1, 11) if ks[i] != ks[i - 1]]
-  assert changes == [5, 10]
+  assert changes == [1, 2, 4, 5, 10]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gan_jax import contest, grid
+from gan_jax.balance import Balance
 from gan_jax.config import Config
 from gan_jax.outcome import Row
 from gan_jax.tasks import open_task
@@ -50,7 +51,7 @@ def test_a_controlled_k_costs_what_it_did_at_the_same_age(task, tmp_path, then):
   (setting,) = asked.settings
   rows = [trained(tmp_path / str(i), setting, i, first, then) for i, first in enumerate((4.0, 5.0))]
   (steps,) = contest._steps(asked, 'gradients', rows).values()
-  assert abs(steps * (1 + 4.5) + 4 * (steps // 25) - 2 * BASE.steps) <= 3
+  assert abs(steps * (1 + 4.5) + 2 * Balance().spent(steps) - 2 * BASE.steps) <= 3
 
 
 def test_where_no_run_of_a_controlled_k_is_left_something_is_affordable(task):
