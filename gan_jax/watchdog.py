@@ -6,12 +6,13 @@ that it lives, by counting in the key-value store, and looks whether the others 
 compared with nothing but themselves.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +21,9 @@ from gan_jax.errors import AgreedError, DivergedError, UserError
 from gan_jax.processes import PATIENCE, PEER_LOST, Group
 
 _BEAT = 1.0  # seconds between two signs of life
-_FAREWELL = 6.0  # seconds that process 0 keeps the store open for the others to read why it ends
+_FAREWELL = (
+  10.0  # seconds that process 0 keeps the store open, at most, for the others to read why it ends
+)
 
 Say = Callable[[str], None]
 
@@ -75,13 +78,18 @@ class Watchdog:
     client, group = self._group.client, self._group
     try:
       client.key_value_set(f'failed/{group.index}', line)
-      others = {str(i) for i in range(group.count)} - {str(group.index)}
-      while group.first and others:  # the store ends with process 0
-        told = client.key_value_dir_get('heard/')
-        others -= {key.rsplit('/', 1)[1] for key, _ in told}
-        time.sleep(0.2)
+      others = set(range(group.count)) - {group.index}
+      self._wait_for(others)
     except Exception:  # nobody is there to be told
       return
+
+  def _wait_for(self, others: set[int]) -> None:
+    """Keep the store open, which ends with process 0, until these have read why the run ends, or too long."""
+    client, deadline = self._group.client, time.monotonic() + _FAREWELL
+    while self._group.first and others and time.monotonic() < deadline:
+      time.sleep(0.2)
+      for name in ('heard/', 'failed/'):  # who says the same has no need to hear it
+        others = others - set(_numbered(client.key_value_dir_get(name)))
 
   def _watch(self) -> None:
     group, client = self._group, self._group.client
@@ -110,7 +118,8 @@ class Watchdog:
         elif now - since > self._patience:
           lost = f'process {i} has given no sign of life for {now - since:.0f} s'
           client.key_value_set(f'failed/{group.index}', f'{lost}, says process {group.index}', True)
-          self._end(f'{lost}: it was killed, or its host is frozen or cut off', linger=group.first)
+          others = set(range(group.count)) - {group.index, i, *left}
+          self._end(f'{lost}: it was killed, or its host is frozen or cut off', others)
       self._over.wait(_BEAT)
 
   def _watch_store(self) -> None:
@@ -124,7 +133,8 @@ class Watchdog:
       if now - self._answered > self._patience:
         self._end(f'the coordinator (process 0) has not answered for {self._patience:.0f} s')
 
-  def _end(self, reason: str, linger: bool = False) -> None:
+  def _end(self, reason: str, others: Set[int] = frozenset()) -> None:
+    """End this process, once `others` know why."""
     if self._over.is_set():
       return
     self._over.set()
@@ -132,8 +142,8 @@ class Watchdog:
       f'error: {reason}; this process ({self._group.index} of {self._group.count}) ends. '
       'The last complete checkpoint is safe: give the same command to all processes again'
     )
-    if linger:
-      time.sleep(3 * _BEAT)
+    with contextlib.suppress(Exception):  # they are gone, too
+      self._wait_for(set(others))
     os._exit(PEER_LOST)
 
 

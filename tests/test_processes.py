@@ -145,14 +145,14 @@ def test_who_waits_alone_ends_in_time(process, words):
   assert words in ended.stdout
 
 
-def watch(monkeypatch, count=2, patience=0.4):
-  """A watchdog of process 1 over a store, and the lines with which it would end the process."""
+def watch(monkeypatch, count=2, patience=0.4, index=1):
+  """A watchdog of a process over a store, and the lines with which it would end the process."""
   lines, over = [], threading.Event()
   monkeypatch.setattr(watchdog, '_BEAT', 0.05)
   monkeypatch.setattr(watchdog, '_on_abort', lambda end: None)
   monkeypatch.setattr(watchdog.os, '_exit', lambda code: over.set())
   store = Store(count)
-  dog = watchdog.Watchdog(Group(1, count, store), lines.append, patience)
+  dog = watchdog.Watchdog(Group(index, count, store), lines.append, patience)
   return dog, store, lines, over
 
 
@@ -177,6 +177,20 @@ def test_a_peer_that_failed_or_left_is_told_apart(monkeypatch):
   assert over.wait(5)
   assert 'process 0 ended: the disk is full' in lines[0]
   assert store.key_value_dir_get('heard/') == [('heard/1', '1')]
+
+
+def test_the_first_process_keeps_the_store_open_until_the_others_know(monkeypatch):
+  dog, store, lines, over = watch(monkeypatch, count=3, index=0)
+  dog.__enter__()
+  for i in range(200):
+    store.key_value_set('alive/1', str(i), True)
+    time.sleep(0.02)
+    if lines:
+      break
+  assert 'process 2 has given no sign of life' in lines[0]
+  assert not over.wait(0.5)
+  store.key_value_set('heard/1', '1')
+  assert over.wait(5)
 
 
 def test_a_store_without_answers_is_noticed(monkeypatch):
