@@ -62,15 +62,16 @@ class Balance(NamedTuple):
   target: float | jax.Array = 1.0
   low: float = 1.0
   high: float = 5.0
-  every: int = 50  # steps between measurements; at first they come at powers of two
+  every: int = 50  # steps between measurements
+  first: int = 16  # step of the first; until `every` they come at powers of two
   ahead: int = 2  # updates of each player in a measurement
   n: int = 256  # held-out examples, and fakes, that judge them
-  rate: float = 0.5  # octaves by which one measurement moves k at most
+  rate: float = 1.0  # octaves by which one measurement moves k at most
   memory: float = 0.5  # of the running means, per measurement
 
   def start(self) -> Control:
-    """K lies midway between its bounds, in octaves, and the first update of D is due."""
-    first = jnp.sqrt(self.low * self.high)
+    """K is at its lower bound, as it is where D keeps up, and the first update of D is due."""
+    first = jnp.asarray(self.low, jnp.float32)
     return Control(first, jnp.ones(()), jnp.zeros(()), jnp.zeros(()))
 
   def due(self, control: Control) -> tuple[jax.Array, Control]:
@@ -83,8 +84,11 @@ class Balance(NamedTuple):
     return math.ceil(self.high * steps) + 2  # the credit left over is below 1, but for rounding
 
   def measures(self, step: jax.Array) -> jax.Array:
-    """Whether a measurement follows `step` > 0: often at first, for k has to find its place."""
-    early = (step < self.every) & ((step & (step - 1)) == 0)
+    """Whether a measurement follows `step` > 0: often at first, for k has to find its place.
+
+    But not at once, when neither player has found its way and any ratio comes up.
+    """
+    early = (step >= self.first) & (step < self.every) & ((step & (step - 1)) == 0)
     return early | (step % self.every == 0)
 
   def adapt(self, control: Control, gain: jax.Array, undone: jax.Array) -> Control:
@@ -99,8 +103,8 @@ class Balance(NamedTuple):
 
   def spent(self, steps: int) -> int:
     """Updates of either player that so many steps have looked ahead."""
-    n_early = min(steps, self.every - 1).bit_length()
-    return (n_early + steps // self.every) * self.ahead
+    n_early = min(steps, self.every - 1).bit_length() - (self.first - 1).bit_length()
+    return (max(n_early, 0) + steps // self.every) * self.ahead
 
 
 def cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:
