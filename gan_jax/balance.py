@@ -63,14 +63,19 @@ class Balance(NamedTuple):
   low: float = 1.0
   high: float = 5.0
   every: int = 50  # steps between measurements
-  first: int = 16  # step of the first; until `every` they come at powers of two
+  second: int = (
+    16  # step of the second, after that of step 1; until `every` they come at powers of two
+  )
   ahead: int = 2  # updates of each player in a measurement
   n: int = 256  # held-out examples, and fakes, that judge them
   rate: float = 1.0  # octaves by which one measurement moves k at most
+  leap: float = (
+    4.0  # octaves of k for each of the ratio at the first one, which may take k anywhere
+  )
   memory: float = 0.5  # of the running means, per measurement
 
   def start(self) -> Control:
-    """K is at its lower bound, as it is where D keeps up, and the first update of D is due."""
+    """K is at its lower bound, and the first update of D is due."""
     first = jnp.asarray(self.low, jnp.float32)
     return Control(first, jnp.ones(()), jnp.zeros(()), jnp.zeros(()))
 
@@ -84,27 +89,31 @@ class Balance(NamedTuple):
     return math.ceil(self.high * steps) + 2  # the credit left over is below 1, but for rounding
 
   def measures(self, step: jax.Array) -> jax.Array:
-    """Whether a measurement follows `step` > 0: often at first, for k has to find its place.
+    """Whether a measurement follows `step` > 0: often at first, for k has to find its place soon.
 
-    But not at once, when neither player has found its way and any ratio comes up.
+    But after the very first step none comes until both players have found their way: in between D learns
+    its first lesson, and any ratio comes up, whatever it is later.
     """
-    early = (step >= self.first) & (step < self.every) & ((step & (step - 1)) == 0)
-    return early | (step % self.every == 0)
+    early = (step >= self.second) & (step < self.every) & ((step & (step - 1)) == 0)
+    return (step == 1) | early | (step % self.every == 0)
 
   def adapt(self, control: Control, gain: jax.Array, undone: jax.Array) -> Control:
-    """The controller after a measurement: k moves by octaves of the ratio of the means to the target."""
+    """The controller after a measurement: k moves with the octaves of the ratio of the means to the target."""
     mean = lambda old, new: self.memory * old + (1 - self.memory) * new
     gain, undone = mean(control.gain, gain), mean(control.undone, undone)
     # Of means that are not above 0 there is no ratio: D has nothing to gain, or nothing to make good.
     lags = (gain > 0) & (undone > 0)
     octaves = jnp.log2(jnp.where(lags, undone / jnp.where(lags, self.target * gain, 1), 0.5))
-    k = control.k * 2 ** (self.rate * jnp.clip(octaves, -1, 1))
+    at_first = (control.gain == 0) & (control.undone == 0)
+    moved = jnp.where(at_first, self.leap * octaves, self.rate * jnp.clip(octaves, -1, 1))
+    k = control.k * 2**moved
     return Control(jnp.clip(k, self.low, self.high), control.credit, gain, undone)
 
   def spent(self, steps: int) -> int:
     """Updates of either player that so many steps have looked ahead."""
-    n_early = min(steps, self.every - 1).bit_length() - (self.first - 1).bit_length()
-    return (max(n_early, 0) + steps // self.every) * self.ahead
+    n_early = min(steps, self.every - 1).bit_length() - (self.second - 1).bit_length()
+    n = (steps > 0) + max(n_early, 0) + steps // self.every
+    return n * self.ahead
 
 
 def cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:

@@ -98,15 +98,19 @@ def test_a_scale_of_both_losses_changes_nothing():
   assert one.k == other.k
 
 
-def test_k_starts_at_its_lower_bound():
-  assert float(Balance(low=0.5).start().k) == 0.5
+@pytest.mark.parametrize(('undone', 'k'), [(0.13, 1.3**4), (0.2, 5.0), (0.05, 1.0)])
+def test_k_starts_at_its_lower_bound_and_the_first_measurement_may_take_it_anywhere(undone, k):
+  balance = Balance()
+  assert float(balance.start().k) == 1
+  control = balance.adapt(balance.start(), jnp.float32(0.1), jnp.float32(undone))
+  assert float(control.k) == pytest.approx(k, rel=1e-5)
 
 
 @pytest.mark.parametrize(('undone', 'end'), [(1.0, 5.0), (0.01, 1.0)])
 def test_k_comes_to_its_bounds_and_no_further(undone, end):
   balance = Balance()
   adapt = jax.jit(balance.adapt)
-  control, last = balance.start()._replace(k=jnp.float32(2)), 2.0
+  control, last = balance.start()._replace(k=jnp.float32(2), gain=jnp.float32(0.1)), 2.0
   for _ in range(20):
     control = adapt(control, jnp.float32(0.1), jnp.float32(undone))
     assert 1 <= control.k <= 5
@@ -126,9 +130,9 @@ def test_k_leaves_its_bounds_again():
 
 
 def test_measurements_come_often_at_first_and_what_they_cost_is_known():
-  balance = Balance(every=10, first=2, ahead=3)
+  balance = Balance(every=10, second=4, ahead=3)
   due = [step for step in range(1, 31) if bool(balance.measures(jnp.int32(step)))]
-  assert due == [2, 4, 8, 10, 20, 30]
+  assert due == [1, 4, 8, 10, 20, 30]
   for steps in range(31):
     assert balance.spent(steps) == 3 * sum(step <= steps for step in due)
 
@@ -217,7 +221,7 @@ def test_in_training_k_follows_the_ratio_without_a_new_compilation(lr, g_lr, k):
 
 def test_measurements_come_in_their_turn_only():
   recipe, key, state = players(0.01, 0.03)
-  gan = recipe.gan._replace(balance=recipe.gan.balance._replace(every=5, first=1, low=0.01))
+  gan = recipe.gan._replace(balance=recipe.gan.balance._replace(every=5, second=2, low=1e-6))
   run = jax.jit(functools.partial(stretch.run_steps, recipe._replace(gan=gan)))
   ks = [float(state.controls['k'].k)]
   for _ in range(10):

@@ -43,7 +43,7 @@ def test_a_budget_is_spent_whatever_k_is():
 def test_what_the_controller_looks_ahead_is_paid_for():
   auto, fixed = Config(**GAME, k='auto'), Config(**GAME)
   more = compute.spent(auto, price(auto), 1000, 1000).gradients
-  assert more == compute.spent(fixed, price(fixed), 1000, 1000).gradients + 2 * 2 * (20 + 2)
+  assert more == compute.spent(fixed, price(fixed), 1000, 1000).gradients + 2 * 2 * (20 + 3)
 
 
 def test_examples_are_those_that_d_has_seen():
@@ -63,8 +63,8 @@ def test_a_controlled_k_is_paid_for_as_it_rose():
   count = compute.d_updates_of(records)
   assert [count(n) for n in (0, 50, 100, 150, 200, 300)] == [0, 50, 100, 250, 400, 700]
   config = Config(**GAME, k='auto')
-  # 150 steps and 250 updates of D, and 3 + 2 measurements of 4 updates.
-  assert compute.affordable_steps(config, price(config), 420, 'gradients', count) == 150
+  # 150 steps and 250 updates of D, and 3 + 3 measurements of 4 updates.
+  assert compute.affordable_steps(config, price(config), 424, 'gradients', count) == 150
 
 
 def test_a_budget_below_one_step_buys_one():
