@@ -18,6 +18,9 @@ from gan_jax.errors import AgreedError, UserError
 
 PEER_LOST = 4  # exit code of a process whose peers are gone
 PATIENCE = 30.0  # seconds without a sign of life after which a process counts as lost
+FAREWELL = (
+  10.0  # seconds that process 0 keeps the store open, at most, for what others read at the end
+)
 _START = 55.0  # seconds to wait for all processes at the start
 _A_DAY = (
   24 * 3600 * 1000
@@ -183,8 +186,14 @@ def _give_up(place: Place, say: Callable[[str], None]) -> None:
 
 def leave(group: Group) -> None:
   """Let go of the others when all have come to the same end."""
-  if group.count > 1:
-    group.client.key_value_set(f'left/{group.index}', 'done')
-    group.gather('')
-    if group.first:
-      time.sleep(0.5)  # the store goes with this process: let the others read the last answer
+  if group.count == 1:
+    return
+  group.client.key_value_set(f'left/{group.index}', 'done')
+  group.gather('')
+  group.client.key_value_set(f'gone/{group.index}', 'done')
+  if not group.first:
+    return
+  deadline = time.monotonic() + FAREWELL
+  while len(group.client.key_value_dir_get('gone/')) < group.count and time.monotonic() < deadline:
+    time.sleep(0.1)
+  time.sleep(0.5)  # until those who are about to go do not look at the store any more

@@ -12,18 +12,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from types import TracebackType
 from typing import Any
 
 from gan_jax import processes
 from gan_jax.errors import AgreedError, DivergedError, UserError
-from gan_jax.processes import PATIENCE, PEER_LOST, Group
+from gan_jax.processes import FAREWELL, PATIENCE, PEER_LOST, Group
 
 _BEAT = 1.0  # seconds between two signs of life
-_FAREWELL = (
-  10.0  # seconds that process 0 keeps the store open, at most, for the others to read why it ends
-)
+_NOTHING: Mapping[str, str] = {}
 
 Say = Callable[[str], None]
 
@@ -71,7 +69,7 @@ class Watchdog:
       line = ' '.join(f'{error}'.split())[:300] or type(error).__name__
       teller = threading.Thread(target=self._tell, args=(line,), daemon=True)
       teller.start()
-      teller.join(_FAREWELL)
+      teller.join(FAREWELL)
     self._over.set()
 
   def _tell(self, line: str) -> None:
@@ -85,7 +83,7 @@ class Watchdog:
 
   def _wait_for(self, others: set[int]) -> None:
     """Keep the store open, which ends with process 0, until these have read why the run ends, or too long."""
-    client, deadline = self._group.client, time.monotonic() + _FAREWELL
+    client, deadline = self._group.client, time.monotonic() + FAREWELL
     while self._group.first and others and time.monotonic() < deadline:
       time.sleep(0.2)
       for name in ('heard/', 'failed/'):  # who says the same has no need to hear it
@@ -109,17 +107,18 @@ class Watchdog:
         return
       now = self._answered = time.monotonic()
       for i in sorted(set(failed) - {group.index}):
-        client.key_value_set(f'heard/{group.index}', '1', True)
-        self._end(f'process {i} ended: {failed[i]}')
+        self._end(f'process {i} ended: {failed[i]}', {f'heard/{group.index}': '1'})
       for i in set(range(group.count)) - {group.index} - set(left):
         count, since = seen.get(i, ('', began))
         if alive.get(i, '') != count:
           seen[i] = (alive.get(i, ''), now)
         elif now - since > self._patience:
           lost = f'process {i} has given no sign of life for {now - since:.0f} s'
-          client.key_value_set(f'failed/{group.index}', f'{lost}, says process {group.index}', True)
-          others = set(range(group.count)) - {group.index, i, *left}
-          self._end(f'{lost}: it was killed, or its host is frozen or cut off', others)
+          self._end(
+            f'{lost}: it was killed, or its host is frozen or cut off',
+            {f'failed/{group.index}': f'{lost}, says process {group.index}'},
+            set(range(group.count)) - {group.index, i, *left},
+          )
       self._over.wait(_BEAT)
 
   def _watch_store(self) -> None:
@@ -133,8 +132,14 @@ class Watchdog:
       if now - self._answered > self._patience:
         self._end(f'the coordinator (process 0) has not answered for {self._patience:.0f} s')
 
-  def _end(self, reason: str, others: Set[int] = frozenset()) -> None:
-    """End this process, once `others` know why."""
+  def _end(
+    self, reason: str, notes: Mapping[str, str] = _NOTHING, others: Set[int] = frozenset()
+  ) -> None:
+    """End this process, once it has said why, has left `notes` in the store, and `others` know.
+
+    In this order: the first process goes as soon as the others have left theirs, and the store with it,
+    and what they say after that would be that the store is gone.
+    """
     if self._over.is_set():
       return
     self._over.set()
@@ -142,7 +147,9 @@ class Watchdog:
       f'error: {reason}; this process ({self._group.index} of {self._group.count}) ends. '
       'The last complete checkpoint is safe: give the same command to all processes again'
     )
-    with contextlib.suppress(Exception):  # they are gone, too
+    with contextlib.suppress(Exception):  # the store is gone
+      for name, value in notes.items():
+        self._group.client.key_value_set(name, value, True)
       self._wait_for(set(others))
     os._exit(PEER_LOST)
 
@@ -164,6 +171,7 @@ def _on_abort(end: Callable[[], None]) -> None:
     del number
     signal.alarm(5)  # should the interpreter be stuck, this ends the process all the same
     end()
+    time.sleep(4)  # another thread is about to end it, with what it has to say
 
   wrapped = ctypes.CFUNCTYPE(None, ctypes.c_int)(handler)
   _HANDLERS.append(wrapped)
