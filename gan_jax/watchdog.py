@@ -106,19 +106,18 @@ class Watchdog:
         )
         return
       now = self._answered = time.monotonic()
-      for i in sorted(set(failed) - {group.index}):
-        self._end(f'process {i} ended: {failed[i]}', {f'heard/{group.index}': '1'})
       for i in set(range(group.count)) - {group.index} - set(left):
         count, since = seen.get(i, ('', began))
-        if alive.get(i, '') != count:
-          seen[i] = (alive.get(i, ''), now)
-        elif now - since > self._patience:
-          lost = f'process {i} has given no sign of life for {now - since:.0f} s'
-          self._end(
-            f'{lost}: it was killed, or its host is frozen or cut off',
-            {f'failed/{group.index}': f'{lost}, says process {group.index}'},
-            set(range(group.count)) - {group.index, i, *left},
-          )
+        seen[i] = (count, since) if alive.get(i, '') == count else (alive[i], now)
+      silent = {i: now - since for i, (_, since) in seen.items() if i not in left}
+      others = {i for i, seconds in silent.items() if seconds < self._patience / 2} - set(failed)
+      for i in sorted(set(failed) - {group.index}):
+        self._end(f'process {i} ended: {failed[i]}', {f'heard/{group.index}': '1'}, others)
+      for i, seconds in silent.items():
+        if seconds > self._patience:
+          lost = f'process {i} has given no sign of life for {seconds:.0f} s'
+          note = {f'failed/{group.index}': f'{lost}, says process {group.index}'}
+          self._end(f'{lost}: it was killed, or its host is frozen or cut off', note, others)
       self._over.wait(_BEAT)
 
   def _watch_store(self) -> None:

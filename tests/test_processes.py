@@ -179,12 +179,16 @@ def test_a_peer_that_failed_or_left_is_told_apart(monkeypatch):
   assert store.key_value_dir_get('heard/') == [('heard/1', '1')]
 
 
-def test_the_first_process_keeps_the_store_open_until_the_others_know(monkeypatch):
-  dog, store, lines, over = watch(monkeypatch, count=3, index=0)
+@pytest.mark.parametrize('told', [False, True])
+def test_the_first_process_keeps_the_store_open_until_the_others_know(told, monkeypatch):
+  dog, store, lines, over = watch(monkeypatch, count=4 if told else 3, index=0)
   dog.__enter__()
   for i in range(200):
-    store.key_value_set('alive/1', str(i), True)
+    for process in (1, 3) if told else (1,):
+      store.key_value_set(f'alive/{process}', str(i), True)
     time.sleep(0.02)
+    if told and i == 10:  # one of the others was sooner to notice
+      store.key_value_set('failed/3', 'process 2 has given no sign of life, says process 3')
     if lines:
       break
   assert 'process 2 has given no sign of life' in lines[0]
