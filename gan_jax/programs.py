@@ -16,6 +16,7 @@ _COLLECTIVES = (
   'all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute', 'collective-broadcast',
 )  # fmt: skip
 _HOST = re.compile(r' (infeed|outfeed|send|recv)(-start|-done)?\(|is_host_transfer=true|callback')
+_NETWORK = 'xla_megascale_runtime'
 _HEADER = re.compile(r'^(ENTRY )?%?([\w.\-]+) \(.*\{$')
 _WHILE = re.compile(r' while\(.*body=%?([\w.\-]+)')
 _CALLED = re.compile(
@@ -50,8 +51,12 @@ def collectives(text: str, k: float) -> list[Collective]:
 
 
 def host_transfers(text: str) -> list[str]:
-  """The instructions by which the program speaks with the host while it runs."""
-  return [line.strip()[:120] for line in text.splitlines() if _HOST.search(line)]
+  """The instructions by which the program speaks with the host while it runs.
+
+  What slices of TPUs tell one another goes through their hosts' network, and is none of these.
+  """
+  lines = (line for line in text.splitlines() if _HOST.search(line) and _NETWORK not in line)
+  return [line.strip()[:120] for line in lines]
 
 
 def _computations(text: str) -> dict[str, list[str]]:

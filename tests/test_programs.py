@@ -89,3 +89,11 @@ def test_collectives_are_counted_as_often_as_they_run():
 def test_talk_with_the_host_is_seen(line):
   assert programs.host_transfers(TEXT) == []
   assert len(programs.host_transfers(TEXT + f'  {line}\n')) == 1
+
+
+def test_what_slices_tell_one_another_is_no_transfer_to_the_host():
+  line = (
+    '  %send.1 = (f32[8], u32[], token[]) send(%x, %t), channel_id=5, is_host_transfer=true, '
+    'frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime"}'
+  )
+  assert programs.host_transfers(TEXT + line + '\n') == []
