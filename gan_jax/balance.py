@@ -63,15 +63,11 @@ class Balance(NamedTuple):
   low: float = 1.0
   high: float = 5.0
   every: int = 50  # steps between measurements
-  second: int = (
-    16  # step of the second, after that of step 1; until `every` they come at powers of two
-  )
+  second: int = 16  # after step 1, the next; from there to `every` they come at powers of two
   ahead: int = 2  # updates of each player in a measurement
   n: int = 256  # held-out examples, and fakes, that judge them
   rate: float = 1.0  # octaves by which one measurement moves k at most
-  leap: float = (
-    4.0  # octaves of k for each of the ratio at the first one, which may take k anywhere
-  )
+  leap: float = 4.0  # octaves of k for each octave of the ratio, at the first measurement
   memory: float = 0.5  # of the running means, per measurement
 
   def start(self) -> Control:

@@ -113,14 +113,8 @@ def trace(
 def streams(choice: str, settings: Config, examples: Examples, memory: float) -> bool:
   """Whether training would stream to devices of so many bytes, by --stream; raises UserError."""
   streamable = examples.n is not None and examples.stack == 1
-  if choice == 'yes' and not streamable:
-    raise UserError(
-      f'--stream=yes: the examples of {settings.dataset} are made on the device; give --stream=auto'
-    )
-  if choice != 'auto' or not streamable:
-    return choice == 'yes'
-  images = _data(settings, examples).train
-  return supply.too_large(size(images), memory)
+  needed = size(_data(settings, examples).train)
+  return supply.chosen(choice, settings.dataset, streamable, needed, memory)
 
 
 def size(tree: Any) -> int:

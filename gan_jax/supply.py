@@ -163,18 +163,19 @@ def _examined(data: Images, key: jax.Array) -> Window:
 
 def streams(choice: str, task: Task, devices: Sequence[jax.Device]) -> bool:
   """Whether to stream, by --stream and by what fits on this process's devices; raises UserError."""
-  if choice == 'yes' and not task.streamable:
-    raise UserError(
-      f'--stream=yes: the examples of {task.name} are made on the device; give --stream=auto'
-    )
-  if choice != 'auto' or not task.streamable:
-    return choice == 'yes'
   needed = sum(x.nbytes for x in jax.tree.leaves(task.data(held_out=False)))
-  return too_large(needed, memory.free_on(parallel.local_devices(devices)))
+  free = memory.free_on(parallel.local_devices(devices))
+  return chosen(choice, task.name, task.streamable, needed, free)
 
 
-def too_large(n_bytes: int, free: float) -> bool:
-  """Whether images of so many bytes stay on the host, of devices on which so many are free."""
+def chosen(choice: str, name: str, streamable: bool, n_bytes: int, free: float) -> bool:
+  """Whether to stream images of so many bytes to devices with so many free, by --stream; raises UserError."""
+  if choice == 'yes' and not streamable:
+    raise UserError(
+      f'--stream=yes: the examples of {name} are made on the device; give --stream=auto'
+    )
+  if choice != 'auto' or not streamable:
+    return choice == 'yes'
   return n_bytes > _SHARE * free
 
 
