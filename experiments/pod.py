@@ -54,6 +54,9 @@ def main(argv: list[str]) -> int:
   """Compile, count, and say."""
   del argv
   jax.config.update('jax_platforms', 'cpu')  # no device is used
+  jax.config.update(
+    'jax_enable_compilation_cache', False
+  )  # programs for others' devices cannot be read back
   settings = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
   where = chips.parse(_TOPOLOGY.value, _SLICES.value)
   if where is None:
