@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from experiments import bench_metrics, launcher
-from gan_jax import data, evaluate, parallel, session
+from gan_jax import data, evaluate, parallel, placement, session
 from gan_jax import gan as gan_lib
 from gan_jax.batches import Batch
 from gan_jax.config import Config
@@ -81,7 +81,7 @@ def training(dataset: Dataset, steps: int) -> dict[str, Callable[[], Any]]:
   devices = jax.devices()[:1]
   mapped = parallel.pmap(functools.partial(run_steps, recipe), devices, n_args=4, donate_argnum=1)
   plain = jax.jit(functools.partial(run_steps, recipe), donate_argnums=1)
-  on_device = parallel.replicate(task.data(held_out=False).without_labels(), devices)
+  on_device = placement.replicate(task.data(held_out=False).without_labels(), devices)
   for name, stretch in (
     ('gan_jax: pmap of many steps, batches drawn inside', mapped),
     ('the same under jit', plain),

@@ -18,7 +18,7 @@ import jax
 from absl import flags
 
 from experiments import launcher
-from gan_jax import chips, parallel, plots, pods, rehearsal, supply
+from gan_jax import chips, placement, plots, pods, rehearsal, supply
 from gan_jax.chips import Slice
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
   if where is None:
     raise UserError(f'--topology={_TOPOLOGY.value}: known are {", ".join(chips.names())}')
   examples = rehearsal.examples_of(settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value)
-  mapped = parallel.SHARDED if _SHARD.value else 'pmap'
+  mapped = placement.SHARDED if _SHARD.value else 'pmap'
   way = pods.Way(mapped, _QUICKLY.value, _STREAM.value)
   try:
     report = pods.measure(settings, examples, where, way)

@@ -15,7 +15,7 @@ import jax
 from absl import flags
 
 from experiments import launcher
-from gan_jax import parallel, processes, supply, train, watchdog
+from gan_jax import parallel, placement, processes, supply, train, watchdog
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.processes import Group, Place
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
     launcher.ending_at_once(group.count > 1),
     watchdog.Watchdog(group, _say, _PATIENCE.value),
   ):
-    mapped = parallel.SHARDED if _SHARD.value else _MAP.value
+    mapped = placement.SHARDED if _SHARD.value else _MAP.value
     outcome = train.train(
       config,
       folder,

@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
+from gan_jax import placement
 from gan_jax.randomness import Spread
 
-AXIS = 'data'
 Call = Callable[..., Any]
-# By the number of an argument, which of its arrays come from `split`: a tree of booleans, or a prefix of one.
+# By the number of an argument, which of its arrays `placement.split` has made: a tree of booleans, or a prefix.
 Parts = Mapping[int, Any]
 _NO_PARTS: Parts = {}
 
@@ -35,12 +34,12 @@ def pmap(
   checkpoint can be read on any number of devices. `devices` are those of all processes.
   """
   mapped = _pmapped(fn, devices, n_args, donate_argnum, parts)
-  here = len(devices) if jax.process_count() == 1 else len(local_devices(devices))
+  here = len(devices) if jax.process_count() == 1 else len(placement.local_devices(devices))
   call = _unhurried(functools.partial(mapped, np.arange(here)), devices)
   if here == len(devices):
     return call
   # What pmap hands over in one of many processes claims to lie on this one's devices only.
-  sharding = _replicated(devices)
+  sharding = placement.replicated(devices)
   whole = lambda x: jax.make_array_from_single_device_arrays(
     x.shape, sharding, [shard.data for shard in x.addressable_shards]
   )
@@ -63,7 +62,7 @@ def _pmapped(
 
   return jax.pmap(
     on_device,
-    AXIS,
+    placement.AXIS,
     in_axes=(0, *axes),
     out_axes=None,
     donate_argnums=1 + donate_argnum,
@@ -83,11 +82,11 @@ def shard_map(
   `check_vma=False`, as in pmap: by default gradients would come already summed over the devices, and
   their mean would be too large by the number of these.
   """
-  every, share = PartitionSpec(), PartitionSpec(AXIS)
+  every, share = PartitionSpec(), PartitionSpec(placement.AXIS)
   mapped = jax.jit(
     jax.shard_map(
       lambda *args: fn(*_wrap(args), axis_name=_axis_name(devices)),
-      mesh=_mesh(devices),
+      mesh=placement.mesh(devices),
       in_specs=tuple(_specs(parts, i, share, every) for i in range(n_args)),
       out_specs=every,
       check_vma=False,
@@ -105,7 +104,7 @@ def sharded(
   donate_argnum: int,
   parts: Parts = _NO_PARTS,
 ) -> Call:
-  """The same step where each device keeps a part of the state only, as `partition` cuts it.
+  """The same step where each device keeps a part of the state only, as `placement.partition` cuts it.
 
   One program on the global batch, which the compiler spreads: it gathers weights where a layer needs them,
   and sums gradients to where their part of the optimizer lies (Rajbhandari et al., 2020: ZeRO, FSDP).
@@ -119,41 +118,26 @@ def sharded(
 
 
 def _sharded(fn: Call, devices: Sequence[jax.Device], argnum: int) -> Call:
-  mesh = _mesh(devices)
+  mesh = placement.mesh(devices)
 
   def spread(*args: Any) -> Any:
-    cut = lambda state: jax.lax.with_sharding_constraint(state, partition(state, devices))
+    cut = lambda state: jax.lax.with_sharding_constraint(state, placement.partition(state, devices))
     known = [cut(arg) if i == argnum else arg for i, arg in enumerate(_wrap(args))]
     state, others = fn(*known, axis_name=Spread(mesh))
-    return cut(state), jax.lax.with_sharding_constraint(others, _replicated(devices))
+    return cut(state), jax.lax.with_sharding_constraint(others, placement.replicated(devices))
 
   return spread
-
-
-def partition(state: Any, devices: Sequence[jax.Device]) -> Any:
-  """How each array of `state` is cut: along its longest side that the devices divide, or not at all."""
-  mesh, n = _mesh(devices), len(devices)
-
-  def cut(x: Any) -> NamedSharding:
-    sides = [side if side % n == 0 else 0 for side in x.shape]
-    if not any(sides):
-      return NamedSharding(mesh, PartitionSpec())
-    at = sides.index(max(sides))
-    return NamedSharding(mesh, PartitionSpec(*(AXIS if i == at else None for i in range(at + 1))))
-
-  return jax.tree.map(cut, state)
 
 
 MAPS: dict[str, Callable[..., Call]] = {
   'pmap': pmap,
   'shard_map': shard_map,
 }
-SHARDED = 'sharded'  # no map of its own, but what --shard_params makes of any
 
 
 def by_name(mapped: str) -> Callable[..., Call]:
   """The map of this name, or `sharded`."""
-  return sharded if mapped == SHARDED else MAPS[mapped]
+  return sharded if mapped == placement.SHARDED else MAPS[mapped]
 
 
 class Program(NamedTuple):
@@ -180,101 +164,9 @@ def program(
   parts: Parts = _NO_PARTS,
 ) -> Program:
   """What `pmap` or `sharded` would call on these devices, for a look."""
-  if mapped == SHARDED:
+  if mapped == placement.SHARDED:
     return Program(jax.jit(_sharded(fn, devices, donate_argnum), donate_argnums=donate_argnum), ())
   return Program(_pmapped(fn, devices, n_args, donate_argnum, parts), (np.arange(len(devices)),))
-
-
-def cut_shapes(
-  state: Any, data: Any, key: Any, devices: Sequence[jax.Device]
-) -> tuple[Any, Any, Any]:
-  """Shapes of what `sharded` is called with, and where each of them lies that does not say so itself."""
-  place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-  whole = lambda tree: jax.tree.map(lambda x: place(x, x.sharding or _replicated(devices)), tree)
-  return jax.tree.map(place, state, partition(state, devices)), whole(data), whole(key)
-
-
-def split_shapes(tree: Any, devices: Sequence[jax.Device], mapped: str) -> Any:
-  """What `split` makes, in one process, of arrays of which each device has these rows: shapes only."""
-  n = len(devices)
-  if mapped == 'pmap':
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((n, *x.shape), x.dtype), tree)
-  sharding = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
-  grown = lambda x: jax.ShapeDtypeStruct((n * x.shape[0], *x.shape[1:]), x.dtype, sharding=sharding)
-  return jax.tree.map(grown, tree)
-
-
-def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """The same arrays with a copy on every device, so that no call has to copy them again.
-
-  Each process brings its own copies, which it promises to be equal to the others'.
-  """
-  sharding = _replicated(devices)
-  if sharding.is_fully_addressable:
-    return jax.device_put(tree, sharding)
-  mine = local_devices(devices)
-  return jax.tree.map(
-    lambda x: jax.make_array_from_single_device_arrays(
-      x.shape, sharding, [jax.device_put(x, device) for device in mine]
-    ),
-    tree,
-  )
-
-
-def local_devices(devices: Sequence[jax.Device]) -> list[jax.Device]:
-  """Those of this process."""
-  return [device for device in devices if device.process_index == jax.process_index()]
-
-
-def local_rows(n: int, devices: Sequence[jax.Device]) -> np.ndarray:
-  """Which of n rows that all devices share this process's devices have, in the order of `split`."""
-  shares, here = np.split(np.arange(n), len(devices)), jax.process_index()
-  return np.concatenate(
-    [share for share, device in zip(shares, devices, strict=True) if device.process_index == here]
-  )
-
-
-def split(tree: Any, devices: Sequence[jax.Device], mapped: str) -> Any:
-  """Arrays [rows, ...] of the host, each device's share of the rows on it, for `parts` of this map.
-
-  In the order of `devices`; each process brings the rows of its own ones.
-  """
-  mine, shared = local_devices(devices), devices
-  if mapped == 'pmap':  # which has an axis of devices, in each process of its own ones
-    shared = mine
-  sharding = NamedSharding(_mesh(shared), PartitionSpec(AXIS))
-
-  def laid(x: np.ndarray) -> jax.Array:
-    shares = np.split(x, len(mine))
-    if mapped == 'pmap':
-      shares = [share[None] for share in shares]
-    n, *sides = shares[0].shape
-    placed = [jax.device_put(*pair) for pair in zip(shares, mine, strict=True)]
-    return jax.make_array_from_single_device_arrays((n * len(shared), *sides), sharding, placed)
-
-  return jax.tree.map(laid, tree)
-
-
-def gathered(tree: Any) -> Any:
-  """Arrays that are cut over devices of several processes, on the host of each of them.
-
-  One array after the other, so that no device ever holds more than one of them whole.
-  """
-  return jax.tree.map(lambda x: multihost_utils.process_allgather(x, tiled=True), tree)
-
-
-def local(tree: Any) -> Any:
-  """This process's first copy of replicated arrays, for work that needs one device."""
-  return jax.tree.map(lambda x: x.addressable_data(0), tree)
-
-
-def seen(tree: Any, mapped: str) -> Any:
-  """Arrays of every device, for work besides the step: one copy.
-
-  Where the state lies in parts over the devices of one process, that work spreads over them too, and needs
-  what it is given on all of them.
-  """
-  return tree if mapped == SHARDED and jax.process_count() == 1 else local(tree)
 
 
 def _specs(parts: Parts, argnum: int, share: Any, every: Any) -> Any:
@@ -284,15 +176,7 @@ def _specs(parts: Parts, argnum: int, share: Any, every: Any) -> Any:
 
 def _axis_name(devices: Sequence[jax.Device]) -> str | None:
   """None for a single device, which has nobody to agree with: a run then computes what a population does."""
-  return AXIS if len(devices) > 1 else None
-
-
-def _mesh(devices: Sequence[jax.Device]) -> Mesh:
-  return Mesh(np.asarray(devices), (AXIS,))
-
-
-def _replicated(devices: Sequence[jax.Device]) -> NamedSharding:
-  return NamedSharding(_mesh(devices), PartitionSpec())
+  return placement.AXIS if len(devices) > 1 else None
 
 
 def _unhurried(call: Call, devices: Sequence[jax.Device]) -> Call:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from gan_jax import chips, gpus, parallel, programs, rehearsal
+from gan_jax import chips, gpus, placement, programs, rehearsal
 from gan_jax.chips import Slice
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -23,7 +23,7 @@ from gan_jax.rehearsal import DoesNotFitError, Examples, compile_for, size, stre
 class Way(NamedTuple):
   """How a step is mapped and compiled."""
 
-  mapped: str = 'pmap'  # or parallel.SHARDED
+  mapped: str = 'pmap'  # or placement.SHARDED
   quickly: bool = False  # with less optimisation
   stream: str = 'auto'  # in supply.STREAM: whether images come from the host
 
@@ -130,7 +130,7 @@ def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL
   k = 1.0 if settings.k == 'auto' else float(settings.k)
   memory, text = compiled.memory_analysis(), compiled.as_text()
   found = programs.collectives(text, k)
-  share = where.n_chips if way.mapped == parallel.SHARDED else 1  # one program for all of them
+  share = where.n_chips if way.mapped == placement.SHARDED else 1  # one program for all of them
   flops, once = (programs.flops(program.jaxpr, each) / share for each in (k, 1.0))
   cost = compiled.cost_analysis()
   if cost:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax import balance, checks, config, feeds, parallel, scalars, supply
+from gan_jax import balance, checks, config, feeds, parallel, placement, scalars, supply
 from gan_jax import gan as gan_lib
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -98,11 +98,11 @@ def trace(
   if streamed:
     window = _window(settings, there.train, len(devices))
     there = Data(window, there.held_out)
-    images_, labels = parallel.split_shapes((window.images, window.labels), devices, mapped)
+    images_, labels = placement.split_shapes((window.images, window.labels), devices, mapped)
     given = Data(Window(images_, labels, window.first), there.held_out)
     idle = (idle, window)  # the next one comes while the device works
-  if mapped == parallel.SHARDED:
-    state, given, key = parallel.cut_shapes(state, given, key, devices)
+  if mapped == placement.SHARDED:
+    state, given, key = placement.cut_shapes(state, given, key, devices)
   parts = supply.PARTS if streamed else {}
   call = parallel.program(as_program(recipe_of), devices, 5, 2, mapped, parts)
   numbers = scalars.arrays(scalars.of(settings, examples.n))

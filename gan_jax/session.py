@@ -9,7 +9,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from gan_jax import checks, parallel, processes, scalars, signals
+from gan_jax import checks, parallel, placement, processes, scalars, signals
 from gan_jax import config as config_lib
 from gan_jax import gan as gan_lib
 from gan_jax import supply as supply_lib
@@ -46,10 +46,10 @@ class Session:
     """The state before the first update, on every device, or in parts over all of them."""
     init = first_state(self.config, self.task)
     numbers = scalars.arrays(scalars.of(self.config, self.task.n_train))
-    if self.mapped == parallel.SHARDED:
-      parts = parallel.partition(jax.eval_shape(init, numbers, self.key), self.devices)
+    if self.mapped == placement.SHARDED:
+      parts = placement.partition(jax.eval_shape(init, numbers, self.key), self.devices)
       return cast(GanState, jax.jit(init, out_shardings=parts)(numbers, self.key))
-    return cast(GanState, parallel.replicate(jax.jit(init)(numbers, self.key), self.devices))
+    return cast(GanState, placement.replicate(jax.jit(init)(numbers, self.key), self.devices))
 
   def advance(self, state: GanState, step: int, n: int) -> tuple[GanState, Calls]:
     """The state `n` steps after `step`, and what each call of the program said on the way."""
@@ -66,9 +66,9 @@ class Session:
     It is on one device, or, with --shard_params, in parts over all devices of the one process, or on the
     host of each of several processes.
     """
-    if self.mapped == parallel.SHARDED and jax.process_count() > 1:
-      return cast(GanState, parallel.gathered(state))
-    return cast(GanState, parallel.seen(state, self.mapped))
+    if self.mapped == placement.SHARDED and jax.process_count() > 1:
+      return cast(GanState, placement.gathered(state))
+    return cast(GanState, placement.seen(state, self.mapped))
 
 
 def recipe_of(
@@ -129,7 +129,7 @@ def open_session(
 ) -> Session:
   """Load the data, build the Gan, and put both where training needs them; raises UserError.
 
-  `mapped` is how the step comes to the devices, by its name in `parallel.MAPS`, or `parallel.SHARDED`;
+  `mapped` is how the step comes to the devices, by its name in `parallel.MAPS`, or `placement.SHARDED`;
   `stream` is in `supply.STREAM`. All processes of the group have to call it at once.
   """
   task = group.together(lambda: _open_task(config, devices, cache))

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from gan_jax import memory, parallel, signals, stretch
+from gan_jax import memory, parallel, placement, signals, stretch
 from gan_jax.balance import Balance, Ratio
 from gan_jax.errors import UserError
 from gan_jax.feeds import Data, Images, Window
@@ -35,7 +35,7 @@ class Supply(Protocol):
 
   @property
   def shown(self) -> Data:
-    """What a look at the state needs, where `parallel.seen` has it."""
+    """What a look at the state needs, where `placement.seen` has it."""
     ...
 
   def advance(self, call: Call, state: GanState, step: int, n: int) -> tuple[GanState, Calls]:
@@ -51,8 +51,8 @@ class Resident:
   """All images on every device."""
 
   def __init__(self, data: Data, devices: Sequence[jax.Device], mapped: str):
-    self.data = parallel.replicate(data, devices)
-    self.shown: Data = parallel.seen(self.data, mapped)
+    self.data = placement.replicate(data, devices)
+    self.shown: Data = placement.seen(self.data, mapped)
 
   def advance(self, call: Call, state: GanState, step: int, n: int) -> tuple[GanState, Calls]:
     """One call."""
@@ -83,11 +83,11 @@ class Streamed:
     """`data` are on the host, `key` is the root of the run, `pace` tells how many updates of D are due."""
     self._devices, self._mapped, self._pace = devices, mapped, pace
     self._n = width(batch_size // len(devices) * data.train.images[0].nbytes, pace)
-    places = parallel.local_rows(batch_size, devices)
+    places = placement.local_rows(batch_size, devices)
     self._stream = Stream(data.train, stretch.keys(key).data, batch_size, places, self._n)
     self._first = 0
-    self.data = Data((), parallel.replicate(data.held_out, devices))
-    self.shown = Data(_examined(data.train, key), parallel.seen(self.data.held_out, mapped))
+    self.data = Data((), placement.replicate(data.held_out, devices))
+    self.shown = Data(_examined(data.train, key), placement.seen(self.data.held_out, mapped))
     self._before: Any = ()  # what the last call gave that used the window before this one
     self._last: Any = ()
 
@@ -113,7 +113,7 @@ class Streamed:
     """Updates of D so far: only a controlled k has to be asked for, which waits for the device."""
     if isinstance(self._pace, Ratio):
       return int(self._pace.before(step))
-    return int(parallel.local(state.d.count))
+    return int(placement.local(state.d.count))
 
   def _fitting(self, count: int, step: int, n: int) -> int:
     """How many of the next n steps need no minibatch behind the window."""
@@ -129,7 +129,7 @@ class Streamed:
     # The window before this one has to go first: there are never more than two.
     jax.block_until_ready(self._before)
     self._before = self._last
-    images, labels = parallel.split(
+    images, labels = placement.split(
       self._stream.window(count, self._n), self._devices, self._mapped
     )
     self._first = count
@@ -164,7 +164,7 @@ def _examined(data: Images, key: jax.Array) -> Window:
 def streams(choice: str, task: Task, devices: Sequence[jax.Device]) -> bool:
   """Whether to stream, by --stream and by what fits on this process's devices; raises UserError."""
   needed = sum(x.nbytes for x in jax.tree.leaves(task.data(held_out=False)))
-  free = memory.free_on(parallel.local_devices(devices))
+  free = memory.free_on(placement.local_devices(devices))
   return chosen(choice, task.name, task.streamable, needed, free)
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import feeds, parallel, processes, stretch
+from gan_jax import feeds, parallel, placement, processes, stretch
 from gan_jax.balance import ratio
 from gan_jax.feeds import Data, Images
 from gan_jax.penalties import weighted_sum
@@ -74,7 +74,7 @@ def ran(case, name, n_devices, steps):
   else:
     devices = jax.devices()[:n_devices]
     call = parallel.MAPS[name](run, devices, 4, 1)
-    state, data = (parallel.replicate(x, devices) for x in (state, data))
+    state, data = (placement.replicate(x, devices) for x in (state, data))
     end, _ = call(key, state, data, np.int32(steps))
   return jax.tree.map(np.asarray, (end.g.params, end.d.params, end.g_ema))
 
@@ -107,9 +107,9 @@ def ran_together(case, steps=200):
     recipe, key, state, data = made(case)
     run, devices = functools.partial(stretch.run_steps, recipe), jax.devices()
     call = parallel.MAPS[name](run, devices, 4, 1)
-    state, data = (parallel.replicate(x, devices) for x in (state, data))
+    state, data = (placement.replicate(x, devices) for x in (state, data))
     end, _ = call(key, state, data, np.int32(steps))
-    found[name] = jax.tree.map(np.asarray, parallel.local((end.g.params, end.d.params, end.g_ema)))
+    found[name] = jax.tree.map(np.asarray, placement.local((end.g.params, end.d.params, end.g_ema)))
   return found
 
 

@@ -24,8 +24,9 @@ def rehearsed(preset, topology, slices=1):
   where = chips.parse(topology, slices)
   settings = dataclasses.replace(settings, batch_size=32 * where.n_chips)
   quickly = settings.network in CONVOLUTIONS
-  ours = settings.dataset.startswith('folder:')
-  examples = rehearsal.examples_of(settings.dataset, *(((64, 64, 3), 100_000) if ours else ()))
+  size = settings.image_size
+  ours = ((size, size, 3), 100_000) if settings.dataset.startswith('folder:') else ()
+  examples = rehearsal.examples_of(settings.dataset, *ours)
   return pods.measure(settings, examples, where, pods.Way(quickly=quickly))
 
 

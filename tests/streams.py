@@ -10,7 +10,7 @@ import sys
 import jax
 import numpy as np
 
-from gan_jax import feeds, parallel, processes, stream, stretch, supply
+from gan_jax import feeds, parallel, placement, processes, stream, stretch, supply
 from gan_jax.balance import Balance, ratio
 from gan_jax.feeds import Data, Images
 from gan_jax.penalties import weighted_sum
@@ -65,22 +65,22 @@ def ran(case, mapped, n_devices, streamed):
     1,
     {2: supply.PARTS[3]} if streamed else {},
   )
-  if mapped == parallel.SHARDED:
-    state = jax.device_put(state, parallel.partition(state, devices))
+  if mapped == placement.SHARDED:
+    state = jax.device_put(state, placement.partition(state, devices))
   else:
-    state = parallel.replicate(state, devices)
+    state = placement.replicate(state, devices)
   step, told, n_calls = 0, [], 0
   for stop in STOPS:
     state, calls = source.advance(functools.partial(call, key), state, step, stop - step)
     told.append(supply.mean_of(calls))
     step, n_calls = stop, n_calls + len(calls)
   source.close()
-  in_parts = mapped == parallel.SHARDED and jax.process_count() > 1
-  return parallel.gathered(state) if in_parts else jax.device_get(state), told, n_calls
+  in_parts = mapped == placement.SHARDED and jax.process_count() > 1
+  return placement.gathered(state) if in_parts else jax.device_get(state), told, n_calls
 
 
 CASE = 'k 1/2, labels'
-MAPS = (*parallel.MAPS, parallel.SHARDED)
+MAPS = (*parallel.MAPS, placement.SHARDED)
 
 
 def member(place):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax import config, feeds, parallel, stretch
+from gan_jax import config, feeds, parallel, placement, stretch
 from gan_jax.balance import ratio
 from gan_jax.errors import UserError
 from gan_jax.feeds import Data, Images
@@ -37,10 +37,10 @@ def ran(case, accumulate, n_devices, name='pmap'):
   images = rng.integers(0, 256, (80, *SHAPE), np.uint8)
   data = Data(Images(images, np.arange(80) % 3 if gan.n_classes else None))
   devices = jax.devices()[:n_devices]
-  maps = parallel.MAPS | {parallel.SHARDED: parallel.sharded}
+  maps = parallel.MAPS | {placement.SHARDED: parallel.sharded}
   call = maps[name](functools.partial(stretch.run_steps, recipe), devices, 4, 1)
   return jax.tree.map(
-    np.asarray, call(key, parallel.replicate(state, devices), data, np.int32(STEPS))
+    np.asarray, call(key, placement.replicate(state, devices), data, np.int32(STEPS))
   )
 
 
@@ -59,7 +59,7 @@ def test_parts_equal_the_whole(case, accumulate, n_devices):
 
 def test_parts_under_a_spread_program_equal_the_whole():
   whole, _ = ran('alternating', 1, 1)
-  parts, _ = ran('alternating', 2, 4, parallel.SHARDED)
+  parts, _ = ran('alternating', 2, 4, placement.SHARDED)
   assert_close(parts, whole, rtol=2e-5, atol=2e-6)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax import feeds, parallel, stretch
+from gan_jax import feeds, parallel, placement, stretch
 from gan_jax import gan as gan_lib
 from gan_jax.augmentations import control
 from gan_jax.balance import Balance, ratio
@@ -82,11 +82,11 @@ def runner(case, n_devices):
   run = parallel.pmap(
     functools.partial(stretch.run_steps, recipe), devices, n_args=4, donate_argnum=1
   )
-  there = parallel.replicate(data(recipe), devices)
+  there = placement.replicate(data(recipe), devices)
 
   def call(steps, state=None):
     state = first if state is None else state
-    state = parallel.replicate(jax.tree.map(jnp.copy, state), devices)
+    state = placement.replicate(jax.tree.map(jnp.copy, state), devices)
     return run(key, state, there, np.int32(steps))
 
   return call

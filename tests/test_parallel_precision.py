@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax import feeds, parallel, stretch
+from gan_jax import feeds, parallel, placement, stretch
 from gan_jax.balance import ratio
 from gan_jax.feeds import Data, Images
 from tests.games import SHAPE, assert_close, tiny
@@ -22,8 +22,8 @@ def ran(n_devices, shape=SHAPE, **options):
   images = np.random.default_rng(0).integers(0, 256, (80, *shape), np.uint8)
   devices = jax.devices()[:n_devices]
   call = parallel.pmap(functools.partial(stretch.run_steps, recipe), devices, 4, 1)
-  data = parallel.replicate(Data(Images(images)), devices)
-  return call(key, parallel.replicate(state, devices), data, np.int32(STEPS))[0]
+  data = placement.replicate(Data(Images(images)), devices)
+  return call(key, placement.replicate(state, devices), data, np.int32(STEPS))[0]
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import config, feeds, parallel, rehearsal, session, stretch
+from gan_jax import config, feeds, parallel, placement, rehearsal, session, stretch
 from gan_jax.balance import ratio
 from gan_jax.feeds import Data, Images
 from gan_jax.penalties import weighted_sum
@@ -31,23 +31,23 @@ def ran(case, name):
   recipe = stretch.Recipe(gan, update, ratio(k), 16, feed, feed)
   images = np.random.default_rng(0).integers(0, 256, (80, *SHAPE), np.uint8)
   devices = jax.devices()[:N_DEVICES]
-  call = (parallel.MAPS | {parallel.SHARDED: parallel.sharded})[name](
+  call = (parallel.MAPS | {placement.SHARDED: parallel.sharded})[name](
     functools.partial(stretch.run_steps, recipe), devices, 4, 1
   )
-  if name == parallel.SHARDED:
-    state = jax.device_put(state, parallel.partition(state, devices))
+  if name == placement.SHARDED:
+    state = jax.device_put(state, placement.partition(state, devices))
   else:
-    state = parallel.replicate(state, devices)
-  return call(key, state, parallel.replicate(Data(Images(images)), devices), np.int32(STEPS))
+    state = placement.replicate(state, devices)
+  return call(key, state, placement.replicate(Data(Images(images)), devices), np.int32(STEPS))
 
 
 @pytest.mark.parametrize('case', CASES)
 def test_a_state_in_parts_equals_a_whole_one_and_stays_in_parts(case):
-  state, metrics = ran(case, parallel.SHARDED)
+  state, metrics = ran(case, placement.SHARDED)
   whole, of_whole = ran(case, 'pmap')
   assert_close(state, whole, rtol=2e-5, atol=2e-6)
   assert_close(metrics, of_whole, rtol=2e-5, atol=2e-6)
-  wanted = parallel.partition(state, jax.devices()[:N_DEVICES])
+  wanted = placement.partition(state, jax.devices()[:N_DEVICES])
   jax.tree.map(
     lambda x, sharding: x.sharding.is_equivalent_to(sharding, x.ndim) or 1 / 0, state, wanted
   )
@@ -58,7 +58,7 @@ def test_a_state_in_parts_equals_a_whole_one_and_stays_in_parts(case):
 def test_arrays_are_cut_along_their_longest_side():
   shapes = {'kernel': (8, 12), 'odd': (3, 5), 'bias': (12,), 'step': ()}
   tree = {name: jnp.zeros(shape) for name, shape in shapes.items()}
-  cut = parallel.partition(tree, jax.devices()[:N_DEVICES])
+  cut = placement.partition(tree, jax.devices()[:N_DEVICES])
   parts = {name: cut[name].shard_shape(shape) for name, shape in shapes.items()}
   assert parts == {'kernel': (8, 3), 'odd': (3, 5), 'bias': (3,), 'step': ()}
 
@@ -74,7 +74,7 @@ def test_a_state_is_judged_in_parts_as_it_is_whole(tmp_path):
     batch_size=16,
   )
   devices = jax.devices()[:N_DEVICES]
-  parts = session.open_session(settings, tmp_path, devices, mapped=parallel.SHARDED)
+  parts = session.open_session(settings, tmp_path, devices, mapped=placement.SHARDED)
   whole = session.open_session(settings, tmp_path, devices)
   state = parts.here(parts.start())
   kernel = max(jax.tree.leaves(state.g_ema), key=lambda x: x.size)
@@ -98,7 +98,7 @@ def test_each_device_needs_a_part_of_the_memory():
     program = rehearsal.trace(settings, examples, jax.devices()[:N_DEVICES], mapped)
     return rehearsal.compile_for(program).memory_analysis().argument_size_in_bytes
 
-  assert arguments(parallel.SHARDED) < 1.1 * arguments('pmap') / N_DEVICES
+  assert arguments(placement.SHARDED) < 1.1 * arguments('pmap') / N_DEVICES
 
 
 @pytest.mark.slow

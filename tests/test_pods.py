@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from experiments import pod
-from gan_jax import chips, config, parallel, pods, rehearsal
+from gan_jax import chips, config, placement, pods, rehearsal
 from gan_jax.chips import Slice
 from gan_jax.errors import UserError
 
@@ -54,7 +54,7 @@ def test_more_updates_of_d_cost_what_they_cost(here):
   assert count(five) > count(one)
 
 
-@pytest.mark.parametrize('mapped', ['pmap', parallel.SHARDED])
+@pytest.mark.parametrize('mapped', ['pmap', placement.SHARDED])
 def test_of_a_stream_a_chip_has_its_rows_of_the_next_minibatches_only(mapped, here):
   report = pods.measure(SETTINGS, MNIST, WHERE, pods.Way(mapped, stream='yes'))
   assert report.streamed
@@ -81,7 +81,7 @@ def test_whether_images_are_streamed_depends_on_the_memory_of_a_chip():
 @pytest.mark.slow
 def test_a_sharded_state_needs_its_share(here):
   whole = pods.measure(SETTINGS, MNIST, WHERE)
-  parts = pods.measure(SETTINGS, MNIST, WHERE, pods.Way(parallel.SHARDED))
+  parts = pods.measure(SETTINGS, MNIST, WHERE, pods.Way(placement.SHARDED))
   assert parts.optimizer < 1.05 * whole.optimizer / 4
   assert parts.flops == pytest.approx(whole.flops, rel=0.05)
 

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from gan_jax import parallel, train
+from gan_jax import parallel, placement, train
 from gan_jax.config import Config
 
 SETTINGS = Config(
@@ -12,10 +12,10 @@ SETTINGS = Config(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize('mapped', [*parallel.MAPS, parallel.SHARDED])
+@pytest.mark.parametrize('mapped', [*parallel.MAPS, placement.SHARDED])
 def test_nothing_is_compiled_after_two_calls(mapped, tmp_path, monkeypatch):
   calls, compiled = [], []
-  ours = {**parallel.MAPS, parallel.SHARDED: parallel.sharded}[mapped]
+  ours = {**parallel.MAPS, placement.SHARDED: parallel.sharded}[mapped]
 
   def counted(*args):
     call = ours(*args)
@@ -26,7 +26,7 @@ def test_nothing_is_compiled_after_two_calls(mapped, tmp_path, monkeypatch):
 
     return one
 
-  if mapped == parallel.SHARDED:
+  if mapped == placement.SHARDED:
     monkeypatch.setattr(parallel, 'sharded', counted)
   else:
     monkeypatch.setitem(parallel.MAPS, mapped, counted)

@@ -16,7 +16,7 @@ import pytest
 from gan_jax import (
   balance,
   feeds,
-  parallel,
+  placement,
   restore,
   session,
   signals,
@@ -43,11 +43,11 @@ AS_USERS_DO = True  # equal bits of what the compiler makes for users
 LAYOUTS = [
   ('k auto, labels', 'pmap', 4),
   ('k 1/2, labels', 'shard_map', 4),
-  ('simultaneous, augmentation', parallel.SHARDED, 4),
+  ('simultaneous, augmentation', placement.SHARDED, 4),
   *(
     pytest.param(case, mapped, n_devices, marks=pytest.mark.slow)
     for case in CASES
-    for mapped, n_devices in (('pmap', 1), ('pmap', 4), ('shard_map', 4), (parallel.SHARDED, 4))
+    for mapped, n_devices in (('pmap', 1), ('pmap', 4), ('shard_map', 4), (placement.SHARDED, 4))
   ),
 ]
 
