@@ -5,7 +5,11 @@ python -m tests.layouts CASE...     a line of JSON for each: the distance of eac
 
 import functools
 import json
+import os
 import sys
+import threading
+import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -43,10 +47,13 @@ CASES = [f'{update}-{feature}' for update in UPDATES for feature in FEATURES]
 # Two pieces of a unit that are equal but for the last bit change places where sums are taken in another order,
 # and R1's gradient jumps there: with seed 9 it does so once in this case, on 2 devices and on 8 simulated
 # ones alike. Nothing better can be asked of functions with kinks, so it gets another seed.
-SEEDS = {'simultaneous-everything': 10}
+SEEDS = {'simultaneous-everything': 12}
 
-# Programs this small are sooner compiled badly than well.
-FLAGS = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+# Programs this small are sooner compiled badly than well, and soonest without MLIR.
+FLAGS = (
+  '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+  ' --xla_cpu_use_fusion_emitters=false'
+)
 
 
 def made(case):
@@ -113,8 +120,27 @@ def ran_together(case, steps=200):
   return found
 
 
+def give_way():
+  """Put threads that wait for messages behind those that work, for as long as this process lives.
+
+  Gloo's thread spins while a message waits for its reader: with more processes than cores it took four fifths
+  of them. Says nothing where there is no /proc to find it in.
+  """
+  waits, behind = {'232', '281'}, set()  # epoll_wait and epoll_pwait, by their numbers on x86
+  while True:
+    for task in Path('/proc/self/task').glob('*'):
+      try:
+        if task.name not in behind and (task / 'syscall').read_text().split()[0] in waits:
+          os.setpriority(os.PRIO_PROCESS, int(task.name), 19)
+          behind.add(task.name)
+      except OSError:  # it has ended, or is not ours to look at
+        continue
+    time.sleep(1)
+
+
 def member(place, cases):
   """One of several processes of two devices each, of which the first says how far they are from one device."""
+  threading.Thread(target=give_way, daemon=True).start()
   group = processes.join(place, print)
   for case in cases:
     found = ran_together(case)
