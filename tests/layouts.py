@@ -100,7 +100,8 @@ def distances(case, numbers, steps=200):
   one = ran(case, 'pmap', 1, steps)
   found = {}
   for n in numbers:
-    pmapped, sharded = (ran(case, name, n, steps) for name in ('pmap', 'shard_map'))
+    pmapped = one if n == 1 else ran(case, 'pmap', n, steps)
+    sharded = ran(case, 'shard_map', n, steps)
     found[f'pmap {n}'], found[f'shard_map {n}'] = distance(pmapped, one), distance(sharded, one)
     found[f'twins {n}'] = distance(sharded, pmapped)
   found[f'simulated {numbers[-1]}'] = distance(ran(case, 'simulated', numbers[-1], steps), one)
