@@ -80,6 +80,8 @@ def convolve(
       dimension_numbers=_DIMENSIONS,
       feature_group_count=groups,
     )
+  if groups > 1:
+    return _convolve_groups(x, kernel, stride, padding, groups)
   h, w = ((x.shape[i + 1] + 2 * padding - kernel.shape[i]) // stride for i in (0, 1))
   kernel = _widen(kernel, stride)
   height, width, _, outputs = kernel.shape
@@ -92,14 +94,33 @@ def convolve(
   ]
   x = _gather(lax.pad(x, jnp.zeros((), x.dtype), edges3), height, width, stride)
   n, h, w, _ = x.shape
-  if groups == 1:
-    y = _product(x.reshape(n * h * w, -1), kernel.reshape(-1, outputs))
-  else:
-    x = x.reshape(n * h * w, height * width, groups, -1).transpose(2, 0, 1, 3)
-    kernel = kernel.reshape(height * width, -1, groups, outputs // groups).transpose(2, 0, 1, 3)
-    y = _product(x.reshape(groups, n * h * w, -1), kernel.reshape(groups, -1, outputs // groups))
-    y = y.swapaxes(0, 1)
+  y = _product(x.reshape(n * h * w, -1), kernel.reshape(-1, outputs))
   return y.reshape(n, h, w, outputs)
+
+
+def _convolve_groups(
+  x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups: int
+) -> jax.Array:
+  """One thin product for each pixel of the kernel, summed: groups leave little to win by gathering.
+
+  Half the time of gathered pixels, whose copies outweigh the products of 16 channels.
+  """
+  n, h, w, _ = x.shape
+  height, width, inputs, outputs = kernel.shape
+  kernel = kernel.reshape(height * width, inputs, groups, -1).swapaxes(1, 2)
+  x = x.reshape(n * h * w, groups, -1).swapaxes(0, 1).reshape(groups * n, h, w, -1)
+  x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+  rows, columns = (
+    (x.shape[i + 1] - kernel_side) // stride + 1 for i, kernel_side in enumerate((height, width))
+  )
+  total = None
+  for k in range(height * width):
+    i, j = divmod(k, width)
+    part = x[:, i : i + stride * rows : stride, j : j + stride * columns : stride]
+    y = part.reshape(groups, n * rows * columns, -1) @ kernel[k]
+    total = y if total is None else total + y
+  assert total is not None
+  return total.swapaxes(0, 1).reshape(n, rows, columns, outputs)
 
 
 def convolve_transposed(
