@@ -101,26 +101,26 @@ def convolve(
 def _convolve_groups(
   x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups: int
 ) -> jax.Array:
-  """One thin product for each pixel of the kernel, summed: groups leave little to win by gathering.
+  """One thin product for each pixel of the kernel, summed in float32 at least.
 
-  Half the time of gathered pixels, whose copies outweigh the products of 16 channels.
+  Half the time of one product of gathered pixels: copying them outweighs products of 16 channels.
   """
   n, h, w, _ = x.shape
   height, width, inputs, outputs = kernel.shape
   kernel = kernel.reshape(height * width, inputs, groups, -1).swapaxes(1, 2)
   x = x.reshape(n * h * w, groups, -1).swapaxes(0, 1).reshape(groups * n, h, w, -1)
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-  rows, columns = (
-    (x.shape[i + 1] - kernel_side) // stride + 1 for i, kernel_side in enumerate((height, width))
-  )
+  rows, columns = ((x.shape[i + 1] - side) // stride + 1 for i, side in enumerate((height, width)))
+  summed = jnp.promote_types(x.dtype, jnp.float32)
   total = None
   for k in range(height * width):
     i, j = divmod(k, width)
     part = x[:, i : i + stride * rows : stride, j : j + stride * columns : stride]
-    y = part.reshape(groups, n * rows * columns, -1) @ kernel[k]
+    part = part.reshape(groups, n * rows * columns, -1)
+    y = jnp.matmul(part, kernel[k], preferred_element_type=summed)
     total = y if total is None else total + y
   assert total is not None
-  return total.swapaxes(0, 1).reshape(n, rows, columns, outputs)
+  return total.swapaxes(0, 1).reshape(n, rows, columns, outputs).astype(x.dtype)
 
 
 def convolve_transposed(
