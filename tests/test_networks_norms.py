@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gan_jax.networks import NETWORKS
+from gan_jax.networks.dcgan import HIDDEN
 from tests.small_networks import KEY, evaluate, examples, labels_of, small, start
 
 BATCH_NORMS = [
@@ -49,6 +50,15 @@ def test_batch_norm_over_shards_is_that_of_the_whole_batch(name, player):
     )
   moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), stats, whole_stats)
   assert all(jax.tree.leaves(moved))
+
+
+def test_dense_layers_of_dcgan_are_normalised_like_its_convolutions():
+  generator, discriminator = small('dcgan', g_depth=2, d_depth=2, d_norm='spectral')
+  _, stats = start(generator, jax.random.normal(KEY, (4, 5)), None)
+  assert [x['mean'].shape for x in stats['batch_stats'].values()] == [(HIDDEN,), (HIDDEN,), (8,)]
+  _, stats = start(discriminator, examples('dcgan', 4), None)
+  vectors = [x for x in jax.tree.leaves(stats) if x.ndim == 2]
+  assert sorted(x.shape for x in vectors) == [(1, 1), (1, 8), (1, HIDDEN), (1, HIDDEN)]
 
 
 def test_batch_norm_in_evaluation_sees_no_other_example():

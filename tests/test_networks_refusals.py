@@ -15,7 +15,6 @@ REFUSED = {
       Spec(SHAPE, g_norm='spectral'),
       '--g_norm=spectral: dcgan has --g_norm=batch or --g_norm=none',
     ),
-    (Spec(SHAPE, g_depth=3), '--g_depth=3: dcgan .*--g_depth=0'),
     (Spec(SHAPE, remat=True), '--remat: dcgan .*--noremat'),
     (Spec(SHAPE, dtype='float16'), '--dtype=float16: dcgan .*--dtype=bfloat16'),
   ],
@@ -31,7 +30,11 @@ REFUSED = {
   'conv_2014': [
     (Spec(SHAPE), '--network=conv_2014: .* not 28x28; use --network=dcgan'),
     (Spec((32, 32, 3), g_width=150), '--g_width=150: .* multiple of 100.*--g_width=200'),
-    (Spec((32, 32, 3), d_depth=2), '--d_depth=2: conv_2014'),
+    (Spec((32, 32, 3), g_depth=3), '--g_depth=3: conv_2014 .*--g_depth=0'),
+    (
+      Spec((32, 32, 3), d_depth=2),
+      '--d_depth=2: conv_2014 has a depth of its own; use --d_depth=0',
+    ),
   ],
   'mlp': [(Spec(SHAPE, d_norm='batch'), '--d_norm=batch: mlp has')],
   'mlp_cifar_2014': [(Spec(SHAPE, g_norm='batch'), '--g_norm=batch: mlp_cifar_2014 has')],
