@@ -116,6 +116,15 @@ def wait_for_step(run, step, process, timeout=120):
     time.sleep(0.02)
 
 
+def wait_for_checkpoint(run, step, process, timeout=120):
+  """Return when the checkpoint of `step` is complete; the process is expected to be alive then."""
+  deadline = time.monotonic() + timeout
+  while not (run / 'checkpoints' / f'{step:08d}').exists():
+    assert process.poll() is None, finish(process)
+    assert time.monotonic() < deadline, f'no checkpoint of step {step} in {timeout} s'
+    time.sleep(0.02)
+
+
 class Scripts:
   """Runs a script as `__main__` in a fresh process within a moment: a fork of one that has imported.
 
