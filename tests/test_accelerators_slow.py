@@ -48,6 +48,13 @@ def test_a_preset_takes_steps_and_resumes_bit_for_bit(name, colours, tmp_path):
     process.send_signal(ended_by)
     return commands.finish(process, timeout=600)
 
+  def painted(run):
+    output = run / 'painted.npz'
+    few = ('--checkpoint=4', '--num_samples=4', f'--output={output}')
+    ended = commands.finish(commands.start('sample', f'--run={run}', *few, env=colours))
+    assert ended.code == 0, ended.err
+    return np.load(output)['images']
+
   assert until(4, unbroken, signal.SIGTERM).code == 0
   assert until(2, broken, signal.SIGKILL).code == -signal.SIGKILL
   resumed = until(4, broken, signal.SIGTERM)
@@ -61,3 +68,5 @@ def test_a_preset_takes_steps_and_resumes_bit_for_bit(name, colours, tmp_path):
   )
   assert left == right
   assert [record['step'] for record in left] == [1, 2, 3, 4]
+  left, right = (painted(run) for run in (unbroken, broken))
+  np.testing.assert_array_equal(left, right)
