@@ -20,7 +20,11 @@ def _sphere(key: jax.Array, size: int) -> jax.Array:
   return direction * (size**0.5 / jnp.linalg.norm(direction))
 
 
-LATENTS = {'uniform': _uniform, 'normal': _normal, 'sphere': _sphere}
+def _binary(key: jax.Array, size: int) -> jax.Array:
+  return jax.random.rademacher(key, (size,), jnp.float32)
+
+
+LATENTS = {'uniform': _uniform, 'normal': _normal, 'sphere': _sphere, 'binary': _binary}
 
 
 class Latent(NamedTuple):
@@ -38,10 +42,14 @@ def sample(latent: Latent, keys: jax.Array) -> jax.Array:
 def interpolate(latent: Latent, start: jax.Array, end: jax.Array, n: int) -> jax.Array:
   """A path of n latents [n, size] from `start` to `end` [size] that stays where the prior has its mass.
 
-  A straight line for the uniform prior; for the others a great circle (White, 2016), since the middle
-  of a straight line is shorter than any latent that G was trained on.
+  A straight line for the uniform prior; for the binary one, coordinates that change one after another;
+  for the others a great circle (White, 2016), since the middle of a straight line is shorter than any
+  latent that G was trained on.
   """
   t = jnp.linspace(0.0, 1.0, n)[:, None]
+  if latent.name == 'binary':
+    turns = (jnp.arange(latent.size) + 0.5) / latent.size
+    return jnp.where(t > turns[None], end[None], start[None])
   if latent.name == 'uniform':
     return (1 - t) * start[None] + t * end[None]
   cosine = jnp.dot(start, end) / (jnp.linalg.norm(start) * jnp.linalg.norm(end))

@@ -32,6 +32,21 @@ def test_sphere_latents_lie_on_the_sphere():
   np.testing.assert_allclose(norms, 3, rtol=1e-5)
 
 
+def test_binary_latents_are_fair_coins_that_do_not_depend_on_each_other():
+  latents = np.asarray(sample(Latent('binary', 4), KEYS))
+  assert set(np.unique(latents)) == {-1.0, 1.0}
+  corners = ((latents > 0) @ (1 << np.arange(4))).astype(int)
+  assert stats.chisquare(np.bincount(corners, minlength=16)).pvalue > 1e-3
+
+
+def test_binary_interpolation_changes_one_coordinate_after_another():
+  latent = Latent('binary', 12)
+  start, end = -jnp.ones(12), jnp.ones(12)
+  path = np.asarray(interpolate(latent, start, end, 13))
+  np.testing.assert_array_equal((path == 1).sum(axis=1), np.arange(13))
+  assert set(np.unique(path)) == {-1.0, 1.0}
+
+
 @pytest.mark.parametrize('name', LATENTS)
 def test_interpolation_ends_where_it_should(name):
   a, b = sample(Latent(name, 30), KEYS[:2])
