@@ -15,7 +15,7 @@ export GAN_JAX_DATA_DIR := $(DATA_DIR)
 
 help:
 	@echo 'make train      train on MNIST in ten minutes, with pictures and a score (PRESET=fashion_mnist, RUN=, ARGS=)'
-	@echo 'make test       the tests, in a few minutes'
+	@echo 'make test       the tests, in about a quarter of an hour'
 	@echo 'make test-slow  proofs that take most of an hour: 200 kills, and the like'
 	@echo 'make check      ruff and mypy'
 	@echo 'make bench      how fast it is, beside what one would use instead'
@@ -50,7 +50,7 @@ browser:
 
 test: setup browser
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist
-	$(BIN)/python -m pytest -n 2 --dist=loadfile
+	$(BIN)/python -m pytest -n 2 --dist=loadfile --durations=15
 
 test-slow: setup
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist
