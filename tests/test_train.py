@@ -13,7 +13,6 @@ from gan_jax import (
   diagnose,
   evaluate,
   logs,
-  plots,
   restore,
   runs,
   sampling,
@@ -21,47 +20,17 @@ from gan_jax import (
   tasks,
   train,
 )
-from gan_jax.config import Config
-from gan_jax.data import Dataset
 from gan_jax.errors import DivergedError, UserError
-from gan_jax.tasks import Measurement, games, images
-from tests.games import assert_equal
+from gan_jax.tasks import images
+from tests import small_runs
+from tests.small_runs import RING, SMALL, final, run
 
-AS_USERS_DO = True  # equal bits of what the compiler makes for users
-
-SMALL = Config(
-  g_width=16, d_width=4, batch_size=8, latent_size=4, steps=25,
-  log_every=5, eval_every=20, checkpoint_every=10, keep=2,
-)  # fmt: skip
 MEASURE = images.ImageTask.measure
-RING = dataclasses.replace(SMALL, dataset='ring', network='relu', latent_size=2, d_width=16)
 
 
 @pytest.fixture(autouse=True)
 def little_data(monkeypatch):
-  """Sixty random images in place of a data set, and an evaluation that costs nothing."""
-  pixels = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 1), np.uint8)
-  labels = np.arange(120) % 3
-  dataset = Dataset(
-    'noise',
-    pixels[:60],
-    pixels[60:90],
-    pixels[90:],
-    labels[:60],
-    labels[60:90],
-    labels[90:],
-    'f00d',
-  )
-  monkeypatch.setattr(tasks, 'load', lambda name, where, **options: dataset)
-  best_is_20 = lambda step: -abs(float(step) - 20)
-  monkeypatch.setattr(
-    images.ImageTask,
-    'measure',
-    lambda self, gan, state, seed: Measurement(
-      {'validation_frechet_raw': 1.0, 'validation_frechet_ema': 2.0}, best_is_20(state.step), 'line'
-    ),
-  )
-  return dataset
+  return small_runs.little_data(monkeypatch)
 
 
 @pytest.fixture
@@ -72,21 +41,7 @@ def pictures():
 @pytest.fixture(autouse=True)
 def no_pictures(request, monkeypatch):
   if 'pictures' not in request.fixturenames:
-    monkeypatch.setattr(images.ImageTask, 'paint', lambda *args: None)
-    monkeypatch.setattr(games.GameTask, 'paint', lambda *args: None)
-    monkeypatch.setattr(plots, 'curves', lambda *args: None)
-
-
-def run(folder, config=SMALL, n_devices=1):
-  return train.train(config, folder, jax.devices()[:n_devices])
-
-
-def final(folder):
-  trained = restore.open_run(folder, 'last')
-  records = logs.read_metrics(folder / 'metrics.jsonl')
-  for record in records:
-    record.pop('steps_per_second', None)
-  return trained.state, records
+    small_runs.without_pictures(monkeypatch)
 
 
 def test_a_run_leaves_its_files(tmp_path, pictures):
@@ -131,68 +86,6 @@ def test_checkpoints_that_a_killed_process_had_no_time_to_delete_go_at_the_next_
   shutil.copytree(tmp_path / 'checkpoints/00000020', tmp_path / 'checkpoints/00000010')
   assert run(tmp_path, config).already
   assert len(list((tmp_path / 'checkpoints').iterdir())) == 4
-
-
-@pytest.mark.parametrize(
-  'config',
-  [
-    dataclasses.replace(SMALL, k='auto', augment='translation', ada_target=0.01),
-    dataclasses.replace(SMALL, k='1.5', conditional=True, d_dropout=True, r1_every=4),
-    dataclasses.replace(SMALL, update='simultaneous', g_optimizer='sgd_2014', g_b2=0.7),
-    RING,
-  ],
-  ids=['controllers', 'conditional', '2014', 'game'],
-)
-def test_resumed_equals_unbroken_bit_for_bit(tmp_path, config):
-  """All that a run remembers is in its state, and all of that is in its checkpoints."""
-  run(tmp_path / 'whole', config)
-  for steps in (13, 25):
-    run(tmp_path / 'parts', dataclasses.replace(config, steps=steps))
-  whole, parts = final(tmp_path / 'whole')[0], final(tmp_path / 'parts')[0]
-  assert_equal(parts, whole)
-  assert set(whole.controls) == ({'k', 'augment'} if config.k == 'auto' else set())
-  if config.k == 'auto':
-    assert whole.controls['augment'].r_t != 0
-    assert whole.controls['k'].gain != 0
-  assert whole.d.count == {'auto': whole.d.count, '1': 25, '1.5': 38}[config.k]
-
-
-def test_killed_right_after_a_checkpoint_a_run_has_all_its_records(tmp_path, monkeypatch):
-  """Those of its looks too: what belongs to a step is written before the step's checkpoint."""
-  config = dataclasses.replace(SMALL, referee_every=10)
-  run(tmp_path / 'whole', config)
-  save = checkpoint.Checkpoints.save
-
-  def killed(self, step, *args):
-    save(self, step, *args)
-    self.wait()
-    raise KeyboardInterrupt
-
-  with monkeypatch.context() as patched:
-    patched.setattr(checkpoint.Checkpoints, 'save', killed)
-    with pytest.raises(KeyboardInterrupt):
-      run(tmp_path / 'broken', config)
-  run(tmp_path / 'broken', config)
-  whole, broken = final(tmp_path / 'whole')[1], final(tmp_path / 'broken')[1]
-  assert broken == whole
-  assert [r['step'] for r in whole if 'watch_gap' in r] == [10, 20]
-
-
-def test_same_seed_same_run_and_another_seed_another(tmp_path):
-  for name, seed in (('a', 0), ('b', 0), ('c', 1)):
-    run(tmp_path / name, dataclasses.replace(SMALL, seed=seed))
-  assert_equal(final(tmp_path / 'a')[0], final(tmp_path / 'b')[0])
-  assert final(tmp_path / 'a')[1] == final(tmp_path / 'b')[1]
-  assert final(tmp_path / 'a')[1] != final(tmp_path / 'c')[1]
-
-
-def test_a_run_goes_on_on_another_number_of_devices(tmp_path):
-  run(tmp_path / 'one')
-  run(tmp_path / 'many', dataclasses.replace(SMALL, steps=10), n_devices=4)
-  run(tmp_path / 'many', n_devices=2)
-  one, many = final(tmp_path / 'one')[0], final(tmp_path / 'many')[0]
-  for a, b in zip(jax.tree.leaves(one.g_ema), jax.tree.leaves(many.g_ema), strict=True):
-    np.testing.assert_allclose(a, b, atol=1e-4)
 
 
 def test_training_never_sees_validation_or_test_images(tmp_path, little_data):
