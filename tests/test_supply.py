@@ -291,9 +291,9 @@ import pathlib, resource, sys
 import jax, numpy as np
 from gan_jax import session, supply
 from gan_jax.config import Config
-from gan_jax.tasks import images
+from gan_jax.tasks import image_judge
 
-supply._BYTES, images._JUDGED_BYTES = 2**23, 0
+supply._BYTES, image_judge._JUDGED_BYTES = 2**23, 0
 config = Config(
   dataset='large', data_dir=sys.argv[1], network='mlp', g_width=8, d_width=4, g_depth=1, d_depth=1,
   batch_size=64, latent_size=4, steps=40,

@@ -9,7 +9,7 @@ import pytest
 from gan_jax import classifier, evaluate, pictures, sampling
 from gan_jax.data import Dataset
 from gan_jax.images import global_contrast_normalize
-from gan_jax.tasks import images
+from gan_jax.tasks import image_judge
 from gan_jax.tasks.images import ImageTask
 from tests.games import tiny
 
@@ -71,7 +71,7 @@ def test_large_images_without_labels_are_ranked_by_their_averaged_pixels(monkeyp
   measured = task.measure(gan, state, 0)
   assert measured.score == -measured.values['validation_pixel_frechet_ema']
   assert 'pixels averaged to 8 x 8' in measured.line
-  real = task.frechet_distances({}, 'validation')['real']
+  real = task.judge.frechet_distances({}, 'validation')['real']
   assert 0 < real < measured.values['validation_pixel_frechet_ema']
   report = task.report(gan, state, 'test', 0)
   name, higher_is_better = task.ranked_by
@@ -87,26 +87,26 @@ def test_without_contrast_a_perfect_memory_has_the_scores_of_training_images(mon
   gan = gan._replace(contrast=9.0)
   perfect = global_contrast_normalize(task.dataset.train, 9.0)
   monkeypatch.setattr(sampling, 'batches', lambda *args: iter([perfect[:40], perfect[40:]]))
-  drawn = task._draw(gan, state, 0)
-  np.testing.assert_array_equal(drawn['ema'].painted, task.whole.train)
-  distances = task.frechet_distances(drawn, 'validation')
+  drawn = task.judge.draw(gan, state, 0)
+  np.testing.assert_array_equal(drawn['ema'].painted, task.judge.whole.train)
+  distances = task.judge.frechet_distances(drawn, 'validation')
   assert distances['ema'] == distances['real']
-  parzen = evaluate.parzen_scores(drawn, task.whole, 'validation')['ema'].mean
-  assert parzen == pytest.approx(task._parzen_of_real(), rel=1e-4)
-  np.testing.assert_array_equal(task.whole.test, sampling.repaint(task.dataset.test, 9.0))
-  assert task.whole is task.whole
+  parzen = evaluate.parzen_scores(drawn, task.judge.whole, 'validation')['ema'].mean
+  assert parzen == pytest.approx(task.judge.parzen_of_real(), rel=1e-4)
+  np.testing.assert_array_equal(task.judge.whole.test, sampling.repaint(task.dataset.test, 9.0))
+  assert task.judge.whole is task.judge.whole
   assert 'then painted' in task.report(gan, state, 'test', 0).values['protocol']['contrast']
 
 
 def test_images_with_their_contrast_are_judged_as_they_are():
   task = ImageTask(noise(60, 30))
-  assert task.whole is task.dataset
+  assert task.judge.whole is task.dataset
 
 
 def test_of_a_large_set_a_sample_is_judged_and_all_of_it_is_trained_on(monkeypatch):
-  monkeypatch.setattr(images, '_JUDGED', 70)
+  monkeypatch.setattr(image_judge, '_JUDGED', 70)
   task = ImageTask(noise(100, 30, n_classes=2))
-  assert (len(task.whole.train), len(task.whole.validation)) == (70, 30)
+  assert (len(task.judge.whole.train), len(task.judge.whole.validation)) == (70, 30)
   sample, data = task.sample(), task.data(held_out=True)
   assert (len(sample.train.images), len(data.train.images), task.n_train) == (70, 100, 100)
   assert data.train.labels.dtype == sample.held_out.labels.dtype == np.int32
@@ -117,8 +117,8 @@ def test_of_a_large_set_a_sample_is_judged_and_all_of_it_is_trained_on(monkeypat
 
 
 def test_training_and_reports_count_modes_in_as_many_samples_and_tell_the_floor(monkeypatch):
-  monkeypatch.setattr(images, '_N_STACKED', 300)
-  monkeypatch.setattr(images, '_STACKED', 100)
+  monkeypatch.setattr(image_judge, '_N_STACKED', 300)
+  monkeypatch.setattr(image_judge, '_STACKED', 100)
   parts = noise(50, 40, n_classes=2)
   held_out = {
     split: np.concatenate([getattr(parts, split)] * 2, axis=-1) for split in ('validation', 'test')
@@ -128,7 +128,7 @@ def test_training_and_reports_count_modes_in_as_many_samples_and_tell_the_floor(
   gan, _, state = tiny(shape=(6, 6, 2))
   asked = []
   monkeypatch.setattr(
-    images.classifier_lib,
+    image_judge.classifier_lib,
     'stacked_modes',
     lambda known, painted: asked.append(len(painted)) or np.arange(len(painted)) % 3,
   )
@@ -143,21 +143,21 @@ def test_training_and_reports_count_modes_in_as_many_samples_and_tell_the_floor(
 
 def test_the_floor_is_what_an_even_sampler_gets():
   task = ImageTask(noise(60, 30, n_classes=20))
-  n = images._N_STACKED
+  n = image_judge._N_STACKED
   kls = []
   for seed in range(20):
     drawn = np.random.default_rng(seed).integers(0, 20, n)
-    kls.append(float(images.modes.histogram_kl(jax.numpy.bincount(drawn, length=20))[1]))
-  assert np.mean(kls) == pytest.approx(task._kl_floor, rel=0.25)
+    kls.append(float(image_judge.modes.histogram_kl(jax.numpy.bincount(drawn, length=20))[1]))
+  assert np.mean(kls) == pytest.approx(task.judge.kl_floor, rel=0.25)
 
 
 def test_beside_each_sample_stands_its_nearest_training_image():
   task = ImageTask(noise(50, 10))
   gan, _, state = tiny()
-  picture = pictures.neighbours(gan, sampling.weights(state, 'ema'), 0, task.whole)
+  picture = pictures.neighbours(gan, sampling.weights(state, 'ema'), 0, task.judge.whole)
   left, right = picture[2:8, 2:8].astype(float), picture[2:8, 10:16]
-  nearest = np.sum((task.whole.train - left) ** 2, axis=(1, 2, 3)).argmin()
-  np.testing.assert_array_equal(right, task.whole.train[nearest])
+  nearest = np.sum((task.judge.whole.train - left) ** 2, axis=(1, 2, 3)).argmin()
+  np.testing.assert_array_equal(right, task.judge.whole.train[nearest])
 
 
 @pytest.mark.parametrize('n_classes', [0, 2])

@@ -21,7 +21,7 @@ from gan_jax import (
   train,
 )
 from gan_jax.errors import DivergedError, UserError
-from gan_jax.tasks import images
+from gan_jax.tasks import image_judge, images
 from tests import small_runs
 from tests.small_runs import RING, SMALL, final, run
 
@@ -137,7 +137,7 @@ def test_a_run_is_measured_on_validation_images(tmp_path, monkeypatch):
     hash='c1a55',
   )
   monkeypatch.setattr(images.ImageTask, 'measure', MEASURE)
-  monkeypatch.setattr(images.classifier_lib, 'load_or_train', lambda *args: fake)
+  monkeypatch.setattr(image_judge.classifier_lib, 'load_or_train', lambda *args: fake)
   monkeypatch.setattr(evaluate, 'N_SAMPLES', 50)
   config = dataclasses.replace(SMALL, steps=1, conditional=True)
   run(tmp_path, config)

@@ -49,6 +49,11 @@ class Dataset(NamedTuple):
     counts = [int(labels.max()) + 1 for labels in held_out if labels is not None]
     return max((int(self.train_labels.max()) + 1) ** self.stack, *counts)
 
+  @property
+  def n_part_classes(self) -> int:
+    """Classes of the single images that stacks are made of."""
+    return round(self.n_classes ** (1 / self.stack))
+
   def thinned(self, n: int) -> 'Dataset':
     """With n images of each split that holds more, the same ones always, in their order; else itself."""
     kept: dict[str, np.ndarray] = {}

@@ -48,7 +48,7 @@ def report(
   judge = lambda x: features.network_scores(reals, x, network.probabilities(x), key)
   scores: dict[str, NetworkScores] = {}
   counts: dict[str, int] = {}
-  drawn = evaluate.draw(gan, state, seed, n, 0, task.classes(gan, n))
+  drawn = evaluate.draw(gan, state, seed, n, 0, task.judge.classes(gan, n))
   for name, x in drawn.items():
     scores[name], counts[name] = judge(network.features(x.painted, progress)), n
   for name, images in known.items():
@@ -63,7 +63,7 @@ def report(
 
 def _real(task: ImageTask, split: str, against: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """The images to compare with, and by name the sets of known quality that stand beside the samples."""
-  data = task.whole
+  data = task.judge.whole
   held_out, other = data.test, data.validation
   if split == 'validation':
     held_out, other = other, held_out
@@ -75,8 +75,8 @@ def _real(task: ImageTask, split: str, against: str) -> tuple[np.ndarray, dict[s
 def _protocol(task: ImageTask, network: FeatureNetwork, split: str, against: str) -> dict[str, Any]:
   """Everything but the numbers of images that has to be equal for two such figures to be compared."""
   return {
-    'dataset': task.whole.name,
-    'fingerprint': task.whole.fingerprint,
+    'dataset': task.judge.whole.name,
+    'fingerprint': task.judge.whole.fingerprint,
     'split': 'train' if against == 'train' else split,
     'features': f'{network.name} {network.hash[:16]}',
     'preparation': network.preparation,
