@@ -20,6 +20,7 @@ from gan_jax.networks.layers import (
   begin_bias,
   dense,
   normal,
+  scaled,
 )
 from gan_jax.networks.spec import Offer, Spec, compute_dtype, settle
 from gan_jax.randomness import Axis
@@ -69,7 +70,11 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """Images in [-1, 1] to one logit each: convolutions that halve the size, then a linear layer."""
+  """Images in [-1, 1] to one logit each: convolutions that halve the size, then a linear layer.
+
+  The paper's small first weights shrink a signal from layer to layer, which batch norm makes up for and a
+  spectral norm undoes. Where there is neither, weights begin by fan-in.
+  """
 
   width: int  # channels of the first hidden layer; each layer after it has twice as many
   halvings: int
@@ -84,10 +89,11 @@ class Discriminator(nn.Module):
     self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, h, w, c] and [n] to [n]."""
+    first = scaled if self.norm == 'none' else FIRST
     x = images
     for i in range(self.halvings):
       layer = Conv(
-        self.width << i, 4, 2, first=FIRST, dtype=self.dtype, as_products=self.as_products
+        self.width << i, 4, 2, first=first, dtype=self.dtype, as_products=self.as_products
       )
       x = apply(layer, x, train, self.norm)
       if i:
@@ -95,9 +101,9 @@ class Discriminator(nn.Module):
       x = nn.leaky_relu(x, 0.2)
     x = x.reshape(x.shape[0], -1)
     for _ in range(self.depth):
-      x = apply(dense(x, HIDDEN, FIRST, self.dtype), x, train, self.norm)
+      x = apply(dense(x, HIDDEN, first, self.dtype), x, train, self.norm)
       x = nn.leaky_relu(batch_norm(x, train, axis_name, self.norm, self.dtype), 0.2)
-    return Logit(self.n_classes, FIRST, self.norm)(x, labels, train)
+    return Logit(self.n_classes, first, self.norm)(x, labels, train)
 
 
 def doublings(name: str, spec: Spec) -> int:
@@ -122,7 +128,7 @@ OFFER = Offer(g_norms=('batch', 'none'), d_norms=('none', 'batch', 'spectral'), 
 
 
 def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
-  """Widths of 64 next to the image; weights from N(0, .02^2), batch norm in G.
+  """Widths of 64 next to the image; weights from N(0, .02^2), by fan-in where D has no norm; batch norm in G.
 
   `d_norm` 'batch' is the paper's, on all layers of D but the first; it goes with no gradient penalty.
   Depth counts dense layers of 1024 units, none by default. Images of 28x28 end at 7x7 after two
