@@ -12,6 +12,7 @@ from gan_jax.errors import UserError
 from gan_jax.networks.conv import Conv
 from gan_jax.networks.layers import (
   Conditioned,
+  First,
   Initializer,
   Logit,
   apply,
@@ -27,6 +28,15 @@ from gan_jax.randomness import Axis
 
 FIRST = normal(0.02)
 HIDDEN = 1024  # units of a dense layer between latents or logit and the convolutions
+
+
+def _first(norm: str) -> First:
+  """How the layers of a player begin.
+
+  The paper's small weights shrink a signal from layer to layer, which batch norm makes up for and a spectral
+  norm undoes. Where there is neither, they are larger.
+  """
+  return scaled if norm == 'none' else FIRST
 
 
 class Generator(nn.Module):
@@ -48,12 +58,13 @@ class Generator(nn.Module):
   ) -> jax.Array:
     """[n, size] and [n] to [n, *shape]."""
     h, w, c = self.shape
-    first = (h >> self.doublings, w >> self.doublings, self.width << (self.doublings - 1))
+    smallest = (h >> self.doublings, w >> self.doublings, self.width << (self.doublings - 1))
+    first = _first(self.norm)
     x = Conditioned(self.n_classes)(latents, labels)
     for _ in range(self.depth):
-      x = dense(x, HIDDEN, FIRST, self.dtype)(x)
+      x = dense(x, HIDDEN, first, self.dtype)(x)
       x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
-    x = dense(x, math.prod(first), FIRST, self.dtype)(x).reshape(-1, *first)
+    x = dense(x, math.prod(smallest), first, self.dtype)(x).reshape(-1, *smallest)
     for i in range(self.doublings):
       x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
       last = i == self.doublings - 1
@@ -62,7 +73,7 @@ class Generator(nn.Module):
         size=4,
         stride=2,
         transposed=True,
-        first=begin_bias(FIRST, self.output_bias) if last else FIRST,
+        first=begin_bias(first, self.output_bias) if last else first,
         dtype=self.dtype,
         as_products=self.as_products,
       )(x)
@@ -70,11 +81,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """Images in [-1, 1] to one logit each: convolutions that halve the size, then a linear layer.
-
-  The paper's small first weights shrink a signal from layer to layer, which batch norm makes up for and a
-  spectral norm undoes. Where there is neither, weights begin by fan-in.
-  """
+  """Images in [-1, 1] to one logit each: convolutions that halve the size, then a linear layer."""
 
   width: int  # channels of the first hidden layer; each layer after it has twice as many
   halvings: int
@@ -89,7 +96,7 @@ class Discriminator(nn.Module):
     self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
   ) -> jax.Array:
     """[n, h, w, c] and [n] to [n]."""
-    first = scaled if self.norm == 'none' else FIRST
+    first = _first(self.norm)
     x = images
     for i in range(self.halvings):
       layer = Conv(
@@ -128,7 +135,7 @@ OFFER = Offer(g_norms=('batch', 'none'), d_norms=('none', 'batch', 'spectral'), 
 
 
 def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
-  """Widths of 64 next to the image; weights from N(0, .02^2), by fan-in where D has no norm; batch norm in G.
+  """Widths of 64 next to the image, batch norm in G; weights from N(0, .02^2), or by fan-in without any norm.
 
   `d_norm` 'batch' is the paper's, on all layers of D but the first; it goes with no gradient penalty.
   Depth counts dense layers of 1024 units, none by default. Images of 28x28 end at 7x7 after two
