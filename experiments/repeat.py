@@ -54,8 +54,8 @@ def _judge(runs: list[seeds.Run], task: tasks.Task) -> Values:
   """For each metric and column, its value at every seed, on test data."""
   values: Values = {}
   for run in runs:
-    for checkpoint in ('last', 'best'):
-      for which, named in seeds.judge(run, task, checkpoint).items():
+    for checkpoint, scores in seeds.judge(run, task).items():
+      for which, named in scores.items():
         for name, value in named.items():
           row: Any = values.setdefault(name, {})
           row.setdefault(f'{checkpoint} {which}', []).append(value)

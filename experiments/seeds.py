@@ -84,10 +84,13 @@ def _train(run: Run, cores: set[int]) -> int:
   return code
 
 
-def judge(run: Run, task: Task, checkpoint: str) -> Mapping[str, dict[str, float]]:
-  """Scores of 'raw' and 'ema' weights, by name, on the task's test data at its 'last' or 'best' checkpoint."""
-  trained = restore.open_run(run.folder, checkpoint)
-  return task.report(trained.gan, trained.state, 'test', 0).scores
+def judge(run: Run, task: Task) -> dict[str, Mapping[str, dict[str, float]]]:
+  """By 'last' and 'best' checkpoint, scores of 'raw' and 'ema' weights, by name, on the task's test data."""
+  last, best = (restore.open_run(run.folder, which) for which in ('last', 'best'))
+  scores = task.report(last.gan, last.state, 'test', 0).scores
+  if best.step == last.step:
+    return {'last': scores, 'best': scores}
+  return {'last': scores, 'best': task.report(best.gan, best.state, 'test', 0).scores}
 
 
 def spread(values: Sequence[float]) -> str:
