@@ -105,11 +105,14 @@ def test_halving_undoes_doubling():
 def test_dcgan_without_norm_begins_by_fan_in(norm):
   """Batch norm makes up for the paper's small weights; without it they shrink a signal 80 times."""
   spec = dcgan.Spec((28, 28, 1), 8, 8, d_depth=1, g_norm=norm, d_norm=norm)
-  for network, x in zip(
-    dcgan.pair(spec), (jnp.ones((2, 9)), jnp.ones((2, 28, 28, 1))), strict=True
+  generator, discriminator = dcgan.pair(spec)
+  for network, x, layers in (
+    (generator, jnp.ones((2, 9)), 3),
+    (discriminator, jnp.ones((2, 28, 28, 1)), 4),
   ):
     params = jax.jit(network.init, static_argnums=3)(KEY, x, None, True)['params']
     kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
-    fans = [kernel.size // kernel.shape[-1] for kernel in kernels]
-    for kernel, fan_in in zip(kernels, fans, strict=True):
+    assert len(kernels) == layers
+    for kernel in kernels:
+      fan_in = kernel.size // kernel.shape[-1]
       assert kernel.std() == pytest.approx(fan_in**-0.5 if norm == 'none' else 0.02, rel=0.2)
