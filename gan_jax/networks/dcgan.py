@@ -138,8 +138,8 @@ def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
   """Widths of 64 next to the image, batch norm in G; weights from N(0, .02^2), or by fan-in without any norm.
 
   `d_norm` 'batch' is the paper's, on all layers of D but the first; it goes with no gradient penalty.
-  Depth counts dense layers of 1024 units, none by default. Images of 28x28 end at 7x7 after two
-  convolutions, whose sum sees strokes and no digits; the authors' released networks for MNIST have one.
+  Depth counts dense layers of 1024 units, none by default; the authors' released networks for
+  MNIST have one, where two convolutions end at 7x7.
 
   Labels: an embedding beside the latent in G, projection in D.
   """
