@@ -115,4 +115,15 @@ def test_dcgan_without_norm_begins_by_fan_in(norm):
     assert len(kernels) == layers
     for kernel in kernels:
       fan_in = kernel.size // kernel.shape[-1]
+      if network is generator and kernel.ndim == 4:
+        fan_in //= 2**2  # of a transposed kernel, a pixel in four reaches an output
       assert kernel.std() == pytest.approx(fan_in**-0.5 if norm == 'none' else 0.02, rel=0.2)
+
+
+@pytest.mark.parametrize('transposed', [False, True])
+def test_convolutions_by_fan_in_keep_the_size_of_a_signal(transposed):
+  """Inside; at the edges less of an image reaches an output."""
+  x = jax.random.normal(KEY, (16, 12, 12, 32))
+  layer = conv.Conv(64, size=4, stride=2, transposed=transposed)
+  y = layer.apply(jax.jit(layer.init)(jax.random.key(1), x), x)
+  assert y[:, 2:-2, 2:-2].std() == pytest.approx(1, rel=0.05)
