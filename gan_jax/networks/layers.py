@@ -26,7 +26,10 @@ def scaled(fan_in: int) -> tuple[Initializer, Initializer]:
 
 
 def torch(fan_in: int) -> tuple[Initializer, Initializer]:
-  """Weights and biases from U(+-1/sqrt(fan-in)), as PyTorch's linear and convolution layers begin."""
+  """Weights and biases from U(+-1/sqrt(fan-in)), as PyTorch's linear and convolution layers begin.
+
+  PyTorch's transposed convolutions count outputs in place of inputs; here they go by inputs, too.
+  """
   return symmetric_uniform(fan_in**-0.5), symmetric_uniform(fan_in**-0.5)
 
 
