@@ -162,7 +162,7 @@ class Conv(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """[n, h, w, c] to [n, h', w', features]; n images at a time."""
     inputs = x.shape[-1] // self.groups
-    # Of a transposed kernel, no more than one pixel in stride^2 paints on the same output.
+    # Of a transposed kernel, one pixel in stride^2 reaches an output, on average.
     fan_in = self.size**2 * inputs // (self.stride**2 if self.transposed else 1)
     kernel_init, bias_init = self.first(max(fan_in, 1))
     shape = (self.size, self.size, inputs, self.features)
