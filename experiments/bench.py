@@ -22,17 +22,20 @@ import numpy as np
 from absl import flags
 
 from experiments import bench_metrics, launcher
-from gan_jax import data, evaluate, parallel, placement, session
-from gan_jax import gan as gan_lib
-from gan_jax.batches import Batch
-from gan_jax.config import Config
+from gan_jax import data
+from gan_jax.config.config import Config
 from gan_jax.data import Dataset
-from gan_jax.errors import UserError
-from gan_jax.feeds import Data
+from gan_jax.data.device_batches import Data
+from gan_jax.data.shuffle import Batch
+from gan_jax.distributed import pmap, sharding
+from gan_jax.evaluation import evaluate
+from gan_jax.evaluation.tasks.images import ImageTask
+from gan_jax.gan import gan as gan_lib
+from gan_jax.gan.train_step import run_steps
+from gan_jax.gan.update_rules import alternating_step
 from gan_jax.metrics import parzen
-from gan_jax.stretch import run_steps
-from gan_jax.tasks.images import ImageTask
-from gan_jax.updates import alternating_step
+from gan_jax.training import session
+from gan_jax.utils.errors import UserError
 
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each measurement.')
 _STEPS = flags.DEFINE_integer('steps', 40, 'Training steps in a round.')
@@ -79,9 +82,9 @@ def training(dataset: Dataset, steps: int) -> dict[str, Callable[[], Any]]:
   start = gan_lib.init(gan, key, jnp.zeros((1, *dataset.train.shape[1:])))
   rivals: dict[str, Callable[[], Any]] = {}
   devices = jax.devices()[:1]
-  mapped = parallel.pmap(functools.partial(run_steps, recipe), devices, n_args=4, donate_argnum=1)
+  mapped = pmap.pmap(functools.partial(run_steps, recipe), devices, n_args=4, donate_argnum=1)
   plain = jax.jit(functools.partial(run_steps, recipe), donate_argnums=1)
-  on_device = placement.replicate(task.data(held_out=False).without_labels(), devices)
+  on_device = sharding.replicate(task.data(held_out=False).without_labels(), devices)
   for name, stretch in (
     ('gan_jax: pmap of many steps, batches drawn inside', mapped),
     ('the same under jit', plain),

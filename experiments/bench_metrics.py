@@ -13,10 +13,11 @@ from prdc import compute_prdc
 from sklearn.neighbors import KernelDensity
 
 from experiments import launcher
-from gan_jax import evaluate, session, supply
 from gan_jax.data import Dataset
+from gan_jax.evaluation import evaluate
 from gan_jax.metrics import parzen
-from gan_jax.metrics.manifold import manifold
+from gan_jax.metrics.precision_recall import manifold
+from gan_jax.training import input_pipeline, session
 
 EVERY = 500  # steps between looks, as --referee_every has it by default
 
@@ -88,7 +89,7 @@ class _Run:
   def steps(self) -> None:
     self._state, calls = self._session.advance(self._state, self._step, EVERY)
     self._step += EVERY
-    supply.mean_of(calls)
+    input_pipeline.mean_of(calls)
 
   def look(self) -> None:
     jax.device_get(self._session.look(self._session.here(self._state)))

@@ -18,11 +18,11 @@ from experiments.planted import cases as cases_lib
 from experiments.planted import tally, worlds
 from experiments.planted.cases import Case
 from experiments.planted.worlds import World
-from gan_jax import evidence, referee, rulings
-from gan_jax.errors import UserError
-from gan_jax.evaluate import valid_json
-from gan_jax.evidence import Reference
-from gan_jax.runs import write_atomically
+from gan_jax.diagnosis import diagnostic_statistics, verdict_rules, verdict_text
+from gan_jax.diagnosis.diagnostic_statistics import Reference
+from gan_jax.evaluation.evaluate import valid_json
+from gan_jax.training.run_directory import write_atomically
+from gan_jax.utils.errors import UserError
 
 _RUN = flags.DEFINE_string('run', 'runs/bench_referee', 'Folder of the findings.')
 _SEEDS = flags.DEFINE_integer('seeds', 4, 'How many seeds, an even number.')
@@ -64,7 +64,9 @@ def _plant(folder: Path, todo: list[Case]) -> None:
     place = (case.world, case.seed)
     if opened is None or opened[0] != place:
       world = _world(*place)
-      reference = evidence.reference(world.train, world.held_out, world.embedding, case.seed)
+      reference = diagnostic_statistics.reference(
+        world.train, world.held_out, world.embedding, case.seed
+      )
       opened = (place, world, reference)
     record = judge(case, opened[1], opened[2])
     write_atomically(path, json.dumps(record).encode())
@@ -90,10 +92,12 @@ def judge(case: Case, world: World, reference: Reference) -> dict[str, Any]:
   """The referee's record of one case."""
   made = cases_lib.make(case, world)
   if made.train is not world.train:
-    reference = evidence.reference(made.train, world.held_out, world.embedding, case.seed)
-  found = evidence.gather(reference, made.fake, made.outputs, made.history)
-  verdict = referee.judge(found)
-  record = rulings.as_record(verdict, found, {'case': case._asdict()})
+    reference = diagnostic_statistics.reference(
+      made.train, world.held_out, world.embedding, case.seed
+    )
+  found = diagnostic_statistics.gather(reference, made.fake, made.outputs, made.history)
+  verdict = verdict_rules.judge(found)
+  record = verdict_text.as_record(verdict, found, {'case': case._asdict()})
   truth = list(cases_lib.KINDS[case.kind].right)
   losses = None if made.losses is None else made.losses.tolist()
   return valid_json(record | {'truth': truth, 'losses': losses})

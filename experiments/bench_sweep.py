@@ -24,14 +24,18 @@ import numpy as np
 from absl import flags
 
 from experiments import launcher
-from gan_jax import parallel, population, scalars, sweep, tasks, train
-from gan_jax import session as session_lib
-from gan_jax.config import Config
-from gan_jax.errors import UserError
-from gan_jax.stretch import as_program
-from gan_jax.sweep import Member, Program
-from gan_jax.tasks import Task
-from gan_jax.wave import Listener, Wave
+from gan_jax.config import dynamic_hyperparameters
+from gan_jax.config.config import Config
+from gan_jax.distributed import pmap
+from gan_jax.evaluation import tasks
+from gan_jax.evaluation.tasks import Task
+from gan_jax.gan.train_step import as_program
+from gan_jax.sweep import group_program, member_mapping
+from gan_jax.sweep.group_program import Member, Program
+from gan_jax.sweep.group_trainer import Listener, Wave
+from gan_jax.training import session as session_lib
+from gan_jax.training import train
+from gan_jax.utils.errors import UserError
 
 _STEPS = flags.DEFINE_multi_integer(
   'steps', [30, 200], 'Training steps of a member; may come often.'
@@ -72,9 +76,9 @@ def together(members: Sequence[Member], task: Task) -> tuple[float, float, dict[
   """Seconds of compiling and of training all members side by side, and their last states by name."""
   compiling = training = 0.0
   states: dict[str, Any] = {}
-  for group in sweep.by_program(members, 'size'):
+  for group in group_program.by_program(members, 'size'):
     began = time.perf_counter()
-    program = sweep.open_program(group, task, jax.devices(), 'size')
+    program = group_program.open_program(group, task, jax.devices(), 'size')
     compiling += time.perf_counter() - began
     for i in range(0, len(group), program.size):
       seconds, found = bare(program, group[i : i + program.size])
@@ -85,25 +89,25 @@ def together(members: Sequence[Member], task: Task) -> tuple[float, float, dict[
 
 def bare(program: Program, members: Sequence[Member]) -> tuple[float, dict[str, Any]]:
   """Seconds of the compiled calls that train a wave, and nothing else; the last states by name."""
-  costs = [sweep.updates_per_step(member.config) for member in members]
-  seats = population.place(costs, len(program.devices), program.rows)
-  first = sweep.first_states(program, members)
+  costs = [group_program.updates_per_step(member.config) for member in members]
+  seats = member_mapping.place(costs, len(program.devices), program.rows)
+  first = group_program.first_states(program, members)
   states = program.placed(jax.tree.map(lambda x: x[seats], first))
-  arguments = sweep.arguments(program, members, seats)
+  arguments = group_program.arguments(program, members, seats)
   config, step = members[0].config, 0
-  warm = population.spread(np.zeros(len(seats), np.int32), program.devices)
+  warm = member_mapping.spread(np.zeros(len(seats), np.int32), program.devices)
   states, _ = jax.block_until_ready(program.call(*arguments, states, program.data, warm))
   began = time.perf_counter()
   while step < config.steps:
     stop = train.next_stop(config, step)
-    due = np.where(seats == population.EMPTY, 0, stop - step).astype(np.int32)
-    n = population.spread(due, program.devices)
+    due = np.where(seats == member_mapping.EMPTY, 0, stop - step).astype(np.int32)
+    n = member_mapping.spread(due, program.devices)
     states, means = program.call(*arguments, states, program.data, n)
     jax.device_get(means)
     step = stop
   states = program.fetched(states)
   seconds = time.perf_counter() - began
-  where = {int(i): seat for seat, i in enumerate(seats) if i != population.EMPTY}
+  where = {int(i): seat for seat, i in enumerate(seats) if i != member_mapping.EMPTY}
   take = lambda seat: jax.tree.map(lambda x: x[seat].copy(), states)
   return seconds, {member.name: take(where[i]) for i, member in enumerate(members)}
 
@@ -113,15 +117,17 @@ def alone(members: Sequence[Member]) -> tuple[float, dict[str, Any]]:
   sessions: dict[Any, Any] = {}
   seconds, states = 0.0, {}
   for member in members:
-    config, key = member.config, scalars.program(member.config)
+    config, key = member.config, dynamic_hyperparameters.program(member.config)
     if key not in sessions:
       session = session_lib.open_session(config, Path(), jax.devices()[:1], stream='no')
       sessions[key] = (
         session,
-        parallel.pmap(as_program(session_lib.rules(config, session.task)), session.devices, 5, 2),
+        pmap.pmap(as_program(session_lib.rules(config, session.task)), session.devices, 5, 2),
       )
     session, program = sessions[key]
-    numbers = scalars.arrays(scalars.of(config, session.task.n_train))
+    numbers = dynamic_hyperparameters.arrays(
+      dynamic_hyperparameters.of(config, session.task.n_train)
+    )
     stretch = functools.partial(program, numbers)
     mine = dataclasses.replace(session, config=config, stretch=stretch)
     state = mine.start()
@@ -223,7 +229,7 @@ def compiling() -> None:
   seconds = {}
   for seeds in (8, 64):
     began = time.perf_counter()
-    sweep.open_program(members_of(base, ['2'], seeds), task, jax.devices(), 'size')
+    group_program.open_program(members_of(base, ['2'], seeds), task, jax.devices(), 'size')
     seconds[seeds] = time.perf_counter() - began
   print('\ncompiling 8 members, compiling 64, ratio')
   show('ring, one program', seconds[8], seconds[64])
@@ -235,7 +241,7 @@ def logging() -> None:
   base = launcher.preset('ring', steps=steps, eval_every=steps, checkpoint_every=steps, k='2')
   task = tasks.open_task(base, launcher.cache_dir())
   members = members_of(base, ['2'], 8)
-  program = sweep.open_program(members, task, jax.devices(), 'size')
+  program = group_program.open_program(members, task, jax.devices(), 'size')
   seconds, _ = bare(program, members)
   measured = _Timed(task)
   timed = dataclasses.replace(program, task=measured)

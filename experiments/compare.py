@@ -10,8 +10,8 @@ features, seed and whatever else a protocol holds are equal.
 from absl import flags
 
 from experiments import launcher
-from gan_jax import comparison
-from gan_jax.errors import UserError
+from gan_jax.evaluation import compare_runs
+from gan_jax.utils.errors import UserError
 
 _RUNS = flags.DEFINE_list('runs', None, 'Folders of runs or evaluation files, by commas.')
 _SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images, for folders.')
@@ -24,8 +24,8 @@ def main(argv: list[str]) -> None:
   runs = [run for run in _RUNS.value or [] if run]
   if len(runs) < 2:
     raise UserError(f'--runs={",".join(runs)}: name at least two, as in --runs=runs/a,runs/b')
-  evaluations = [comparison.read(run, _SPLIT.value) for run in runs]
-  print('\n'.join(comparison.table(evaluations, _WEIGHTS.value)))
+  evaluations = [compare_runs.read(run, _SPLIT.value) for run in runs]
+  print('\n'.join(compare_runs.table(evaluations, _WEIGHTS.value)))
 
 
 if __name__ == '__main__':

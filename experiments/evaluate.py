@@ -14,13 +14,14 @@ from pathlib import Path
 from absl import flags
 
 from experiments import launcher
-from gan_jax import feature_networks, restore, tasks
-from gan_jax import report as report_lib
-from gan_jax.errors import UserError
-from gan_jax.feature_networks import FEATURES, FeatureNetwork
-from gan_jax.runs import write_atomically
-from gan_jax.tasks import Task, foreign
-from gan_jax.tasks.images import ImageTask
+from gan_jax.evaluation import feature_networks, tasks
+from gan_jax.evaluation.feature_networks import FEATURES, FeatureNetwork
+from gan_jax.evaluation.tasks import Task, external_features
+from gan_jax.evaluation.tasks.images import ImageTask
+from gan_jax.training import load_run
+from gan_jax.training import report as report_lib
+from gan_jax.training.run_directory import write_atomically
+from gan_jax.utils.errors import UserError
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images to score.')
@@ -34,10 +35,13 @@ _WEIGHTS = {
   for name in FEATURES
 }
 _NUM_SAMPLES = flags.DEFINE_integer(
-  'num_samples', foreign.N_SAMPLES, 'Samples, and real images, that such networks see at most.', 2
+  'num_samples',
+  external_features.N_SAMPLES,
+  'Samples, and real images, that such networks see at most.',
+  2,
 )
 _AGAINST = flags.DEFINE_enum(
-  'against', 'held_out', foreign.AGAINST, 'Real images that such networks compare with.'
+  'against', 'held_out', external_features.AGAINST, 'Real images that such networks compare with.'
 )
 
 
@@ -47,7 +51,7 @@ def main(argv: list[str]) -> None:
   if _RUN.value is None:
     raise UserError('--run: name the folder of a run')
   folder, cache = Path(_RUN.value), launcher.cache_dir()
-  trained = restore.open_run(folder, _CHECKPOINT.value)
+  trained = load_run.open_run(folder, _CHECKPOINT.value)
   task = tasks.open_task(trained.config, cache, _DATA_DIR.value)
   networks = _networks(task, cache)
   split, seed = _SPLIT.value, _SEED.value
@@ -57,7 +61,7 @@ def main(argv: list[str]) -> None:
   settings = (split, seed, _NUM_SAMPLES.value, _AGAINST.value, cache)
   for network in networks:
     assert isinstance(task, ImageTask)
-    found = foreign.report(task, network, trained.gan, trained.state, *settings)
+    found = external_features.report(task, network, trained.gan, trained.state, *settings)
     print(found.text)
     result[network.name] = found.values
   path = folder / f'evaluation_{split}_{trained.step:08d}.json'

@@ -17,11 +17,12 @@ import numpy as np
 from absl import flags
 
 from experiments import launcher
-from gan_jax import gan as gan_lib
-from gan_jax import plots, sampling, session, tasks
-from gan_jax.config import Config
-from gan_jax.games import GAMES
-from gan_jax.stretch import run_steps
+from gan_jax.config.config import Config
+from gan_jax.data.synthetic import GAMES
+from gan_jax.evaluation import plots, sampling, tasks
+from gan_jax.gan import gan as gan_lib
+from gan_jax.gan.train_step import run_steps
+from gan_jax.training import session
 
 _OUTPUT = flags.DEFINE_string('output', 'figure1.png', 'PNG to write.')
 _SEED = launcher.define_seed('Seed of the game.')

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 import jax
 from absl import app, flags, logging
 
-from gan_jax.config import Config
-from gan_jax.errors import AgreedError, DivergedError, UserError
+from gan_jax.config.config import Config
+from gan_jax.utils.errors import AgreedError, DivergedError, UserError
 
 MISTAKE, DIVERGED, INTERRUPTED, PIPE = 2, 3, 130, 141  # exit codes beside 0
 ALARMED = 5  # an alarm of --stop_on ended training

@@ -11,10 +11,11 @@ from pathlib import Path
 from absl import flags
 
 from experiments import launcher
-from gan_jax import outcome, sweep_plots, tasks
-from gan_jax.config import Config
-from gan_jax.errors import UserError
-from gan_jax.outcome import Ranked
+from gan_jax.config.config import Config
+from gan_jax.evaluation import tasks
+from gan_jax.sweep import plots, results_table
+from gan_jax.sweep.results_table import Ranked
+from gan_jax.utils.errors import UserError
 
 _SWEEPS = flags.DEFINE_list('sweeps', None, 'Folders of sweeps, by commas.')
 _BY = flags.DEFINE_string('by', 'k', 'The setting that all of them swept.')
@@ -29,7 +30,8 @@ def main(argv: list[str]) -> None:
   panels = {}
   for folder in map(Path, _SWEEPS.value):
     rows = [
-      row._replace(values=row.values | _verdict(row)) for row in outcome.read(folder, [_BY.value])
+      row._replace(values=row.values | _verdict(row))
+      for row in results_table.read(folder, [_BY.value])
     ]
     try:
       config = Config(**json.loads((folder / 'sweep.json').read_text())['flags'])
@@ -37,11 +39,11 @@ def main(argv: list[str]) -> None:
       raise UserError(f'--sweeps={folder}: sweep.json cannot be read ({error!r})') from error
     ranked = Ranked(*tasks.open_task(config, launcher.cache_dir()).ranked_by)
     panels[config.dataset] = (rows, ranked)
-  sweep_plots.side_by_side(Path(_OUTPUT.value), panels, _BY.value)
+  plots.side_by_side(Path(_OUTPUT.value), panels, _BY.value)
   print(f'  plot      {_OUTPUT.value}')
 
 
-def _verdict(row: outcome.Row) -> dict[str, str]:
+def _verdict(row: results_table.Row) -> dict[str, str]:
   judged = Path(str(row.values.get('run', ''))) / 'referee.json'
   if row.values.get('verdict') or not judged.exists():
     return {}

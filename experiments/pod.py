@@ -18,11 +18,13 @@ import jax
 from absl import flags
 
 from experiments import launcher
-from gan_jax import chips, placement, plots, pods, rehearsal, supply
-from gan_jax.chips import Slice
-from gan_jax.config import Config
-from gan_jax.errors import UserError
-from gan_jax.pods import Report
+from gan_jax.config.config import Config
+from gan_jax.distributed import chip_specs, sharding
+from gan_jax.distributed.chip_specs import Slice
+from gan_jax.evaluation import plots
+from gan_jax.training import ahead_of_time, capacity_report, input_pipeline
+from gan_jax.training.capacity_report import Report
+from gan_jax.utils.errors import UserError
 
 _TOPOLOGY = flags.DEFINE_string(
   'topology', 'v5e:2x4', 'Slice of TPUs, as v5e:16x16, or hosts x GPUs, as h100:4x8.'
@@ -44,7 +46,10 @@ _SHARD = flags.DEFINE_bool(
   'shard_params', False, 'Keep a part of weights and optimizers on each chip.'
 )
 _STREAM = flags.DEFINE_enum(
-  'stream', 'auto', supply.STREAM, 'Whether images come from the host; auto: where they are large.'
+  'stream',
+  'auto',
+  input_pipeline.STREAM,
+  'Whether images come from the host; auto: where they are large.',
 )
 _SETTINGS = launcher.define_fields(Config, brief=False)
 NOT_FIT = 1
@@ -58,18 +63,18 @@ def main(argv: list[str]) -> int:
     'jax_enable_compilation_cache', False
   )  # programs for others' devices cannot be read back
   settings = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
-  where = chips.parse(_TOPOLOGY.value, _SLICES.value)
+  where = chip_specs.parse(_TOPOLOGY.value, _SLICES.value)
   if where is None:
-    raise UserError(f'--topology={_TOPOLOGY.value}: known are {", ".join(chips.names())}')
-  examples = rehearsal.examples_of(settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value)
-  mapped = placement.SHARDED if _SHARD.value else 'pmap'
-  way = pods.Way(mapped, _QUICKLY.value, _STREAM.value)
+    raise UserError(f'--topology={_TOPOLOGY.value}: known are {", ".join(chip_specs.names())}')
+  examples = ahead_of_time.examples_of(settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value)
+  mapped = sharding.SHARDED if _SHARD.value else 'pmap'
+  way = capacity_report.Way(mapped, _QUICKLY.value, _STREAM.value)
   try:
-    report = pods.measure(settings, examples, where, way)
-  except rehearsal.DoesNotFitError as error:
+    report = capacity_report.measure(settings, examples, where, way)
+  except ahead_of_time.DoesNotFitError as error:
     print(_missing(error, settings, where), file=sys.stderr)
     return NOT_FIT
-  report = pods.complete(report, settings, examples, where, way, _LARGEST.value)
+  report = capacity_report.complete(report, settings, examples, where, way, _LARGEST.value)
   print(json.dumps(as_json(report, where), indent=2) if _JSON.value else as_text(report, where))
   if _PLOT.value:
     plots.scaling(Path(_PLOT.value), report.scaling, where.generation)
@@ -82,7 +87,7 @@ def _shape(text: str) -> tuple[int, ...]:
   return tuple(int(side) for side in text.split('x')) if text else ()
 
 
-def _missing(error: rehearsal.DoesNotFitError, settings: Config, where: Slice) -> str:
+def _missing(error: ahead_of_time.DoesNotFitError, settings: Config, where: Slice) -> str:
   """One line: what is missing, and what to change."""
   ways = [f'a smaller --batch_size than {settings.batch_size}', 'more chips with the same batch']
   if not settings.remat:

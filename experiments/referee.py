@@ -14,11 +14,13 @@ from typing import Any
 from absl import flags
 
 from experiments import launcher
-from gan_jax import embeddings, evaluate, evidence, judging, referee, report, rulings
-from gan_jax.data import sets as sets_lib
-from gan_jax.errors import UserError
-from gan_jax.metrics import probes
-from gan_jax.runs import write_atomically
+from gan_jax.data import example_files as sets_lib
+from gan_jax.diagnosis import diagnostic_statistics, probes, verdict_rules, verdict_text
+from gan_jax.evaluation import evaluate
+from gan_jax.metrics import embeddings
+from gan_jax.training import diagnose_run, report
+from gan_jax.training.run_directory import write_atomically
+from gan_jax.utils.errors import UserError
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of a run, whose D and history are asked too.')
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'Of the run: last, best, or a step.')
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> None:
   if bool(_RUN.value) == bool(given):
     raise UserError('give either --run=FOLDER, or --heldout=FILE --fake=FILE (and --real=FILE)')
   if _RUN.value:
-    record, text = judging.judge_run(
+    record, text = diagnose_run.judge_run(
       Path(_RUN.value), _CHECKPOINT.value, _WEIGHTS.value, _SEED.value, launcher.cache_dir()
     )
   else:
@@ -65,13 +67,15 @@ def judge_files(
     if len(sets[name]) < probes.LEAST:
       raise UserError(
         f'--{name}={given[name]}: {len(sets[name])} examples; a probe needs {probes.LEAST}, '
-        f'and a verdict {referee.LEAST_EVIDENCE}'
+        f'and a verdict {verdict_rules.LEAST_EVIDENCE}'
       )
   train, held_out, made = sets.get('real'), sets['heldout'], sets['fake']
   data = held_out if train is None else train
   images = held_out.ndim == 4
   embedding = embeddings.of_images(data, None, '') if images else embeddings.of_points(data)
-  found = evidence.gather(evidence.reference(train, held_out, embedding, seed), made)
+  found = diagnostic_statistics.gather(
+    diagnostic_statistics.reference(train, held_out, embedding, seed), made
+  )
   protocol = {
     'real': real,
     'heldout': heldout,
@@ -81,9 +85,9 @@ def judge_files(
     'features': embedding.name,
     'seed': seed,
   }
-  verdict = referee.judge(found)
-  record = evaluate.valid_json(rulings.as_record(verdict, found, protocol))
-  return record, rulings.as_text(verdict, found, protocol)
+  verdict = verdict_rules.judge(found)
+  record = evaluate.valid_json(verdict_text.as_record(verdict, found, protocol))
+  return record, verdict_text.as_text(verdict, found, protocol)
 
 
 if __name__ == '__main__':

@@ -14,9 +14,9 @@ from typing import Any
 from absl import flags
 
 from experiments import launcher, seeds
-from gan_jax import evaluate, tasks
-from gan_jax.config import Config
-from gan_jax.runs import write_atomically
+from gan_jax.config.config import Config
+from gan_jax.evaluation import evaluate, tasks
+from gan_jax.training.run_directory import write_atomically
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the runs; runs/ and the data by default.')
 _SEEDS = flags.DEFINE_integer('seeds', 5, 'How many seeds, from 0.')

@@ -15,9 +15,10 @@ import numpy as np
 from absl import flags
 
 from experiments import launcher
-from gan_jax import pictures, restore, sampling
-from gan_jax.errors import UserError
-from gan_jax.players import Weights
+from gan_jax.evaluation import sample_grids, sampling
+from gan_jax.gan.player import Weights
+from gan_jax.training import load_run
+from gan_jax.utils.errors import UserError
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _OUTPUT = flags.DEFINE_string('output', None, 'A file .npz or .png, or a folder.')
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> None:
     raise UserError(f'--num_samples={n}: give a number of at least 1')
   if _RUN.value is None:
     raise UserError('--run: name the folder of a run')
-  trained = restore.open_run(Path(_RUN.value), _CHECKPOINT.value)
+  trained = load_run.open_run(Path(_RUN.value), _CHECKPOINT.value)
   gan = trained.gan
   sampling.check_memory(n, trained.shape, gan.latent.size)
   weights = sampling.weights(trained.state, _WEIGHTS.value)
@@ -50,16 +51,16 @@ def main(argv: list[str]) -> None:
     _write_points(path, trained, weights)
     return
   if _INTERPOLATE.value:
-    pictures.save(path, pictures.interpolation(gan, weights, seed))
+    sample_grids.save(path, sample_grids.interpolation(gan, weights, seed))
   elif path.suffix == '.png':
-    pictures.save(path, pictures.samples(gan, weights, seed, n))
+    sample_grids.save(path, sample_grids.samples(gan, weights, seed, n))
   else:
     images = sampling.paint(gan, weights, sampling.fixed_latents(gan.latent, seed, n))
     (_write_array if path.suffix == '.npz' else _write_folder)(path, images)
   print(f'{path}: from step {trained.step} of {_RUN.value}')
 
 
-def _write_points(path: Path, trained: restore.Trained, weights: Weights) -> None:
+def _write_points(path: Path, trained: load_run.Trained, weights: Weights) -> None:
   """Write samples of a game, float32 [n, ...]."""
   if path.suffix != '.npz' or _INTERPOLATE.value:
     game = trained.config.dataset
@@ -98,7 +99,7 @@ def _write_array(path: Path, images: np.ndarray) -> None:
 def _write_folder(folder: Path, images: np.ndarray) -> None:
   """Write each image as a PNG of its own."""
   for i, image in enumerate(images):
-    pictures.save(folder / f'{i:06d}.png', image, scale=1)
+    sample_grids.save(folder / f'{i:06d}.png', image, scale=1)
 
 
 if __name__ == '__main__':

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gan_jax import restore
-from gan_jax.config import Config
-from gan_jax.errors import UserError
-from gan_jax.tasks import Task
+from gan_jax.config.config import Config
+from gan_jax.evaluation.tasks import Task
+from gan_jax.training import load_run
+from gan_jax.utils.errors import UserError
 
 
 class Run(NamedTuple):
@@ -86,7 +86,7 @@ def _train(run: Run, cores: set[int]) -> int:
 
 def judge(run: Run, task: Task) -> dict[str, Mapping[str, dict[str, float]]]:
   """By 'last' and 'best' checkpoint, scores of 'raw' and 'ema' weights, by name, on the task's test data."""
-  last, best = (restore.open_run(run.folder, which) for which in ('last', 'best'))
+  last, best = (load_run.open_run(run.folder, which) for which in ('last', 'best'))
   scores = task.report(last.gan, last.state, 'test', 0).scores
   if best.step == last.step:
     return {'last': scores, 'best': scores}

@@ -25,24 +25,24 @@ import jax
 from absl import flags
 
 from experiments import launcher
-from gan_jax import (
-  campaign,
-  compute,
-  contest,
-  grid,
-  outcome,
-  population,
-  sweep_plots,
-  tasks,
-  train,
+from gan_jax.config.config import Config
+from gan_jax.evaluation import tasks
+from gan_jax.evaluation.evaluate import valid_json
+from gan_jax.sweep import (
+  compute_cost,
+  equal_compute,
+  member_mapping,
+  plots,
+  results_table,
+  scheduler,
+  search_space,
 )
-from gan_jax.config import Config
-from gan_jax.contest import Contest
-from gan_jax.errors import UserError
-from gan_jax.evaluate import valid_json
-from gan_jax.outcome import Row
-from gan_jax.runs import write_atomically
-from gan_jax.wave import Listener
+from gan_jax.sweep.equal_compute import Contest
+from gan_jax.sweep.group_trainer import Listener
+from gan_jax.sweep.results_table import Row
+from gan_jax.training import train
+from gan_jax.training.run_directory import write_atomically
+from gan_jax.utils.errors import UserError
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the sweep; runs/ and the data by default.')
 _SWEEP = flags.DEFINE_multi_string(
@@ -54,7 +54,7 @@ _SEEDS = flags.DEFINE_integer('seeds', 8, 'How many seeds of each setting, from 
 _COMPUTE = flags.DEFINE_enum(
   'compute',
   'gradients',
-  ['none', *compute.UNITS],
+  ['none', *compute_cost.UNITS],
   'Compare at equal G updates, and again at an equal budget of this.',
 )
 _HALVING = flags.DEFINE_integer('halving', 0, 'Keep one setting in so many at each rung; 0: all.')
@@ -63,7 +63,7 @@ _DEVICES = flags.DEFINE_integer('devices', 0, 'Devices: 0 for all; on a CPU one 
 _MEMBERS = flags.DEFINE_enum(
   'members',
   'auto',
-  ['auto', *population.HOW],
+  ['auto', *member_mapping.HOW],
   'How a device computes its members: one after another, at once, or in turns of a call each.',
 )
 _REFEREE = flags.DEFINE_bool('referee', False, "Ask for the referee's verdict on every run.")
@@ -86,8 +86,8 @@ def main(argv: list[str]) -> int:
   """Train, judge, tell."""
   del argv
   base = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
-  axes = grid.axes(_SWEEP.value)
-  settings = grid.settings(axes)
+  axes = search_space.axes(_SWEEP.value)
+  settings = search_space.settings(axes)
   simulate_cores()
   folder = launcher.run_folder(_RUN.value, base.dataset, '_sweep')
   unit = 'none' if _STORE.value else _COMPUTE.value
@@ -98,19 +98,19 @@ def main(argv: list[str]) -> int:
     unit,
     _HALVING.value,
     folder,
-    contest.once(lambda config: tasks.open_task(config, launcher.cache_dir())),
+    equal_compute.once(lambda config: tasks.open_task(config, launcher.cache_dir())),
     [],
     'map',
     {},
     {},
     functools.partial(verdict_of, known={}) if _REFEREE.value else None,
   )
-  contest.check(game)
+  equal_compute.check(game)
   _show_size(game)
-  facts = campaign.facts_of(
+  facts = scheduler.facts_of(
     base, sweep=_SWEEP.value, seeds=_SEEDS.value, compute=unit, halving=_HALVING.value
   )
-  campaign.describe(folder, facts)
+  scheduler.describe(folder, facts)
   devices = _devices()
   game = game._replace(devices=devices, how=_how(devices))
   with train.noticing_signals() as received:
@@ -125,9 +125,9 @@ def main(argv: list[str]) -> int:
 
 def verdict_of(folder: Path, known: dict[Any, Any]) -> str:
   """The referee's word on the run in `folder`; `known` as in `judge_run`."""
-  from gan_jax import judging
+  from gan_jax.training import diagnose_run
 
-  record, _ = judging.judge_run(folder, 'last', 'ema', 0, launcher.cache_dir(), known)
+  record, _ = diagnose_run.judge_run(folder, 'last', 'ema', 0, launcher.cache_dir(), known)
   return str(record['verdict'])
 
 
@@ -174,7 +174,7 @@ def _how(devices: list[jax.Device]) -> str:
 
 def _alone(game: Contest, received: list[Any]) -> tuple[list[Row], bool]:
   """All runs, by this process and those that share its folder."""
-  rows = contest.run(game, lambda line: print(line, flush=True), lambda: bool(received))
+  rows = equal_compute.run(game, lambda line: print(line, flush=True), lambda: bool(received))
   return rows, not received
 
 
@@ -206,18 +206,18 @@ def _mean(values: Any) -> float:
 
 
 def _fleet(
-  game: Contest, axes: list[grid.Axis], facts: dict[str, Any], received: list[Any]
+  game: Contest, axes: list[search_space.Axis], facts: dict[str, Any], received: list[Any]
 ) -> tuple[list[Row], bool]:
   """As many trials of the study as fall to this worker; then what all have found."""
   try:
-    from gan_jax import fleet  # Optuna takes a second to import
+    from gan_jax.sweep import optuna_worker  # Optuna takes a second to import
   except ModuleNotFoundError as error:
     raise UserError(
       f'--store: {error.name} is not installed; make setup EXTRAS=dev,sweep'
     ) from None
 
   stop = lambda: bool(received)
-  joined = fleet.join(
+  joined = optuna_worker.join(
     _STORE.value,
     _STUDY.value,
     facts,
@@ -233,70 +233,71 @@ def _fleet(
   own = game.folder / 'workers' / f'{platform.node()}_{os.getpid()}'
   own.mkdir(parents=True, exist_ok=True)
 
-  def evaluate(trial: Any, lost: Callable[[], bool]) -> fleet.Found:
-    setting = fleet.suggest(trial, axes, continuous=_SAMPLER.value != 'grid')
+  def evaluate(trial: Any, lost: Callable[[], bool]) -> optuna_worker.Found:
+    setting = optuna_worker.suggest(trial, axes, continuous=_SAMPLER.value != 'grid')
     rows = _trial(game, trial, setting, lambda: stop() or lost())
     if rows is None:
-      return fleet.Found(None, {})
+      return optuna_worker.Found(None, {})
     mine.extend(rows)
-    outcome.write(own, mine)  # readable whatever becomes of the store
+    results_table.write(own, mine)  # readable whatever becomes of the store
     worst = -math.inf if game.ranked.higher_is_better else math.inf
     value = _mean(row.metric for row in rows)
     print(
-      f'trial {trial.number}: {grid.label(setting)}: {game.ranked.name} {value:.4g}', flush=True
+      f'trial {trial.number}: {search_space.label(setting)}: {game.ranked.name} {value:.4g}',
+      flush=True,
     )
     found = {'rows': json.dumps(valid_json([row.flat() for row in rows]))}
-    return fleet.Found(value if math.isfinite(value) else worst, found)
+    return optuna_worker.Found(value if math.isfinite(value) else worst, found)
 
-  ended = fleet.work(joined, evaluate, stop)
+  ended = optuna_worker.work(joined, evaluate, stop)
   rows = []
-  for trial in fleet.trials(joined):
+  for trial in optuna_worker.trials(joined):
     for flat in json.loads(trial.user_attrs.get('rows', '[]')):
-      rows.append(outcome.unflatten(flat, [axis.name for axis in axes]))
+      rows.append(results_table.unflatten(flat, [axis.name for axis in axes]))
   return rows, ended
 
 
 def _trial(
-  game: Contest, trial: Any, setting: grid.Setting, stop: Callable[[], bool]
+  game: Contest, trial: Any, setting: search_space.Setting, stop: Callable[[], bool]
 ) -> list[Row] | None:
   """A population of one setting; None where it was given up half-way."""
   try:
     alone = game._replace(settings=[setting], halving=0)
-    members = contest.entries(
-      alone, {setting: grid.configure(game.base, setting).steps}, contest.UPDATES
+    members = equal_compute.entries(
+      alone, {setting: search_space.configure(game.base, setting).steps}, equal_compute.UPDATES
     )
   except UserError:  # a sampler may propose what cannot be run
     return []
-  plan = contest.plan_of(alone, members, game.folder / 'trials' / f'{trial.number:05d}')
+  plan = equal_compute.plan_of(alone, members, game.folder / 'trials' / f'{trial.number:05d}')
   listener = _Pruning(trial, len(members), game.sign)
-  if not campaign.run(plan, listener, lambda: stop() or listener.hopeless):
+  if not scheduler.run(plan, listener, lambda: stop() or listener.hopeless):
     return None
-  results = {result.member.name: result for result in campaign.results(plan.folder, plan.members)}
+  results = {result.member.name: result for result in scheduler.results(plan.folder, plan.members)}
   return [
-    contest.row(game, contest.UPDATES, entry, results[member.name], plan.folder)
+    equal_compute.row(game, equal_compute.UPDATES, entry, results[member.name], plan.folder)
     for entry, member in members.items()
   ]
 
 
-def _tell(game: Contest, axes: list[grid.Axis], rows: list[Row]) -> None:
+def _tell(game: Contest, axes: list[search_space.Axis], rows: list[Row]) -> None:
   """Tables, plots and samples."""
   folder, ranked = game.folder, game.ranked
-  outcome.write(folder, rows)
+  results_table.write(folder, rows)
   swept = '; '.join(_SWEEP.value) or 'seeds'
-  text = outcome.summary(rows, ranked, f'{game.base.dataset}: {swept}, {game.seeds} seeds')
+  text = results_table.summary(rows, ranked, f'{game.base.dataset}: {swept}, {game.seeds} seeds')
   write_atomically(folder / 'summary.md', text.encode())
   print(text)
-  for path in sweep_plots.draw(folder, rows, axes, ranked):
+  for path in plots.draw(folder, rows, axes, ranked):
     print(f'  plot      {path}')
-  for way, some in outcome.ways(rows).items():
-    for place, row in outcome.examples(some, ranked).items():
+  for way, some in results_table.ways(rows).items():
+    for place, row in results_table.examples(some, ranked).items():
       if Path(row.values['run']).exists():  # else it is on the machine that trained it
         where = folder / 'samples' / f'{way.split()[0]}_{place}'
-        contest.paint(game, row, where)
-        label = f'{grid.label(row.setting)}, seed {row.seed}: {row.metric:.4g}'
+        equal_compute.paint(game, row, where)
+        label = f'{search_space.label(row.setting)}, seed {row.seed}: {row.metric:.4g}'
         print(f'  {place:<9} {where} ({label})')
   for part in folder.glob('**/waves'):
-    campaign.tidy(part.parent)
+    scheduler.tidy(part.parent)
   print(f'  results   {folder / "results.csv"}, {folder / "results.parquet"}')
 
 

@@ -15,10 +15,11 @@ import jax
 from absl import flags
 
 from experiments import launcher
-from gan_jax import parallel, placement, processes, supply, train, watchdog
-from gan_jax.config import Config
-from gan_jax.errors import UserError
-from gan_jax.processes import Group, Place
+from gan_jax.config.config import Config
+from gan_jax.distributed import peer_watchdog, pmap, processes, sharding
+from gan_jax.distributed.processes import Group, Place
+from gan_jax.training import input_pipeline, train
+from gan_jax.utils.errors import UserError
 
 _RUN = flags.DEFINE_string(
   'run', None, 'Folder of the run; runs/ and the name of the data by default.'
@@ -26,14 +27,14 @@ _RUN = flags.DEFINE_string(
 _DEVICES = flags.DEFINE_integer(
   'devices', 0, 'Devices of each process: 0 for all; on a CPU, how many to simulate.'
 )
-_MAP = flags.DEFINE_enum('map', 'pmap', list(parallel.MAPS), 'How the step comes to the devices.')
+_MAP = flags.DEFINE_enum('map', 'pmap', list(pmap.MAPS), 'How the step comes to the devices.')
 _SHARD = flags.DEFINE_bool(
   'shard_params', False, 'Keep a part of weights and optimizers on each device.'
 )
 _STREAM = flags.DEFINE_enum(
   'stream',
   'auto',
-  supply.STREAM,
+  input_pipeline.STREAM,
   'Load images from the host as they are due; auto: where too many.',
 )
 _COORDINATOR = flags.DEFINE_string(
@@ -87,9 +88,9 @@ def main(argv: list[str]) -> int:
   group = join()
   with (
     launcher.ending_at_once(group.count > 1),
-    watchdog.Watchdog(group, _say, _PATIENCE.value),
+    peer_watchdog.Watchdog(group, _say, _PATIENCE.value),
   ):
-    mapped = placement.SHARDED if _SHARD.value else _MAP.value
+    mapped = sharding.SHARDED if _SHARD.value else _MAP.value
     outcome = train.train(
       config,
       folder,

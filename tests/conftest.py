@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from experiments import launcher
-from tests import commands
+from tests.helpers import commands
 
 # Before anything asks for a device: the tests see four, as a small host would.
 jax.config.update('jax_num_cpu_devices', 4)

@@ -10,8 +10,8 @@ from experiments.planted import critics, samplers, training
 from experiments.planted.samplers import Rng
 from experiments.planted.training import Plan
 from experiments.planted.worlds import GAME_WORLDS, IMAGE_WORLDS, World
-from gan_jax.evidence import History
-from gan_jax.own import Outputs
+from gan_jax.diagnosis.diagnostic_statistics import History
+from gan_jax.diagnosis.discriminator_bound import Outputs
 
 
 class Made(NamedTuple):

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from experiments.planted.worlds import World
-from gan_jax.networks.relu import Discriminator
-from gan_jax.own import Outputs
+from gan_jax.diagnosis.discriminator_bound import Outputs
+from gan_jax.gan.networks.relu import Discriminator
 
 _FEW = 100  # training examples that a D knows by heart
 _SHOWN = 4000  # examples of each set whose outputs are handed out

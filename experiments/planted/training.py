@@ -8,14 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.planted.worlds import World
-from gan_jax import batches, config, evidence, feeds, sampling, signals
-from gan_jax import gan as gan_lib
-from gan_jax.batches import Batch
-from gan_jax.evidence import History
-from gan_jax.feeds import Data, Feed, Images
-from gan_jax.gan import GanState
-from gan_jax.own import Outputs
-from gan_jax.stretch import Recipe, run_steps
+from gan_jax.config import config
+from gan_jax.data import device_batches, shuffle
+from gan_jax.data.device_batches import Data, Feed, Images
+from gan_jax.data.shuffle import Batch
+from gan_jax.diagnosis import diagnostic_statistics, training_monitors
+from gan_jax.diagnosis.diagnostic_statistics import History
+from gan_jax.diagnosis.discriminator_bound import Outputs
+from gan_jax.evaluation import sampling
+from gan_jax.gan import gan as gan_lib
+from gan_jax.gan.gan import GanState
+from gan_jax.gan.train_step import Recipe, run_steps
 
 _LOOKS = 20
 _SHOWN = 4000
@@ -41,7 +44,7 @@ class Run(NamedTuple):
 
 
 def _points_feed(key: jax.Array, positions: jax.Array, data: jax.Array) -> Batch:
-  return Batch(data[batches.shuffled(key, positions, data.shape[0])])
+  return Batch(data[shuffle.shuffled(key, positions, data.shape[0])])
 
 
 def recipe_of(world: World, plan: Plan, n_train: int) -> Recipe:
@@ -57,7 +60,7 @@ def recipe_of(world: World, plan: Plan, n_train: int) -> Recipe:
   chosen = config.Config(**(common | plan.settings))
   mean = world.train.mean(axis=0) / 255 if world.is_images else None
   gan = config.build(chosen, world.train.shape[1:], n_train, 0, mean)
-  feed: Feed = feeds.from_images() if world.is_images else _points_feed
+  feed: Feed = device_batches.from_images() if world.is_images else _points_feed
   return Recipe(gan, chosen.update, chosen.ratio, chosen.batch_size, feed, feed)
 
 
@@ -75,7 +78,7 @@ def run(world: World, plan: Plan, seed: int) -> Run:
     alone = recipe._replace(gan=still)
     ahead = jax.jit(functools.partial(run_steps, alone))(key, state, data, plan.head_start)[0]
     state = state.replace(d=ahead.d)
-  look = jax.jit(functools.partial(signals.look, recipe))
+  look = jax.jit(functools.partial(training_monitors.look, recipe))
   records: list[dict[str, Any]] = []
   losses: list[list[float]] = []
   each = max(plan.steps // _LOOKS, 1)
@@ -87,7 +90,7 @@ def run(world: World, plan: Plan, seed: int) -> Run:
     if not all(np.isfinite(list(seen.values()))):
       break
   records = [r for r in records if all(np.isfinite(list(r.values())))]
-  history = evidence.history_of(records)
+  history = diagnostic_statistics.history_of(records)
   assert history is not None
   return Run(train, *_ended(world, recipe, state, data, len(train)), history, np.asarray(losses))
 
@@ -107,5 +110,5 @@ def _ended(
   held_out = judge(recipe.held_out(key, positions, data.held_out).images)
   sample = jax.jit(functools.partial(gan_lib.sample, gan))
   theirs = judge(sample(state.g.weights, latents[:_SHOWN], None))
-  slope = float(signals.slope(gan, held_out, theirs))
+  slope = float(training_monitors.slope(gan, held_out, theirs))
   return fake, Outputs(np.asarray(train), np.asarray(held_out), np.asarray(theirs), slope)

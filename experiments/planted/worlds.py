@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import classifier, data, embeddings
-from gan_jax.embeddings import Embedding
-from gan_jax.games import GAMES, curves, mixtures, painter
+from gan_jax import data
+from gan_jax.data.synthetic import GAMES, curves, mixtures, painter
+from gan_jax.evaluation import classifier
+from gan_jax.metrics import embeddings
+from gan_jax.metrics.embeddings import Embedding
 
 _N_GAME = 20_000  # training examples of a game, and held-out ones
 _N_POOL = 60_000  # draws that samplers choose from

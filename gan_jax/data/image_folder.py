@@ -14,10 +14,10 @@ import PIL.Image
 import PIL.ImageOps
 from etils import epath
 
-from gan_jax.data import cache, resizing, workspace
+from gan_jax.data import array_cache, preparation, resizing
 from gan_jax.data import dataset as dataset_lib
 from gan_jax.data.progress import Progress
-from gan_jax.errors import UserError
+from gan_jax.utils.errors import UserError
 
 _PREFIX = 'folder:'
 _SUFFIXES = ('.png', '.jpg', '.jpeg')
@@ -50,19 +50,19 @@ def load(
   folder = _folder(name)
   files = _files(name, folder)
   contents = _contents(folder, files)
-  file = cache.path_in(data_dir, _cache_name(folder), image_size)
+  file = array_cache.path_in(data_dir, _cache_name(folder), image_size)
   try:
-    cached = cache.read(file)
-  except cache.DamagedError as error:
+    cached = array_cache.read(file)
+  except array_cache.DamagedError as error:
     progress.say(f'{name}: the decoded arrays in {file} are damaged ({error}), decoding again')
     cached = None
   if cached is None or cached.contents != contents:
-    with workspace.open_workspace(data_dir, _cache_name(folder), progress) as work:
+    with preparation.open_workspace(data_dir, _cache_name(folder), progress) as work:
       images, skipped = _decode(name, folder, files, progress, image_size, strict, work)
       decoded = _split(name, images, progress, image_size, work)
-      cached = cache.Cached(decoded, str(folder), contents, skipped)
-      cache.write(work / file.name, cached)
-      workspace.publish(work / file.name, file)
+      cached = array_cache.Cached(decoded, str(folder), contents, skipped)
+      array_cache.write(work / file.name, cached)
+      preparation.publish(work / file.name, file)
   if cached.skipped:
     if strict:
       raise _refused(name, cached.skipped[0])
@@ -233,7 +233,7 @@ def _split(
   n_channels = 1 if n_grey == len(images) else 3
   arrays = {}
   for split, part in bounds.items():
-    stacked = workspace.pages(work, (len(files[part]), *next(iter(sizes)), n_channels))
+    stacked = preparation.pages(work, (len(files[part]), *next(iter(sizes)), n_channels))
     for row, file in zip(stacked, files[part], strict=True):
       row[:] = np.atleast_3d(images[file])
     arrays[split] = stacked

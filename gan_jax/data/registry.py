@@ -10,17 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 
 from etils import epath
 
-from gan_jax.data import image_folder, stacked, tfds_reader, workspace
-from gan_jax.data import sources as sources_lib
+from gan_jax.data import downloads as sources_lib
+from gan_jax.data import image_folder, preparation, stacked_mnist, tfds_reader
 from gan_jax.data.dataset import Dataset, UnknownNameError
 from gan_jax.data.progress import Progress
-from gan_jax.errors import UserError
+from gan_jax.utils.errors import UserError
 
 Loader = Callable[[epath.Path, Progress, int], Dataset]
 
 
 def _stacked_mnist(data_dir: epath.Path, progress: Progress, image_size: int) -> Dataset:
-  return stacked.stacked(tfds_reader.load('mnist', data_dir, progress, image_size), 'stacked_mnist')
+  return stacked_mnist.stacked(
+    tfds_reader.load('mnist', data_dir, progress, image_size), 'stacked_mnist'
+  )
 
 
 DATASETS: dict[str, Loader] = {
@@ -88,7 +90,7 @@ def _path(data_dir: str | os.PathLike) -> epath.Path:
   """The path, of a bucket that answers; raises UserError."""
   try:
     path = epath.Path(data_dir)
-    if not workspace.is_local(path):
+    if not preparation.is_local(path):
       path.exists()
   except Exception as error:  # a missing package, or whatever a cloud's client raises
     reason = f'{type(error).__name__}: {error}'

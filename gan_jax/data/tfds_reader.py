@@ -11,9 +11,9 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from gan_jax.data import cache, dataset, resizing, sources, workspace
+from gan_jax.data import array_cache, dataset, downloads, preparation, resizing
 from gan_jax.data.progress import Progress
-from gan_jax.errors import UserError
+from gan_jax.utils.errors import UserError
 
 # Of train[0:50000], train[50000:60000] and test, decoded from the original files in their order.
 FINGERPRINTS = {
@@ -40,7 +40,7 @@ class _Task(NamedTuple):
   data_dir: epath.Path
   image_size: int
   progress: Progress
-  origins: Mapping[str, sources.Source]
+  origins: Mapping[str, downloads.Source]
   work: pathlib.Path
 
 
@@ -50,7 +50,7 @@ def load(
   """The data set from its decoded arrays, prepared first where needed; raises UserError."""
   try:
     cached = _read_cache(name, data_dir, image_size)
-  except cache.DamagedError:
+  except array_cache.DamagedError:
     cached = None  # `prepare` says so
   if cached:
     return cached.dataset
@@ -61,7 +61,7 @@ def prepare(
   name: str,
   data_dir: epath.Path,
   progress: Progress,
-  origins: Mapping[str, sources.Source] = sources.SOURCES,
+  origins: Mapping[str, downloads.Source] = downloads.SOURCES,
   image_size: int = 0,
 ) -> Prepared:
   """Make what is missing of the array_record folder and of the decoded arrays; raises UserError.
@@ -69,26 +69,26 @@ def prepare(
   Each appears under its name only when it is complete, the decoded arrays last. An `image_size`
   other than 0 cuts and resamples the images by `resizing.fit`.
   """
-  with contextlib.suppress(cache.DamagedError):
+  with contextlib.suppress(array_cache.DamagedError):
     found = _find(name, data_dir, image_size)
     if found:
-      workspace.sweep(data_dir, name)
+      preparation.sweep(data_dir, name)
       return found
   with _quiet():
-    from gan_jax.data import builders  # imports TFDS
+    from gan_jax.data import tfds_builders  # imports TFDS
 
-    cls = builders.builder_cls(name, progress)
+    cls = tfds_builders.builder_cls(name, progress)
     try:
-      with workspace.open_workspace(data_dir, name, progress) as work:
+      with preparation.open_workspace(data_dir, name, progress) as work:
         builder = cls(data_dir=work, config=name.partition('/')[2] or None)
         return _prepare(_Task(name, data_dir, image_size, progress, origins, work), builder)
     except (OSError, ImportError) as error:  # a full disk; a builder made of TensorFlow
       raise UserError(f'{name} cannot be prepared in --data_dir={data_dir} ({error})') from error
 
 
-def _read_cache(name: str, data_dir: epath.Path, image_size: int) -> cache.Cached | None:
+def _read_cache(name: str, data_dir: epath.Path, image_size: int) -> array_cache.Cached | None:
   """The decoded arrays, if they are those of this data set; raises cache.DamagedError."""
-  cached = cache.read(cache.path_in(data_dir, name, image_size))
+  cached = array_cache.read(array_cache.path_in(data_dir, name, image_size))
   if cached is None:
     return None
   if image_size:
@@ -96,7 +96,7 @@ def _read_cache(name: str, data_dir: epath.Path, image_size: int) -> cache.Cache
   else:
     expected = _is_expected(cached.dataset, name)
   if not expected:
-    raise cache.DamagedError('they are not those of the original files')
+    raise array_cache.DamagedError('they are not those of the original files')
   return cached
 
 
@@ -115,20 +115,20 @@ def _find(name: str, data_dir: epath.Path, image_size: int) -> Prepared | None:
 def _prepare(task: _Task, builder: Any) -> Prepared:
   """Build or take the array_record folder, decode it, and put both in their places."""
   name, data_dir, image_size, progress, _, work = task
-  file = cache.path_in(data_dir, name, image_size)
+  file = array_cache.path_in(data_dir, name, image_size)
   try:
     found = _find(name, data_dir, image_size)  # another process may have been faster
     if found:
       return found
-  except cache.DamagedError as error:
+  except array_cache.DamagedError as error:
     progress.say(f'{name}: the decoded arrays in {file} are damaged ({error}), decoding again')
   relative = builder.data_path.relative_to(work)
   folder, built = data_dir / relative, work / relative
   origin = 'already there'
   if not _is_complete(folder):
     origin = _build(task, builder)
-  elif not workspace.is_local(folder):
-    workspace.copy(folder, epath.Path(built))
+  elif not preparation.is_local(folder):
+    preparation.copy(folder, epath.Path(built))
   local = built if built.exists() else pathlib.Path(folder)
   decoded = dataset.from_arrays(name, _decode(task, local, folder))
   if not _is_expected(decoded, name):
@@ -137,11 +137,11 @@ def _prepare(task: _Task, builder: Any) -> Prepared:
       '(prepared by other software?): name another --data_dir'
     )
   if origin != 'already there':
-    workspace.publish(built, folder)
+    preparation.publish(built, folder)
   if image_size:
     decoded = _resized(decoded, image_size, progress, work)
-  cache.write(work / file.name, cache.Cached(decoded, str(relative)))
-  workspace.publish(work / file.name, file)
+  array_cache.write(work / file.name, array_cache.Cached(decoded, str(relative)))
+  preparation.publish(work / file.name, file)
   return Prepared(decoded, folder, origin)
 
 
@@ -154,7 +154,7 @@ def _resized(
     images = arrays[split]
     if images.shape[1:3] != (image_size, image_size):
       tracked = progress.track(images, len(images), f'resizing {split}')
-      fitted = workspace.pages(work, (len(images), image_size, image_size, images.shape[-1]))
+      fitted = preparation.pages(work, (len(images), image_size, image_size, images.shape[-1]))
       for row, image in zip(fitted, tracked, strict=True):
         row[:] = resizing.fit_array(image, image_size)
       arrays[split] = fitted
@@ -184,19 +184,21 @@ def _build(task: _Task, builder: Any) -> str:
   """Let the builder write its folder into the workspace; returns where its files came from."""
   import tensorflow_datasets as tfds
 
-  from gan_jax.data import builders
+  from gan_jax.data import tfds_builders
 
   name, data_dir, _, progress, origins, work = task
   registered = (builder.url_infos or {}).items()
-  files = tuple(sources.Original(u, i.filename, int(i.size), i.checksum) for u, i in registered)
+  files = tuple(downloads.Original(u, i.filename, int(i.size), i.checksum) for u, i in registered)
   manual = work / 'originals'
   manual.mkdir()
-  request = sources.Request(name, files, data_dir, manual, progress)
-  origin = sources.fetch(request, origins) if builder.in_order else sources.leave_to_tfds(request)
+  request = downloads.Request(name, files, data_dir, manual, progress)
+  origin = (
+    downloads.fetch(request, origins) if builder.in_order else downloads.leave_to_tfds(request)
+  )
   progress.say(f'{name}: original files from {origin}; writing array_record files')
   config = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
   try:
-    with builders.equal_bytes():
+    with tfds_builders.equal_bytes():
       builder.download_and_prepare(
         download_dir=work / 'downloads', download_config=config, file_format='array_record'
       )
@@ -249,7 +251,7 @@ def _divided(arrays: dict[str, np.ndarray], work: pathlib.Path) -> dict[str, np.
   parts = dict(train=order[2 * tenth :], validation=order[:tenth], test=order[tenth : 2 * tenth])
   found = {}
   for split, chosen in parts.items():
-    images = workspace.pages(work, (len(chosen), *arrays['train'].shape[1:]))
+    images = preparation.pages(work, (len(chosen), *arrays['train'].shape[1:]))
     # With another mode NumPy would gather them in memory first.
     found[split] = np.take(arrays['train'], chosen, axis=0, out=images, mode='clip')
     if 'train_labels' in arrays:
@@ -275,7 +277,7 @@ def _read(
     shape = (image_size, image_size, shape[-1])
   labelled = 'label' in features and features['label'].shape == ()
   n = builder.info.splits[split].num_examples
-  images, labels = workspace.pages(work, (n, *shape)), np.empty(n, np.int64)
+  images, labels = preparation.pages(work, (n, *shape)), np.empty(n, np.int64)
   starts = range(0, n, _CHUNK)
   try:
     records = builder.as_data_source(split=split)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gan_jax.metrics.clusters import cell_of, partition
-from gan_jax.metrics.neighbours import TILE, kth_nearest, nearest, squared_distances
+from gan_jax.metrics.kmeans import cell_of, partition
+from gan_jax.metrics.nearest_neighbours import TILE, kth_nearest, nearest, squared_distances
 
 MIN_FAKES = 20  # a cell counts with more fakes than this: tau = 20 / m, as the authors have it
 

@@ -1,0 +1,95 @@
+"""Where minibatches come from: images on the device, or a game that never ends."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan_jax.data import image_arrays, shuffle
+from gan_jax.data.shuffle import Batch
+
+# The examples at `positions` [n] (uint32) of the endless stream of `key`, made from arrays on the device.
+Feed = Callable[[jax.Array, jax.Array, Any], Batch]
+
+
+class Images(NamedTuple):
+  """Images as they lie on the device: uint8 [n, h, w, c], and their labels, int32 [n] or None."""
+
+  images: Any
+  labels: Any = None
+
+
+class Window(NamedTuple):
+  """Consecutive minibatches on the device, already shuffled: uint8 [rows, n, h, w, c], int32 [rows, n] or None.
+
+  `first` is the number of the first of them, `rows` are those of each that the device needs.
+  """
+
+  images: Any
+  labels: Any
+  first: Any  # int32
+
+
+class Data(NamedTuple):
+  """What a feed makes examples from: `Images`, a `Window` of them, or () for a game."""
+
+  train: Any
+  held_out: Any = ()  # for the controller of k; training never sees it
+
+  def without_labels(self) -> 'Data':
+    """The same, for networks that are not told them."""
+    labelled = (Images, Window)
+    return Data(*(x._replace(labels=None) if isinstance(x, labelled) else x for x in self))
+
+
+def from_images(stack: int = 1, n_labels: int = 0, contrast: float = 0.0) -> Feed:
+  """Shuffled images in [-1, 1]; `contrast` above 0 normalises each to that scale instead.
+
+  With `stack` above 1 as many images, shuffled each for itself, become the channels of one, and its
+  label is the number that their labels, each one of `n_labels`, spell.
+  """
+
+  def feed(key: jax.Array, positions: jax.Array, data: Images) -> Batch:
+    n = data.images.shape[0]
+    keys = [key] if stack == 1 else jax.random.split(key, stack)
+    indices = jnp.stack([shuffle.shuffled(each, positions, n) for each in keys])
+    picked = image_arrays.stack(data.images, indices)
+    labels = None
+    if data.labels is not None:
+      labels = image_arrays.stack_labels(data.labels, indices, n_labels)
+    return _normalised(picked, labels, contrast)
+
+  return feed
+
+
+def from_window(batch_size: int, contrast: float = 0.0) -> Feed:
+  """What `from_images` makes of all images, made of a `Window` that holds the minibatch at these positions."""
+
+  def feed(key: jax.Array, positions: jax.Array, data: Window) -> Batch:
+    del key  # the rows come in its order
+    start = jnp.asarray(data.first).astype(jnp.uint32) * jnp.uint32(batch_size)
+    # A difference of positions is right even where they begin again at 2 ** 32.
+    number = ((positions[0] - start) // jnp.uint32(batch_size)).astype(jnp.int32)
+    pick = lambda x: lax.dynamic_index_in_dim(x, number, axis=1, keepdims=False)
+    labels = None if data.labels is None else pick(data.labels)
+    return _normalised(pick(data.images), labels, contrast)
+
+  return feed
+
+
+def _normalised(picked: jax.Array, labels: jax.Array | None, contrast: float) -> Batch:
+  if contrast:
+    return Batch(image_arrays.global_contrast_normalize(picked, contrast), labels)
+  return Batch(image_arrays.to_unit(picked), labels)
+
+
+def from_game(sample: Callable[[jax.Array], jax.Array]) -> Feed:
+  """Fresh examples of a game: `sample` makes one of them from a key."""
+
+  def feed(key: jax.Array, positions: jax.Array, data: Any) -> Batch:
+    del data
+    return Batch(jax.vmap(lambda position: sample(jax.random.fold_in(key, position)))(positions))
+
+  return feed

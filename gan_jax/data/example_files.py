@@ -1,0 +1,132 @@
+"""Sets of examples in files of anyone's making: .npz, .npy, or a folder of images. No pickle is opened."""
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from gan_jax.utils.errors import UserError
+
+_NAMES = ('images', 'samples', 'x', 'arr_0')  # of the array in an .npz that holds several
+_SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.webp'}
+
+
+def open_sets(paths: Mapping[str, str]) -> dict[str, np.ndarray]:
+  """The examples at each path, by the flag that gave it: points float32 [n, ...] or images uint8 [n, h, w, c].
+
+  Raises UserError for a file that is missing, damaged, empty or of no known kind, for sets whose
+  examples differ in shape or kind, and for two flags with the same examples.
+  """
+  sets = {flag: _open(flag, path) for flag, path in paths.items()}
+  first, *others = sets
+  for flag in others:
+    a, b = sets[first], sets[flag]
+    if a.shape[1:] != b.shape[1:]:
+      raise UserError(
+        f'--{flag}={paths[flag]}: its examples are {_shape(b)}, those of --{first} {_shape(a)}; '
+        'give sets of one shape'
+      )
+    if a.dtype != b.dtype:
+      raise UserError(
+        f'--{flag}={paths[flag]}: it holds {_kind(b)}, and --{first} {_kind(a)}; give one kind'
+      )
+  seen: dict[str, str] = {}
+  for flag, x in sets.items():
+    known = seen.setdefault(fingerprint(x), flag)
+    if known != flag:
+      raise UserError(
+        f'--{flag}={paths[flag]}: it holds the same examples as --{known}; '
+        'training data, held-out data and samples are three different sets'
+      )
+  return sets
+
+
+def fingerprint(examples: np.ndarray) -> str:
+  """Sha256 of the examples, 16 digits of it."""
+  digest = hashlib.sha256(f'{examples.dtype} {examples.shape}'.encode())
+  digest.update(np.ascontiguousarray(examples).tobytes())
+  return digest.hexdigest()[:16]
+
+
+def _open(flag: str, path: str) -> np.ndarray:
+  where, given = Path(path), f'--{flag}={path}'
+  if not where.exists():
+    raise UserError(f'{given}: there is no such file or folder')
+  examples = _from_folder(given, where) if where.is_dir() else _from_file(given, where)
+  if examples.ndim < 2 or not examples.size:
+    raise UserError(f'{given}: an array {list(examples.shape)}; give [n, ...] with n above 0')
+  return _checked(flag, given, examples)
+
+
+def _from_file(given: str, path: Path) -> np.ndarray:
+  try:
+    with path.open('rb') as file:
+      loaded = np.load(file, allow_pickle=False)
+      if isinstance(loaded, np.ndarray):
+        return loaded
+      names = loaded.files
+      chosen = names[0] if len(names) == 1 else next((n for n in _NAMES if n in names), None)
+      if chosen is None:
+        raise UserError(
+          f'{given}: it holds {", ".join(names) or "nothing"}; name the array images or samples'
+        )
+      return np.asarray(loaded[chosen])
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    raise UserError(
+      f'{given}: it cannot be read as an .npz or .npy of numbers; write it with numpy.savez'
+    ) from None
+
+
+def _from_folder(given: str, folder: Path) -> np.ndarray:
+  files = sorted(path for path in folder.rglob('*') if path.suffix.lower() in _SUFFIXES)
+  if not files:
+    raise UserError(f'{given}: this folder holds no image ({", ".join(sorted(_SUFFIXES))})')
+  images = []
+  for path in files:
+    try:
+      with Image.open(path) as image:
+        grey = image.mode in ('L', '1', 'I;16')
+        pixels = np.asarray(image.convert('L' if grey else 'RGB'))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+      raise UserError(f'{given}: {path.name} cannot be read as an image; take it out') from None
+    images.append(pixels.reshape(*pixels.shape[:2], -1))
+    if images[-1].shape != images[0].shape:
+      raise UserError(
+        f'{given}: {path.name} is {_shape(images[-1][None])} and {files[0].name} '
+        f'{_shape(images[0][None])}; give images of one size'
+      )
+  return np.stack(images)
+
+
+def _checked(flag: str, given: str, x: np.ndarray) -> np.ndarray:
+  """Examples as uint8 images or float32 points; of samples alone may some be no numbers."""
+  if x.dtype == np.uint8:
+    return x[..., None] if x.ndim == 3 else x
+  if x.dtype.kind not in 'fiu':
+    raise UserError(f'{given}: it holds {x.dtype}; give numbers')
+  finite = np.isfinite(x)
+  if not finite.any() or (flag != 'fake' and not finite.all()):
+    raise UserError(f'{given}: {1 - finite.mean():.1%} of its numbers are infinite or NaN')
+  if x.ndim >= 3:
+    low, high = float(x[finite].min()), float(x[finite].max())
+    unit, signed = (low >= 0 and high <= 1), (low >= -1 and high <= 1)
+    if not (unit or signed or (low >= 0 and high <= 255)):
+      raise UserError(
+        f'{given}: pixels from {low:.3g} to {high:.3g}; give uint8, or floats in [0, 1] or [-1, 1]'
+      )
+    x = np.nan_to_num(x, nan=0.0, posinf=high, neginf=low)
+    scaled = x * 255 if unit else (x + 1) * 127.5 if signed else x
+    pixels = np.rint(scaled).astype(np.uint8)
+    return pixels[..., None] if pixels.ndim == 3 else pixels
+  return x.astype(np.float32)
+
+
+def _shape(x: np.ndarray) -> str:
+  return ' x '.join(map(str, x.shape[1:]))
+
+
+def _kind(x: np.ndarray) -> str:
+  return 'images' if x.dtype == np.uint8 else 'points'

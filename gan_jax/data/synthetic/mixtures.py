@@ -1,0 +1,157 @@
+"""Mixtures of round Gaussians: one in a line, a ring of 8, a grid of 25, or any other."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.data.synthetic.distribution import Density, Game
+from gan_jax.metrics.kolmogorov_smirnov import expected_ks, ks_distance
+from gan_jax.metrics.mode_coverage import HIGH_QUALITY, ball, mode_scores
+
+
+class Mixture(NamedTuple):
+  """Components at `centres` [m, d] with standard deviations `sigmas` [m] and `weights` [m] that sum to 1."""
+
+  centres: np.ndarray
+  sigmas: np.ndarray
+  weights: np.ndarray
+
+
+def mixture(
+  centres: np.ndarray, sigma: float | np.ndarray, weights: Sequence[float] | None = None
+) -> Mixture:
+  """Components at `centres` [m, d]; one sigma for all or [m]; equal weights unless given, in any unit."""
+  m = len(centres)
+  shares = np.ones(m) if weights is None else np.asarray(weights, float)
+  return Mixture(np.asarray(centres, float), np.full(m, sigma), shares / shares.sum())
+
+
+def sample(mix: Mixture, key: jax.Array) -> jax.Array:
+  """One draw: [d]."""
+  which_key, noise_key = jax.random.split(key)
+  m, d = mix.centres.shape
+  which = jax.random.choice(which_key, m, p=jnp.asarray(mix.weights))
+  noise = jax.random.normal(noise_key, (d,))
+  return jnp.asarray(mix.centres)[which] + jnp.asarray(mix.sigmas)[which] * noise
+
+
+def log_density(mix: Mixture, x: jax.Array) -> jax.Array:
+  """Of one point [d], in nats."""
+  d = mix.centres.shape[1]
+  sigmas = jnp.asarray(mix.sigmas)
+  squares = jnp.sum(((x[None] - jnp.asarray(mix.centres)) / sigmas[:, None]) ** 2, axis=1)
+  return jax.nn.logsumexp(
+    jnp.log(jnp.asarray(mix.weights)) - squares / 2 - d * jnp.log(sigmas * math.sqrt(2 * math.pi))
+  )
+
+
+def density(mix: Mixture) -> Density:
+  """The mixture as functions of a key and of a point."""
+  return Density(partial(sample, mix), partial(log_density, mix))
+
+
+def widened(mix: Mixture, factor: float) -> Mixture:
+  """Every sigma times `factor`; below 1 the modes shrink."""
+  return mix._replace(sigmas=mix.sigmas * factor)
+
+
+def reweighted(mix: Mixture, weights: Sequence[float]) -> Mixture:
+  """The same components in other proportions [m], in any unit; a weight of zero drops a mode."""
+  return mixture(mix.centres, mix.sigmas, weights)
+
+
+def without(mix: Mixture, dropped: Sequence[int]) -> Mixture:
+  """The mixture without the components of these indices, the others scaled up alike."""
+  weights = mix.weights.copy()
+  weights[list(dropped)] = 0
+  return reweighted(mix, weights.tolist())
+
+
+def gaussian() -> Mixture:
+  """N(1, 1/4) on a line: neither its mean nor its spread is that of a standard normal latent."""
+  return mixture(np.array([[1.0]]), 0.5)
+
+
+def ring() -> Mixture:
+  """Eight modes of sigma .01 on the unit circle, 45 degrees apart."""
+  angles = 2 * np.pi * np.arange(8) / 8
+  return mixture(np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.01)
+
+
+def grid() -> Mixture:
+  """Twenty-five modes of sigma .05 at {-4, -2, 0, 2, 4}^2."""
+  marks = np.arange(-4.0, 5.0, 2.0)
+  return mixture(np.stack(np.meshgrid(marks, marks), axis=-1).reshape(-1, 2), 0.05)
+
+
+def modes_game(name: str, mix: Mixture) -> Game:
+  """Whether G finds every mode of a mixture in the plane, its weight and width; 2,500 samples, as published.
+
+  For equal weights, and one sigma that is small beside the distances between centres.
+  """
+  m, n = len(mix.centres), 2500
+  high_quality = ball(2, HIGH_QUALITY)
+  margin = 0.25 * np.abs(mix.centres).max()
+  low, high = mix.centres.min(axis=0) - margin, mix.centres.max(axis=0) + margin
+  return Game(
+    name,
+    shape=(2,),
+    sample=partial(sample, mix),
+    log_density=partial(log_density, mix),
+    oracle=lambda samples: mode_scores(samples, jnp.asarray(mix.centres), float(mix.sigmas[0])),
+    ideal={
+      'modes': float(m),
+      'high_quality': high_quality,
+      'reverse_kl': (m - 1) / (2 * n * high_quality),  # half a chi-square over n, to first order
+      'covariance_ratio': 1.0,
+      'cell_kl': 2 * m / (2 * n),
+    },
+    best_by='cell_kl',
+    higher_is_better=False,
+    n_judged=n,
+    extent=(float(low[0]), float(high[0]), float(low[1]), float(high[1])),
+    modes=mix.centres,
+  )
+
+
+def gaussian_scores(samples: jax.Array, mean: float, std: float) -> dict[str, jax.Array]:
+  """Mean, standard deviation, and the distances of Kolmogorov-Smirnov and Wasserstein of [n, 1] to a normal."""
+  x = samples[:, 0]
+  n = x.shape[0]
+  quantiles = mean + std * jax.scipy.special.ndtri((jnp.arange(n) + 0.5) / n)
+  return {
+    'mean': x.mean(),
+    'std': x.std(),
+    'ks': ks_distance(x, lambda y: jax.scipy.special.ndtr((y - mean) / std)),
+    'wasserstein': jnp.mean(jnp.abs(jnp.sort(x) - quantiles)),
+  }
+
+
+def gaussian_game() -> Game:
+  """One Gaussian on a line, the game of Figure 1 of Goodfellow et al. (2014)."""
+  mix, n = gaussian(), 10_000
+  mean, std = float(mix.centres[0, 0]), float(mix.sigmas[0])
+  return Game(
+    'gaussian',
+    shape=(1,),
+    sample=partial(sample, mix),
+    log_density=partial(log_density, mix),
+    oracle=lambda samples: gaussian_scores(samples, mean, std),
+    ideal={
+      'mean': mean,
+      'std': std,
+      'ks': expected_ks(n),
+      # sqrt(2 / pi n) times the integral of sqrt(F (1 - F)), which is 1.6147 for N(0, 1).
+      'wasserstein': std * 1.6147 * math.sqrt(2 / (math.pi * n)),
+    },
+    best_by='wasserstein',
+    higher_is_better=False,
+    n_judged=n,
+    extent=(mean - 6 * std, mean + 6 * std),
+    modes=mix.centres,
+  )

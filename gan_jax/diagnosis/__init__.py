@@ -1,0 +1,1 @@
+"""Tells whether training worked, and if not, why."""

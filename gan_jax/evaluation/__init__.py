@@ -1,0 +1,1 @@
+"""Measures and pictures the samples of a trained generator."""

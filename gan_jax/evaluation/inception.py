@@ -1,0 +1,164 @@
+"""The Inception-v3 of Frechet Inception distances with weights from a file of the user's.
+
+The file holds the tensors of the public PyTorch checkpoint (pt_inception-2015-12-05) under their names, as
+.safetensors or .npz. Nothing here reads a pickle, for it could run any code.
+"""
+
+import functools
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import traverse_util
+
+from gan_jax.data import Progress
+from gan_jax.evaluation import inception_network as network
+from gan_jax.utils.errors import UserError
+
+_CHUNK = 50  # images looked at in one program
+_NETWORK = network.InceptionV3()
+# The last part of a path in our variables, and its name in the checkpoint.
+_LEAVES = {
+  'kernel': 'weight',
+  'scale': 'weight',
+  'bias': 'bias',
+  'mean': 'running_mean',
+  'var': 'running_var',
+}
+_COUNTER = '.num_batches_tracked'  # of PyTorch's batch norm: no weight
+_PICKLES = ('.pth', '.pt', '.pkl', '.pickle', '.ckpt', '.bin')
+
+Tensors = dict[str, np.ndarray]
+Variables = dict[str, Any]
+
+
+@functools.cache
+def shapes() -> dict[tuple[str, ...], tuple[int, ...]]:
+  """The shape of each of the network's variables, by path."""
+  images = jax.ShapeDtypeStruct((1, network.SIDE, network.SIDE, 3), jnp.float32)
+  variables = jax.eval_shape(_NETWORK.init, jax.random.key(0), images)
+  return {path: x.shape for path, x in traverse_util.flatten_dict(variables).items()}
+
+
+def checkpoint_name(path: tuple[str, ...]) -> str:
+  """The checkpoint's name for a variable of ours: Mixed_5b.branch1x1.conv.weight, say."""
+  return '.'.join([*path[1:-1], _LEAVES[path[-1]]])
+
+
+def variables_from(tensors: Tensors, source: str) -> Variables:
+  """A checkpoint's tensors as the network's variables; raises UserError, which begins with `source`.
+
+  PyTorch holds convolutions as [out, in, h, w] and matrices as [out, in].
+  """
+  expected = {checkpoint_name(path): (path, shape) for path, shape in shapes().items()}
+  for name in tensors:
+    if name not in expected and not name.endswith(_COUNTER):
+      raise UserError(f'{source}: tensor {name} is none of the Inception-v3 of Frechet distances')
+  variables = {}
+  for name, (path, shape) in expected.items():
+    if name not in tensors:
+      raise UserError(f'{source}: tensor {name} is missing; convert the whole checkpoint')
+    found = _turned(tensors[name])
+    if found.shape != shape or not np.issubdtype(found.dtype, np.floating):
+      there, wanted = (_as_torch(x) for x in (found.shape, shape))
+      raise UserError(
+        f'{source}: tensor {name} is {found.dtype} {there}, where the Inception-v3 of Frechet '
+        f'distances has floats {wanted}'
+      )
+    if not np.isfinite(found).all():
+      raise UserError(f'{source}: tensor {name} holds values that are not finite')
+    variables[path] = np.ascontiguousarray(found, np.float32)
+  return traverse_util.unflatten_dict(variables)
+
+
+def _turned(tensor: np.ndarray) -> np.ndarray:
+  """Weights of PyTorch, inputs before outputs and windows first; vectors as they are."""
+  return tensor.transpose((2, 3, 1, 0)) if tensor.ndim == 4 else tensor.T
+
+
+def _as_torch(shape: tuple[int, ...]) -> tuple[int, ...]:
+  """The shape before `_turned`."""
+  return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+
+
+def read(path: Path) -> Tensors:
+  """The tensors of a .safetensors or .npz file; raises UserError."""
+  if path.suffix in _PICKLES:
+    raise UserError(
+      f'--inception={path}: a pickle could run any code and is never read; write its tensors as '
+      '.safetensors first (README, "Inception features", has the line)'
+    )
+  if path.suffix not in ('.safetensors', '.npz'):
+    raise UserError(f'--inception={path}: give a .safetensors or .npz file')
+  try:
+    content = path.read_bytes()
+    if path.suffix == '.safetensors':
+      return dict(safetensors.numpy.load(content))
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+      return {name: arrays[name] for name in arrays.files}
+  except OSError as error:
+    raise UserError(f'--inception={path}: {error.strerror or error}') from error
+  except (
+    *(ValueError, KeyError, EOFError, AttributeError, TypeError),
+    *(zipfile.BadZipFile, safetensors.SafetensorError),
+  ) as error:
+    raise UserError(f'--inception={path}: cannot be read as {path.suffix}: {error}') from error
+
+
+@jax.jit
+def _look(variables: Variables, images: jax.Array) -> jax.Array:
+  features, _ = _NETWORK.apply(variables, network.scaled(network.resized(images)))
+  return features
+
+
+@jax.jit
+def _softmax(kernel: jax.Array, features: jax.Array) -> jax.Array:
+  return jax.nn.softmax(jnp.matmul(features, kernel, precision='highest'))
+
+
+class Inception(NamedTuple):
+  """Inception-v3 with weights, and the hash of these: figures of other weights are other figures."""
+
+  variables: Variables
+  hash: str  # sha256 of names, shapes and values, whatever file they come from
+  name: str = 'inception'
+  title: str = 'Inception-v3 (pool3)'
+  preparation: str = 'bicubic, antialiased, to 299 x 299, not rounded; (x - 128) / 128'
+
+  def features(self, images: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+    """Of pictures uint8 [n, h, w, 1 or 3], float32 [n, 2048]; raises UserError for other channels."""
+    n, c = len(images), images.shape[-1]
+    if c not in (1, 3):
+      raise UserError(f'--inception: images of {c} channels; it sees grey and coloured ones')
+    found = np.empty((n, network.N_FEATURES), np.float32)
+    starts = range(0, n, _CHUNK)
+    for i in (progress or Progress()).track(starts, len(starts), 'Inception features'):
+      part = images[i : i + _CHUNK]
+      # One shape, one compilation: the last part is filled up and cut.
+      filled = np.zeros((_CHUNK, *images.shape[1:]), np.uint8)
+      filled[: len(part)] = part
+      found[i : i + _CHUNK] = _look(self.variables, filled)[: len(part)]
+    return found
+
+  def probabilities(self, features: np.ndarray) -> np.ndarray:
+    """Of each class [n, 1008], from features [n, 2048]: without the biases, as Salimans et al. (2016)."""
+    kernel = self.variables['params']['fc']['kernel']
+    return np.asarray(_softmax(kernel, features))
+
+
+@functools.lru_cache(maxsize=1)
+def load(path: Path) -> Inception:
+  """The network with the weights of a file; raises UserError."""
+  tensors = read(path)
+  variables = variables_from(tensors, f'--inception={path}')
+  digest = hashlib.sha256()
+  for name, value in sorted(traverse_util.flatten_dict(variables, sep='.').items()):
+    digest.update(f'{name} {value.shape}\n'.encode() + value.tobytes())
+  return Inception(variables, digest.hexdigest())

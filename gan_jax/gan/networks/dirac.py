@@ -1,0 +1,58 @@
+"""The Dirac-GAN: the smallest game that need not converge (Mescheder et al., 2018, section 2)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.distributed.randomness import Axis
+from gan_jax.gan.networks.spec import Offer, Spec, check_labels, settle
+from gan_jax.utils.errors import UserError
+
+
+class Generator(nn.Module):
+  """A point mass at `theta`, or one for each class, whatever the latent."""
+
+  n_classes: int = 0
+
+  @nn.compact
+  def __call__(
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+  ) -> jax.Array:
+    """[n, size] and [n] to [n, 1]."""
+    del train, axis_name
+    check_labels(labels, self.n_classes)
+    theta = self.param('theta', nn.initializers.ones, (self.n_classes or 1,))
+    if labels is None:
+      return jnp.broadcast_to(theta, (latents.shape[0], 1))
+    return theta[labels][:, None]
+
+
+class Discriminator(nn.Module):
+  """psi x, or (psi + psi_y) x with classes: the projection of Miyato & Koyama (2018) of one number."""
+
+  n_classes: int = 0
+
+  @nn.compact
+  def __call__(
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+  ) -> jax.Array:
+    """[n, 1] and [n] to [n]."""
+    del train, axis_name
+    check_labels(labels, self.n_classes)
+    psi = self.param('psi', nn.initializers.ones, (1,))
+    if labels is not None:
+      psi = psi + self.param('psi_y', nn.initializers.zeros, (self.n_classes,))[labels]
+    return psi * images[:, 0]
+
+
+def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
+  """G(z) = theta and D(x) = psi x on the line; both start at 1, the equilibrium with data 0 is at 0."""
+  spec = settle('dirac', spec, Offer(points=True))
+  if tuple(spec.shape) != (1,):
+    raise UserError(
+      f'--network=dirac: lives on a line, shape (1,), not {tuple(spec.shape)}; use --network=relu'
+    )
+  for flag, width in (('--g_width', spec.g_width), ('--d_width', spec.d_width)):
+    if width:
+      raise UserError(f'{flag}={width}: dirac is one number wide; use {flag}=0')
+  return Generator(spec.n_classes), Discriminator(spec.n_classes)

@@ -1,0 +1,122 @@
+"""Regularisers of the discriminator: functions of its logits around the data and the samples."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan_jax.distributed.randomness import Axis, mapped_axis
+
+Critic = Callable[[jax.Array], jax.Array]  # images [n, ...] to logits [n]
+# critic, real [n, ...], fake [n, ...], keys [n] (one for each place in the batch), axis_name: a scalar
+PenaltyFn = Callable[[Critic, jax.Array, jax.Array, jax.Array, Axis], jax.Array]
+
+
+def slopes(critic: Critic, images: jax.Array) -> jax.Array:
+  """|grad D| with respect to each of `images` [n, ...], squared: [n]."""
+  gradients = jax.grad(lambda images: critic(images).sum())(images)
+  return jnp.sum(gradients.reshape(gradients.shape[0], -1) ** 2, axis=1)
+
+
+def r1(
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
+) -> jax.Array:
+  """1/2 E |grad D(x)|^2 on the data, eq. 9 of Mescheder et al. (2018), their 1/2 included.
+
+  The gradient is of the logit with respect to images in [-1, 1].
+  """
+  del fake, keys, axis_name
+  return jnp.mean(slopes(critic, real)) / 2
+
+
+def r2(
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
+) -> jax.Array:
+  """1/2 E |grad D(G(z))|^2 on the samples, eq. 10 of Mescheder et al. (2018), their 1/2 included."""
+  del real, keys, axis_name
+  return jnp.mean(slopes(critic, fake)) / 2
+
+
+def gradient_penalty(
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
+) -> jax.Array:
+  """E (|grad D| - 1)^2 between data and samples: WGAN-GP, eq. 3 of Gulrajani et al. (2017)."""
+  del axis_name
+  between = jax.vmap(lambda key, x, y: x + jax.random.uniform(key) * (y - x))(keys, real, fake)
+  return _one_lipschitz(critic, between)
+
+
+def dragan(
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
+) -> jax.Array:
+  """E (|grad D| - 1)^2 around the data, Kodali et al. (2017): x + u std(x) / 2, u ~ U(0, 1)^d.
+
+  One standard deviation, of all numbers in the global batch.
+  """
+  del fake
+  moments = jnp.stack([jnp.mean(real), jnp.mean(real**2)])
+  axis = mapped_axis(axis_name)
+  mean, square = moments if axis is None else lax.pmean(moments, axis)
+  noise = jax.vmap(lambda key: jax.random.uniform(key, real.shape[1:]))(keys)
+  return _one_lipschitz(critic, real + jnp.sqrt(jnp.maximum(square - mean**2, 0)) / 2 * noise)
+
+
+def _one_lipschitz(critic: Critic, images: jax.Array) -> jax.Array:
+  squares = slopes(critic, images)
+  # The root has no slope at 0, where a critic that is flat would turn everything into NaN.
+  norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+  return jnp.mean((norms - 1) ** 2)
+
+
+PENALTIES: dict[str, PenaltyFn] = {
+  'r1': r1,
+  'r2': r2,
+  'gradient_penalty': gradient_penalty,
+  'dragan': dragan,
+}
+
+
+class Penalty(NamedTuple):
+  """A term of D's loss: `weight` times the penalty, at every `every`-th update `every` times over."""
+
+  fn: PenaltyFn
+  weight: float | jax.Array
+  every: int = 1
+
+
+def weighted_sum(
+  weights: Mapping[str, float | jax.Array], every: Mapping[str, int] | None = None
+) -> tuple[Penalty, ...]:
+  """The penalties of `PENALTIES` whose weight is not 0, or traced; `every` holds their lazy intervals."""
+  return tuple(
+    Penalty(PENALTIES[name], weight, (every or {}).get(name, 1))
+    for name, weight in weights.items()
+    if isinstance(weight, jax.Array) or weight
+  )
+
+
+def total(
+  penalties: tuple[Penalty, ...],
+  critic: Critic,
+  real: jax.Array,
+  fake: jax.Array,
+  keys: jax.Array,
+  count: jax.Array,
+  axis_name: Axis = None,
+) -> jax.Array:
+  """What `penalties` add to D's loss at its update number `count`, a scalar.
+
+  A lazy penalty (Karras et al., 2020) is skipped, not masked, between its turns.
+  """
+  values = [jnp.zeros(())]
+  for penalty in penalties:
+    value = lambda penalty=penalty: (
+      penalty.every * penalty.weight * penalty.fn(critic, real, fake, keys, axis_name)
+    )
+    if penalty.every == 1:
+      values.append(value())
+    else:
+      values.append(lax.cond(count % penalty.every == 0, value, lambda: jnp.zeros(())))
+  return jnp.sum(jnp.stack(values))

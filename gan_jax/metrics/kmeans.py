@@ -1,0 +1,75 @@
+"""Cells of a space: k-means by the steps of Lloyd (1982)."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan_jax.metrics.nearest_neighbours import nearest
+
+_ROWS = 1000  # points whose cells are found at once
+
+
+def spread_centres(key: jax.Array, points: jax.Array, k: int) -> jax.Array:
+  """Some k of points [n, d], each drawn in proportion to its squared distance to those before it: [k, d].
+
+  The start of k-means++ (Arthur & Vassilvitskii, 2007).
+  """
+  first = points[jax.random.randint(key, (), 0, len(points))]
+
+  def draw(squares: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # Without a point that lies apart any will do: log 0 of all would leave nothing to draw from.
+    logits = jnp.where(jnp.any(squares > 0), jnp.log(squares), 0)
+    centre = points[jax.random.categorical(key, logits)]
+    return jnp.minimum(squares, _squares_to(points, centre)), centre
+
+  _, others = lax.scan(draw, _squares_to(points, first), jax.random.split(key, k)[1:])
+  return jnp.concatenate([first[None], others])
+
+
+def _squares_to(points: jax.Array, centre: jax.Array) -> jax.Array:
+  return jnp.sum((points - centre[None]) ** 2, axis=1)
+
+
+def cell_of(points: jax.Array, centres: jax.Array) -> jax.Array:
+  """The index of the nearest of `centres` [k, d] to each of points [n, d]: [n]."""
+  n = len(points)
+  tiles = jnp.pad(points, ((0, -n % _ROWS), (0, 0))).reshape(-1, _ROWS, points.shape[1])
+  return lax.map(lambda rows: nearest(rows, centres)[0], tiles).reshape(-1)[:n]
+
+
+class _State(NamedTuple):
+  step: jax.Array
+  centres: jax.Array
+  cells: jax.Array
+  moved: jax.Array  # did a point change its cell in the last step
+
+
+@jax.jit
+def k_means(points: jax.Array, centres: jax.Array, max_steps: int | jax.Array = 300) -> jax.Array:
+  """Centres [k, d] at the means of the points [n, d] nearest to them, found from a start `centres`.
+
+  Ends where no point changes its cell, or after `max_steps`. A cell that loses all its points stays.
+  """
+  k = len(centres)
+
+  def step(state: _State) -> _State:
+    centres, cells = state.centres, state.cells
+    sums = jnp.zeros_like(centres).at[cells].add(points)
+    counts = jnp.zeros(k).at[cells].add(1)[:, None]
+    centres = jnp.where(counts > 0, sums / jnp.maximum(counts, 1), centres)
+    found = cell_of(points, centres)
+    return _State(state.step + 1, centres, found, jnp.any(found != cells))
+
+  start = _State(jnp.int32(0), centres, cell_of(points, centres), jnp.bool_(True))
+  return lax.while_loop(lambda s: s.moved & (s.step < max_steps), step, start).centres
+
+
+@functools.partial(jax.jit, static_argnames='k')
+def partition(key: jax.Array, points: jax.Array, k: int) -> jax.Array:
+  """The centres [k, d] of k cells of points [n, d], from one start of k-means++; n must be k or more."""
+  origin = points.mean(axis=0, keepdims=True)
+  points = points - origin
+  return k_means(points, spread_centres(key, points, k)) + origin

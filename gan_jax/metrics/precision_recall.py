@@ -1,0 +1,64 @@
+"""Precision and recall (Kynkaanniemi et al., 2019), density and coverage (Naeem et al., 2020)."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan_jax.metrics.nearest_neighbours import TILE, kth_nearest, squared_distances
+
+
+class Manifold(NamedTuple):
+  """How far two sets of features lie in each other's balls, which end at each point's k-th neighbour."""
+
+  precision: float  # share of fakes in the ball of some real: are they plausible
+  recall: float  # share of reals in the ball of some fake: is everything there
+  density: (
+    float  # balls of reals around a fake, over k: 1 expected of a perfect sampler, no upper limit
+  )
+  coverage: float  # share of reals with a fake in their ball: recall that outliers cannot raise
+
+
+def manifold(real: jax.Array, fake: jax.Array, k: int = 5) -> Manifold:
+  """Judge features `fake` [m, d] by `real` [n, d], with balls that reach to the k-th nearest neighbour.
+
+  A ball is open, and a point is no neighbour of itself; whether a fake that is the k-th neighbour lies
+  inside is up to rounding. Streams over tiles, so memory does not grow with n times m. NaN where a
+  feature is not finite; raises ValueError without k + 1 features in each set.
+  """
+  real, fake = jnp.asarray(real), jnp.asarray(fake)
+  if min(len(real), len(fake)) <= k:
+    raise ValueError(
+      f'{len(real)} real and {len(fake)} fake features: a {k}-th neighbour needs {k + 1} of each'
+    )
+  return Manifold(*map(float, _scores(real, fake, k)))
+
+
+@functools.partial(jax.jit, static_argnames='k')
+def _scores(real: jax.Array, fake: jax.Array, k: int) -> tuple[jax.Array, ...]:
+  origin = real.mean(axis=0, keepdims=True)
+  finite = jnp.isfinite(real).all() & jnp.isfinite(fake).all()
+  real, fake = real - origin, fake - origin
+  n, m = len(real), len(fake)
+  real_radii = kth_nearest(real, jnp.arange(n), real, k)
+  fake_radii = kth_nearest(fake, jnp.arange(m), fake, k)
+
+  def visit(
+    balls: jax.Array, tile: tuple[jax.Array, jax.Array]
+  ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    rows, radii = tile
+    squares = squared_distances(rows, fake)
+    balls += jnp.sum(squares < radii[:, None], axis=0)
+    # The least of numbers is sooner found than the `any` of comparisons.
+    covered = squares.min(axis=1) < radii
+    return balls, (covered, jnp.min(squares - fake_radii[None], axis=1) < 0)
+
+  tiles = jnp.pad(real, ((0, -n % TILE), (0, 0))).reshape(-1, TILE, real.shape[1])
+  # Padded rows have a radius that nothing is within.
+  radii = jnp.pad(real_radii, (0, -n % TILE)).reshape(-1, TILE)
+  balls, (covered, recalled) = lax.scan(visit, jnp.zeros(m, jnp.int32), (tiles, radii))
+  covered, recalled = covered.ravel()[:n], recalled.ravel()[:n]
+  scores = (jnp.mean(balls > 0), recalled.mean(), balls.mean() / k, covered.mean())
+  return tuple(jnp.where(finite, score, jnp.nan) for score in scores)

@@ -1,0 +1,88 @@
+"""How many different samples a generator has, by the birthday paradox (Arora & Zhang, 2017)."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gan_jax.metrics.nearest_neighbours import squared_distances
+
+
+class Support(NamedTuple):
+  """What near-duplicates in batches tell of the support; infinite where half of them was never reached."""
+
+  size: float  # as many equally likely samples would repeat as soon
+  batch: float  # the smallest batch that holds a near-duplicate with probability 1/2
+  probability: np.ndarray  # [s_max + 1]: that a batch of s samples holds one
+
+
+def support(
+  samples: jax.Array, distance: float, key: jax.Array, batch: int = 1000, trials: int = 400
+) -> Support:
+  """Estimate the support of samples [n, d], two of which are the same within `distance`.
+
+  Among N equally likely values s draws are all different with probability near exp(-s (s - 1) / 2N),
+  which is 1/2 at N = s (s - 1) / (2 log 2): the .72 s^2 of the birthday paradox. Unequal values
+  repeat sooner, so the size is that of the common ones, a lower bound for the rest. A trial draws a
+  batch in random order and notes when the first near-duplicate comes; the spread of the size is about
+  7 % with 400. NaN where a feature is not finite; raises ValueError for n < batch.
+  """
+  if not 2 <= batch <= len(samples):
+    raise ValueError(f'{len(samples)} samples: a batch of {batch} needs as many, and 2 at least')
+  samples = jnp.asarray(samples)
+  if not jnp.isfinite(samples).all():
+    return Support(math.nan, math.nan, np.full(batch + 1, math.nan))
+  firsts = np.asarray(_first_repeats(samples, jnp.float32(distance), key, batch, trials))
+  probability = np.cumsum(np.bincount(firsts, minlength=batch + 2)[: batch + 1]) / trials
+  if probability[-1] < 0.5:
+    return Support(math.inf, math.inf, probability)
+  half = int(np.argmax(probability >= 0.5))
+  return Support(half * (half - 1) / (2 * math.log(2)), half, probability)
+
+
+@functools.partial(jax.jit, static_argnames=('batch', 'trials'))
+def _first_repeats(
+  samples: jax.Array, distance: jax.Array, key: jax.Array, batch: int, trials: int
+) -> jax.Array:
+  """For each trial how many samples were drawn when one came near an earlier one, or batch + 1: [trials]."""
+  samples = samples - samples.mean(axis=0, keepdims=True)
+  earlier = jnp.tril(jnp.ones((batch, batch), bool), -1)
+
+  def trial(drawn: jax.Array) -> jax.Array:
+    near = earlier & (squared_distances(samples[drawn], samples[drawn]) <= distance**2)
+    repeats = near.any(axis=1)
+    return jnp.where(repeats.any(), repeats.argmax() + 1, batch + 1)
+
+  # One order of all samples is cut into many batches: to shuffle costs more than to compare.
+  n_batches = len(samples) // batch
+
+  def shuffled(key: jax.Array) -> jax.Array:
+    order = jax.random.permutation(key, len(samples))
+    return lax.map(trial, order[: n_batches * batch].reshape(n_batches, batch))
+
+  keys = jax.random.split(key, -(-trials // n_batches))
+  return lax.map(shuffled, keys).ravel()[:trials]
+
+
+def nearest_twins(samples: jax.Array, key: jax.Array, batch: int, trials: int = 100) -> float:
+  """How far the nearest two of `batch` samples of [n, d] are apart, in the median over `trials` draws.
+
+  The distance at which such a batch holds near-duplicates with probability 1/2.
+  """
+  return float(
+    jnp.median(_twins(samples - samples.mean(axis=0, keepdims=True), key, batch, trials))
+  )
+
+
+@functools.partial(jax.jit, static_argnames=('batch', 'trials'))
+def _twins(samples: jax.Array, key: jax.Array, batch: int, trials: int) -> jax.Array:
+  def trial(key: jax.Array) -> jax.Array:
+    x = jax.random.choice(key, samples, (batch,), replace=False)
+    apart = squared_distances(x, x) + jnp.diag(jnp.full(batch, jnp.inf))
+    return jnp.sqrt(apart.min())
+
+  return lax.map(trial, jax.random.split(key, trials))

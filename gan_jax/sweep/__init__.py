@@ -1,0 +1,1 @@
+"""Trains many runs side by side, and compares them."""

@@ -1,0 +1,1 @@
+"""Trains one run in one folder: loop, input pipeline, checkpoints, metrics, report."""

@@ -1,0 +1,69 @@
+"""A trained run, read back from its folder to be measured or sampled."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import config
+from gan_jax.config.config import Config
+from gan_jax.gan import gan
+from gan_jax.gan.gan import Gan, GanState
+from gan_jax.training import checkpoints, metric_writers, run_directory
+from gan_jax.utils.errors import UserError
+
+
+class Trained(NamedTuple):
+  """A run's description, networks and state at one checkpoint."""
+
+  config: Config
+  gan: Gan
+  state: GanState
+  step: int
+  shape: tuple[int, ...]  # of one example
+
+
+def open_run(folder: Path, which: str) -> Trained:
+  """The run in `folder` at its 'last' or 'best' checkpoint, or at a step given in digits.
+
+  Needs no data: their shape and their classes are written in the run. Raises UserError.
+  """
+  description = run_directory.read_config(folder)
+  shape, n_classes = run_directory.read_shape(folder)
+  model = config.build(description, shape, 1, n_classes)
+  saved = _open_checkpoints(folder, description)
+  try:
+    step = _choose(saved, folder, which)
+    like = jax.eval_shape(
+      lambda key: gan.init(model, key, jnp.zeros((1, *shape))), jax.random.key(0)
+    )
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
+    return Trained(description, model, saved.restore(step, like), step, shape)
+  finally:
+    saved.close()
+
+
+def _open_checkpoints(folder: Path, description: Config) -> checkpoints.Checkpoints:
+  if not (folder / 'checkpoints').is_dir():
+    raise UserError(f'--run={folder}: this run has no checkpoint yet')
+  scores = metric_writers.read_scores(folder / 'metrics.jsonl')
+  return checkpoints.Checkpoints(folder / 'checkpoints', description.keep, scores, read_only=True)
+
+
+def _choose(saved: checkpoints.Checkpoints, folder: Path, which: str) -> int:
+  steps = saved.steps()
+  if not steps:
+    raise UserError(f'--run={folder}: this run has no checkpoint yet')
+  if which == 'last':
+    return steps[-1]
+  if which == 'best':
+    best = saved.best()
+    if best is None:
+      raise UserError(f'--checkpoint=best: {folder} has no evaluated checkpoint; use last')
+    return best
+  if not which.isdecimal() or int(which) not in steps:
+    there = ', '.join(str(step) for step in steps)
+    raise UserError(f'--checkpoint={which}: choose last, best, or one of the steps {there}')
+  return int(which)

@@ -1,0 +1,122 @@
+"""Sets of examples in files of anyone's making, good and bad."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax.data import example_files
+from gan_jax.utils.errors import UserError
+
+RNG = np.random.default_rng(0)
+POINTS = RNG.normal(size=(30, 2)).astype(np.float32)
+PIXELS = RNG.integers(0, 256, (30, 8, 8, 1)).astype(np.uint8)
+
+
+def opened(tmp_path, array, flag='fake', name='set.npz'):
+  path = tmp_path / name
+  with path.open('wb') as file:
+    (np.save if name.endswith('npy') else np.savez)(file, array)
+  return example_files.open_sets({flag: str(path)})[flag]
+
+
+@pytest.mark.parametrize('name', ['set.npz', 'set.npy'])
+@pytest.mark.parametrize('array', [POINTS, PIXELS], ids=['points', 'images'])
+def test_arrays_come_back_as_they_were(tmp_path, array, name):
+  found = opened(tmp_path, array, name=name)
+  np.testing.assert_array_equal(found, array)
+  assert found.dtype == array.dtype
+
+
+@pytest.mark.parametrize(
+  'change',
+  [lambda x: x / 255, lambda x: x / 127.5 - 1, lambda x: x.astype(np.float64), lambda x: x[..., 0]],
+  ids=['unit', 'signed', 'float', 'without a channel'],
+)
+def test_pixels_of_any_range_become_the_same_bytes(tmp_path, change):
+  np.testing.assert_array_equal(opened(tmp_path, change(PIXELS)), PIXELS)
+
+
+def test_a_folder_of_images_is_a_set(tmp_path):
+  for i, pixels in enumerate(PIXELS[:5]):
+    Image.fromarray(pixels[..., 0]).save(tmp_path / f'{i}.png')
+  found = example_files.open_sets({'fake': str(tmp_path)})['fake']
+  np.testing.assert_array_equal(found, PIXELS[:5])
+
+
+def test_an_archive_of_several_arrays_needs_a_known_name(tmp_path):
+  np.savez(tmp_path / 'a.npz', latents=POINTS, samples=2 * POINTS)
+  found = example_files.open_sets({'fake': str(tmp_path / 'a.npz')})['fake']
+  np.testing.assert_array_equal(found, 2 * POINTS)
+  np.savez(tmp_path / 'b.npz', latents=POINTS, other=POINTS)
+  with pytest.raises(UserError, match=r'--fake=.*b.npz: it holds latents, other; name the array'):
+    example_files.open_sets({'fake': str(tmp_path / 'b.npz')})
+
+
+BAD = [
+  (np.zeros((0, 2)), r'an array \[0, 2\]; give \[n, ...\] with n above 0'),
+  (np.zeros(5), r'an array \[5\]'),
+  (np.full((5, 2), np.nan), r'100.0% of its numbers are infinite or NaN'),
+  (PIXELS * 3.0, r'pixels from 0 to 765; give uint8, or floats in \[0, 1\] or \[-1, 1\]'),
+  (PIXELS / 100 - 2, r'pixels from -2 to 0.55'),
+  (np.array([['a', 'b']]), r'it holds <U1; give numbers'),
+  (POINTS + 1j, r'it holds complex'),
+]
+
+
+@pytest.mark.parametrize(('array', 'says'), BAD, ids=[says[:25] for _, says in BAD])
+def test_what_is_no_set_is_named_with_what_was_found(tmp_path, array, says):
+  with pytest.raises(UserError, match=r'--fake=\S+/set.npz: ' + says) as error:
+    opened(tmp_path, array)
+  assert '\n' not in str(error.value)
+
+
+def test_samples_alone_may_hold_a_nan(tmp_path):
+  broken = POINTS.copy()
+  broken[0] = np.nan
+  assert np.isnan(opened(tmp_path, broken)).any()
+  with pytest.raises(UserError, match=r'--heldout=.*3.3% of its numbers'):
+    opened(tmp_path, broken, flag='heldout')
+
+
+def test_no_pickle_is_opened(tmp_path):
+  with pytest.raises(UserError, match=r'cannot be read as an .npz or .npy of numbers'):
+    opened(tmp_path, np.array([{'a': 1}], dtype=object), name='set.npy')
+  with pytest.raises(UserError, match='cannot be read'):
+    opened(tmp_path, np.array([{'a': 1}], dtype=object))
+
+
+def test_files_that_are_missing_or_damaged(tmp_path):
+  with pytest.raises(UserError, match='there is no such file or folder'):
+    example_files.open_sets({'real': str(tmp_path / 'none.npz')})
+  (tmp_path / 'cut.npz').write_bytes(b'PK\x03\x04 and no more')
+  with pytest.raises(UserError, match='cannot be read'):
+    example_files.open_sets({'real': str(tmp_path / 'cut.npz')})
+  with pytest.raises(UserError, match='this folder holds no image'):
+    example_files.open_sets({'real': str(tmp_path)})
+  (tmp_path / 'broken.png').write_bytes(b'no image')
+  with pytest.raises(UserError, match=r'broken.png cannot be read as an image; take it out'):
+    example_files.open_sets({'real': str(tmp_path)})
+
+
+def pair(tmp_path, real, fake):
+  for name, array in (('real', real), ('fake', fake)):
+    np.savez(tmp_path / f'{name}.npz', array)
+  return {name: str(tmp_path / f'{name}.npz') for name in ('real', 'fake')}
+
+
+def test_sets_that_cannot_be_compared(tmp_path):
+  with pytest.raises(UserError, match=r'--fake=.*: it holds the same examples as --real'):
+    example_files.open_sets(pair(tmp_path, POINTS, POINTS))
+  with pytest.raises(UserError, match=r'--fake=.*: its examples are 3, those of --real 2'):
+    example_files.open_sets(pair(tmp_path, POINTS, np.zeros((4, 3))))
+  with pytest.raises(UserError, match='its examples are 9 x 9 x 1, those of --real 8 x 8 x 1'):
+    example_files.open_sets(pair(tmp_path, PIXELS, np.zeros((4, 9, 9, 1), np.uint8)))
+
+
+def test_folders_of_images_of_two_sizes(tmp_path):
+  Image.fromarray(PIXELS[0, ..., 0]).save(tmp_path / 'a.png')
+  Image.fromarray(PIXELS[0, :4, :4, 0]).save(tmp_path / 'b.png')
+  with pytest.raises(
+    UserError, match=r'b.png is 4 x 4 x 1 and a.png 8 x 8 x 1; give images of one'
+  ):
+    example_files.open_sets({'fake': str(tmp_path)})

@@ -1,0 +1,322 @@
+import os
+import pathlib
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from gan_jax import data
+from gan_jax.data import image_folder, resizing
+from gan_jax.utils.errors import UserError
+from tests.helpers.tiny_data import Lines, flipped
+
+ROOT = pathlib.Path(__file__).parents[2]
+SPLITS = ('train', 'validation', 'test')
+
+
+def paint(path, value=None, size=(8, 8), mode='RGB', **options):
+  """Write a noisy image whose bytes no other has; `value` makes it flat instead."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  rng = np.random.default_rng(zlib.crc32(path.as_posix().encode()))
+  pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+  if value is not None:
+    pixels[:] = value
+  PIL.Image.fromarray(pixels).convert(mode).save(path, **options)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Forty images of two classes."""
+  for i in range(40):
+    paint(tmp_path / 'images' / ('cats' if i < 15 else 'dogs') / f'deep/{i}.png')
+  return tmp_path / 'images'
+
+
+def load(folder, said=None, **options):
+  return data.load(f'folder:{folder}', folder.parent / 'data', said or Lines(), **options)
+
+
+def seen(dataset):
+  return [image.tobytes() for split in SPLITS for image in getattr(dataset, split)]
+
+
+def test_each_image_lies_in_one_split_with_the_label_of_its_subfolder(folder):
+  dataset = load(folder)
+  assert [len(getattr(dataset, split)) for split in SPLITS] == [32, 4, 4]
+  labels = {}
+  for file in folder.rglob('*.png'):
+    labels[np.asarray(PIL.Image.open(file)).tobytes()] = 'cats' not in file.parts
+  assert sorted(seen(dataset)) == sorted(labels)  # disjoint and complete
+  for split in SPLITS:
+    found = getattr(dataset, f'{split}_labels')
+    expected = [labels[image.tobytes()] for image in getattr(dataset, split)]
+    np.testing.assert_array_equal(found, expected)
+  assert dataset.shape == (8, 8, 3)
+  assert dataset.n_classes == 2
+
+
+def test_the_split_depends_on_relative_paths_only(folder, tmp_path):
+  first = load(folder)
+  folder.rename(tmp_path / 'moved')
+  assert load(tmp_path / 'moved').fingerprint == first.fingerprint
+
+
+def test_a_path_needs_no_prefix(folder, monkeypatch):
+  first = load(folder)
+  monkeypatch.chdir(folder.parent)
+  for name in (str(folder), './images', 'folder:images'):
+    found = data.load(name, folder.parent / 'data', Lines())
+    assert found.fingerprint == first.fingerprint
+    assert found.name == name
+
+
+@pytest.mark.parametrize('layout', ['{}.png', 'one/{}.png'])
+def test_without_two_subfolders_there_are_no_labels(tmp_path, layout):
+  for i in range(10):
+    paint(tmp_path / 'images' / layout.format(i))
+  dataset = load(tmp_path / 'images')
+  assert dataset.n_classes == 0
+  assert dataset.train_labels is None
+
+
+def test_images_beside_subfolders_leave_all_without_labels_and_it_is_said(folder):
+  paint(folder / 'cover.jpg')
+  said = Lines()
+  assert load(folder, said).n_classes == 0
+  assert 'no labels, since 1 images lie beside' in said.lines[0]
+
+
+def test_hidden_files_and_other_files_are_left_out(folder):
+  before = load(folder).fingerprint
+  (folder / 'cats' / '._1.png').write_bytes(b'a note of the system')
+  (folder / '.trash').mkdir()
+  paint(folder / '.trash' / 'old.png')
+  (folder / 'LICENSE.txt').write_text('free')
+  said = Lines()
+  assert load(folder, said).fingerprint == before
+  assert not [line for line in said.lines if 'skipped' in line]
+
+
+def test_each_held_out_part_of_a_small_folder_has_two_images(tmp_path):
+  """With one there is no covariance, and none to choose sigma by beside those to score."""
+  for i in range(12):
+    paint(tmp_path / 'images' / f'{i}.png')
+  dataset = load(tmp_path / 'images')
+  assert [len(getattr(dataset, split)) for split in SPLITS] == [8, 2, 2]
+
+
+def test_linked_folders_are_followed(folder, tmp_path):
+  """A class is often a link to where its images lie; two links may lead to one place."""
+  for i in range(5):
+    paint(tmp_path / 'elsewhere' / f'{i}.png')
+  (folder / 'birds').symlink_to(tmp_path / 'elsewhere')
+  (folder / 'more birds').symlink_to('birds')
+  dataset = load(folder)
+  assert sum(len(getattr(dataset, split)) for split in SPLITS) == 50
+  assert dataset.n_classes == 4
+
+
+def test_links_that_lead_back_are_left_out(folder):
+  before = load(folder).fingerprint
+  (folder / 'cats' / 'all').symlink_to(folder)
+  (folder / 'cats' / 'deep' / 'up').symlink_to('..')
+  (folder / 'itself').symlink_to('itself')
+  assert load(folder).fingerprint == before
+
+
+# Pixels
+
+
+def test_images_of_other_shapes_are_cut_square_and_resampled(tmp_path):
+  for i in range(10):
+    paint(tmp_path / 'images' / f'{i}.png', size=(20 + i, 30))
+  dataset = load(tmp_path / 'images', image_size=16)
+  expected = [
+    np.asarray(resizing.fit(PIL.Image.open(file), 16)).tobytes()
+    for file in (tmp_path / 'images').iterdir()
+  ]
+  assert sorted(seen(dataset)) == sorted(expected)
+
+
+def test_grey_images_stay_grey(tmp_path):
+  for i in range(10):
+    paint(tmp_path / 'images' / f'{i}.{"png" if i % 2 else "JPG"}', mode='L')
+  assert load(tmp_path / 'images').shape == (8, 8, 1)
+
+
+def test_grey_among_coloured_images_becomes_rgb_and_it_is_said(folder):
+  paint(folder / 'cats' / 'grey.png', 77, mode='L')
+  said = Lines()
+  dataset = load(folder, said)
+  assert dataset.shape == (8, 8, 3)
+  assert np.full((8, 8, 3), 77, np.uint8).tobytes() in seen(dataset)
+  assert any('1 of 41 images are grey; all are taken as RGB' in line for line in said.lines)
+
+
+@pytest.mark.parametrize(
+  ('image', 'expected'),
+  [
+    (PIL.Image.new('RGBA', (2, 2), (9, 9, 9, 0)), [255, 255, 255]),
+    (PIL.Image.new('RGBA', (2, 2), (9, 8, 7, 255)), [9, 8, 7]),
+    (PIL.Image.new('LA', (2, 2), (9, 0)), 255),
+    (PIL.Image.new('P', (2, 2), 3, ), [0, 0, 0]),
+    (PIL.Image.new('1', (2, 2), 1), 255),
+    (PIL.Image.fromarray(np.full((2, 2), 257 * 100, np.uint16)), 100),
+  ],
+  ids=['transparent', 'opaque', 'grey and transparent', 'palette', 'bits', '16 bits'],
+)  # fmt: skip
+def test_every_mode_becomes_eight_bits_of_grey_or_rgb(tmp_path, image, expected):
+  if image.mode == 'P':
+    image.putpalette([0, 0, 0] * 256)
+  image.save(tmp_path / 'image.png')
+  np.testing.assert_array_equal(image_folder._pixels(tmp_path / 'image.png', 0)[0, 0], expected)
+
+
+def test_photographs_are_turned_upright(tmp_path):
+  pixels = np.zeros((4, 8), np.uint8)
+  pixels[:, 4:] = 255
+  exif = PIL.Image.Exif()
+  exif[0x0112] = 3  # upside down
+  PIL.Image.fromarray(pixels).save(tmp_path / 'image.png', exif=exif)
+  np.testing.assert_array_equal(image_folder._pixels(tmp_path / 'image.png', 0), pixels[:, ::-1])
+
+
+# The decoded arrays
+
+
+def test_a_second_start_decodes_nothing(folder, monkeypatch):
+  first = load(folder)
+  monkeypatch.setattr(image_folder, '_pixels', None)
+  assert load(folder).fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize('change', ['touched', 'added', 'removed', 'renamed'])
+def test_a_changed_folder_is_decoded_again(folder, change):
+  before = load(folder)
+  file = folder / 'cats' / 'deep' / '1.png'
+  if change == 'touched':
+    paint(file, 5)
+    os.utime(file, ns=(1, 1))
+  elif change == 'added':
+    paint(folder / 'dogs' / 'more.png')
+  elif change == 'removed':
+    file.unlink()
+  else:
+    file.rename(folder / 'dogs' / '1.png')
+  assert load(folder).fingerprint != before.fingerprint
+
+
+def test_each_size_is_kept_by_itself(folder):
+  native = load(folder).fingerprint
+  assert load(folder, image_size=4).shape == (4, 4, 3)
+  assert load(folder).fingerprint == native
+  kept = sorted(file.name for file in (folder.parent / 'data').rglob('*.npz'))
+  assert kept == ['decoded-4.npz', 'decoded.npz']
+
+
+def test_damaged_decoded_arrays_of_a_folder_are_decoded_again(folder):
+  first = load(folder)
+  (file,) = (folder.parent / 'data').rglob('*.npz')
+  content = file.read_bytes()
+  file.write_bytes(flipped(content))
+  said = Lines()
+  assert load(folder, said).fingerprint == first.fingerprint
+  assert 'damaged' in said.lines[0]
+  assert file.read_bytes() == content
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize('content', [b'', b'no image', 'truncated'])
+def test_files_that_are_no_images_are_skipped_and_counted_at_every_start(folder, content):
+  good = load(folder).fingerprint
+  if content == 'truncated':
+    content = (folder / 'cats' / 'deep' / '1.png').read_bytes()[:120]
+  for i in range(4):
+    (folder / 'cats' / f'bad{i}.png').write_bytes(content)
+  line = 'skipped 4 of 44 files that are not images Pillow can read: ' + ', '.join(
+    ['cats/bad0.png', 'cats/bad1.png', 'cats/bad2.png', '...']
+  )
+  for _ in range(2):
+    said = Lines()
+    assert load(folder, said).fingerprint == good
+    assert said.lines[-1] == line
+
+
+@pytest.mark.parametrize('before', [True, False])
+def test_strict_refuses_a_file_that_is_no_image(folder, before):
+  (folder / 'cats' / 'bad.png').write_bytes(b'no image')
+  if before:
+    load(folder)  # the decoded arrays without it are there already
+  with pytest.raises(UserError, match=r'cats/bad\.png is not an image'):
+    load(folder, strict=True)
+
+
+def test_a_link_to_nothing_is_skipped(folder):
+  (folder / 'cats' / 'link.png').symlink_to('nowhere.png')
+  said = Lines()
+  load(folder, said)
+  assert 'skipped 1 of 41' in said.lines[-1]
+
+
+def refused(folder, **options):
+  with pytest.raises(UserError) as error:
+    load(folder, **options)
+  message = str(error.value)
+  assert '\n' not in message
+  assert f'--dataset=folder:{folder}' in message
+  return message
+
+
+def test_mixed_sizes_need_image_size(folder):
+  paint(folder / 'cats' / 'large.png', size=(8, 9))
+  message = refused(folder)
+  assert '40 of 41 images are 8x8 pixels, and cats/large.png is not: give --image_size=8' in message
+
+
+def test_what_is_no_folder_of_images_is_one_line(tmp_path):
+  (tmp_path / 'empty').mkdir()
+  (tmp_path / 'file').touch()
+  assert 'no PNG or JPEG file lies in' in refused(tmp_path / 'empty')
+  assert 'is not there' in refused(tmp_path / 'nowhere')
+  assert 'is no folder' in refused(tmp_path / 'file')
+  with pytest.raises(UserError, match='--dataset=folder:: the folder PATH is not there'):
+    data.load('folder:', tmp_path)
+
+
+def test_too_few_images_and_no_images_at_all_are_one_line(tmp_path):
+  for i in range(9):
+    (tmp_path / 'bad').mkdir(exist_ok=True)
+    (tmp_path / 'bad' / f'{i}.png').touch()
+    paint(tmp_path / 'few' / f'{i}.png')
+  assert '9 images are too few to split; 10 are the least' in refused(tmp_path / 'few')
+  assert 'none of 9 files is an image' in refused(tmp_path / 'bad')
+
+
+def test_a_subfolder_that_cannot_be_read_is_one_line(folder, monkeypatch):
+  real = os.scandir
+
+  def scandir(path):
+    if str(path).endswith('dogs'):
+      raise PermissionError(13, 'Permission denied', str(path))
+    return real(path)
+
+  monkeypatch.setattr(os, 'scandir', scandir)
+  assert 'dogs cannot be read (Permission denied)' in refused(folder)
+
+
+def test_the_script_prepares_a_folder(folder, tmp_path):
+  (folder / 'cats' / 'bad.png').touch()
+  command = [sys.executable, '-m', 'experiments.prepare_data', f'--dataset={folder}']
+  command += [f'--data_dir={tmp_path}/data', '--image_size=4']
+  done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+  assert done.returncode == 0, done.stderr
+  assert '32 train, 4 validation, 4 test images of 4x4x3' in done.stdout
+  assert done.stderr.count('skipped 1 of 41 files') == 1
+  refused = subprocess.run([*command, '--strict'], capture_output=True, text=True, cwd=ROOT)
+  assert refused.returncode == 2
+  assert refused.stderr.splitlines()[-1].startswith('error: --dataset=')

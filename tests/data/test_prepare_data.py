@@ -1,0 +1,161 @@
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from etils import epath
+from fsspec.implementations import memory
+
+from gan_jax import data
+from gan_jax.data import downloads, preparation, tfds_reader
+from gan_jax.utils.errors import UserError
+from tests.helpers import tiny_data
+from tests.helpers.tiny_data import Lines, files_in
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+  """A data folder in which four small original files wait."""
+  return tiny_data.folder(tmp_path, monkeypatch)
+
+
+def test_preparing_never_imports_tensorflow(tiny):
+  code = (
+    'import sys, runpy; runpy.run_module("tests.helpers.tiny_data", run_name="__main__"); '
+    'print("array_record" in sys.modules, "tensorflow" in sys.modules)'
+  )
+  command = [sys.executable, '-c', code, str(tiny)]
+  done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+  assert done.stdout.split() == ['ready', 'True', 'False'], done.stderr
+
+
+def test_decoded_arrays_are_the_original_files(tiny):
+  prepared = tiny_data.prepare(tiny)
+  original = tiny_data.arrays()
+  images = np.concatenate([prepared.dataset.train, prepared.dataset.validation])
+  np.testing.assert_array_equal(images[..., 0], original['train-images-idx3-ubyte.gz'])
+  np.testing.assert_array_equal(
+    prepared.dataset.test[..., 0], original['t10k-images-idx3-ubyte.gz']
+  )
+  np.testing.assert_array_equal(prepared.dataset.test_labels, original['t10k-labels-idx1-ubyte.gz'])
+  assert len(prepared.dataset.validation) == tiny_data.TRAIN // 6
+
+
+def test_preparing_twice_changes_nothing(tiny):
+  assert tiny_data.prepare(tiny).origin == 'originals'
+  before = files_in(tiny)
+  assert tiny_data.prepare(tiny).origin == 'already there'
+  assert files_in(tiny) == before
+
+
+def test_two_processes_prepare_the_same_bytes(tiny):
+  command = [sys.executable, '-m', 'tests.helpers.tiny_data', str(tiny)]
+  found = []
+  for _ in range(4):  # without care, protobuf orders a record's fields by the process
+    shutil.rmtree(tiny / 'mnist', ignore_errors=True)
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    found.append(files_in(tiny))
+  assert all(each == found[0] for each in found)
+
+
+def test_what_a_dead_process_left_is_removed_and_nothing_else(tiny):
+  dead, other = tiny / '.preparing-mnist.tmp-dead', tiny / '.preparing-emnist.mnist.tmp-alive'
+  for folder in (dead, other):
+    (folder / 'mnist').mkdir(parents=True)
+  tiny_data.prepare(tiny)
+  assert not dead.exists()
+  assert other.exists()
+  assert not list(tiny.glob('.preparing-mnist.tmp-*'))
+
+
+def test_what_was_left_beside_complete_data_is_removed_too(tiny):
+  tiny_data.prepare(tiny)
+  dead = tiny / '.preparing-mnist.tmp-dead'
+  dead.mkdir()
+  with preparation.open_workspace(epath.Path(tiny), 'mnist', Lines()) as alive:
+    dead.mkdir(exist_ok=True)
+    tiny_data.prepare(tiny)
+    assert dead.exists()  # for all that this process knows, the other one needs it
+    assert alive.exists()
+  tiny_data.prepare(tiny)
+  assert not dead.exists()
+
+
+def test_one_process_at_a_time_and_the_second_says_that_it_waits(tmp_path):
+  order, said = [], Lines()
+
+  def second():
+    with preparation.open_workspace(epath.Path(tmp_path), 'mnist', said):
+      order.append('second')
+
+  thread = threading.Thread(target=second)
+  with preparation.open_workspace(epath.Path(tmp_path), 'mnist', said):
+    thread.start()
+    while not said.lines:
+      time.sleep(0.01)
+    order.append('first')
+  thread.join()
+  assert order == ['first', 'second']
+  assert 'waiting' in said.lines[0]
+
+
+def test_a_rival_that_was_first_is_borne(tmp_path):
+  for folder in (tmp_path / 'mine', tmp_path / 'final'):
+    folder.mkdir()
+    (folder / 'dataset_info.json').write_text('{}')
+  preparation.publish(tmp_path / 'mine', epath.Path(tmp_path / 'final'))
+  (tmp_path / 'final' / 'dataset_info.json').unlink()
+  (tmp_path / 'final' / 'something').touch()
+  with pytest.raises(OSError, match='not empty'):
+    preparation.publish(tmp_path / 'mine', epath.Path(tmp_path / 'final'))
+
+
+# Buckets
+
+
+class Bucket(memory.MemoryFileSystem):
+  """fsspec's file system in memory, under the name of an object store."""
+
+  protocol = 's3'
+  store: dict = {}  # noqa: RUF012
+  pseudo_dirs = ['']  # noqa: RUF012
+
+  @classmethod
+  def _strip_protocol(cls, path):
+    return super()._strip_protocol(str(path).removeprefix('s3://'))
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+  monkeypatch.setitem(sys.modules['fsspec.registry']._registry, 's3', Bucket)
+  Bucket.store.clear()
+  return 's3://bucket/data'
+
+
+def test_a_bucket_gets_and_gives_the_same_bytes_as_a_folder(tiny, bucket):
+  local = tiny_data.prepare(tiny)
+  path = epath.Path(bucket)
+  for file in (tiny / 'originals' / 'mnist').iterdir():
+    (path / 'originals' / 'mnist' / file.name).write_bytes(file.read_bytes())
+  order = {'originals': downloads.from_folder}
+  remote = tfds_reader.prepare('mnist', path, Lines(), order)
+  assert os.fspath(remote.folder) == f'{bucket}/mnist/3.0.1'
+  for name, content in files_in(tiny / 'mnist').items():
+    assert (path / 'mnist' / name).read_bytes() == content
+  assert data.load('mnist', bucket).fingerprint == local.dataset.fingerprint
+  (path / 'mnist' / 'decoded.npz').unlink()
+  again = tfds_reader.prepare('mnist', path, Lines(), {})  # decoded from a copy of its folder
+  assert again.origin == 'already there'
+  assert (path / 'mnist' / 'decoded.npz').exists()
+
+
+def test_a_bucket_without_its_client_is_an_error_of_the_user():
+  with pytest.raises(UserError, match='gcsfs'):
+    data.load('mnist', 'gs://bucket/data')

@@ -1,0 +1,57 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gan_jax.data.shuffle import Batch, shuffled
+
+KEY = jax.random.key(0)
+
+
+def stream(n, start, stop, key=KEY):
+  return np.asarray(shuffled(key, jnp.arange(start, stop, dtype=jnp.uint32), n))
+
+
+@settings(max_examples=15, deadline=None)
+@given(n=st.integers(1, 300), epoch=st.integers(0, 1000))
+def test_every_epoch_visits_every_example_once(n, epoch):
+  assert sorted(stream(n, epoch * n, (epoch + 1) * n)) == list(range(n))
+
+
+def test_epochs_and_keys_have_orders_of_their_own():
+  orders = [
+    stream(1000, 0, 1000),
+    stream(1000, 1000, 2000),
+    stream(1000, 0, 1000, jax.random.key(1)),
+  ]
+  for i in range(3):
+    for j in range(i):
+      assert abs(np.corrcoef(orders[i], orders[j])[0, 1]) < 0.1
+
+
+def test_order_looks_random():
+  order = stream(50_000, 0, 50_000)
+  assert sorted(order) == list(range(50_000))
+  assert abs(np.corrcoef(order, np.arange(50_000))[0, 1]) < 0.02
+  assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 0.02
+  # Neighbours of a random order lie a third of its length apart.
+  assert np.abs(np.diff(order)).mean() == pytest.approx(50_000 / 3, rel=0.02)
+
+
+def test_a_stream_can_be_entered_anywhere():
+  np.testing.assert_array_equal(stream(70, 0, 500)[123:], stream(70, 123, 500))
+
+
+def test_orders_of_large_sets_are_bijections_too():
+  """Of a size for which most of the domain of the permutation lies outside."""
+  n = 2**18 + 1
+  assert len(set(stream(n, 0, n).tolist())) == n
+
+
+def test_a_batch_without_labels_holds_its_images_alone():
+  """So that it can be mapped and donated whether or not there are labels."""
+  images, labels = jnp.zeros((4, 2)), jnp.zeros(4, jnp.int32)
+  assert len(jax.tree.leaves(Batch(images))) == 1
+  assert len(jax.tree.leaves(Batch(images, labels))) == 2

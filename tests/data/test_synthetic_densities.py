@@ -1,0 +1,279 @@
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from gan_jax.data.synthetic import GAMES, Density, curves, density_of, mixtures, painter
+from gan_jax.data.synthetic.model_densities import RIVALS
+
+PLANE = ['ring', 'grid', 'moons', 'spiral']
+
+
+@cache
+def oracle(name):
+  return jax.jit(GAMES[name].oracle)
+
+
+@cache
+def sampler(name):
+  return jax.jit(lambda keys: jax.vmap(GAMES[name].sample)(keys))
+
+
+def draw(name, seed, n=None):
+  return sampler(name)(jax.random.split(jax.random.key(seed), n or GAMES[name].n_judged))
+
+
+def judge(name, samples):
+  return {key: float(value) for key, value in oracle(name)(samples).items()}
+
+
+def masses(name, n):
+  """Probability of each of n by n cells of the game's window, x first: midpoint values times area."""
+  game = GAMES[name]
+  left, right, bottom, top = game.extent
+  x = left + (right - left) * (np.arange(n) + 0.5) / n
+  y = bottom + (top - bottom) * (np.arange(n) + 0.5) / n
+  points = jnp.asarray(np.stack(np.meshgrid(x, y, indexing='ij'), axis=-1))
+  log_density = jax.jit(lambda p: jax.lax.map(jax.vmap(game.log_density), p))
+  return x, y, np.exp(np.asarray(log_density(points), float)) * (x[1] - x[0]) * (y[1] - y[0])
+
+
+@pytest.mark.parametrize('name', GAMES)
+def test_every_game_says_what_it_is(name):
+  game = GAMES[name]
+  samples = draw(name, 0)
+  assert game.name == name
+  assert samples.shape == (game.n_judged, *game.shape)
+  scores = oracle(name)(samples)
+  assert scores.keys() == game.ideal.keys()
+  assert all(value.shape == () and value.dtype == jnp.float32 for value in scores.values())
+  assert game.best_by in scores
+  assert game.n_judged == 2500 or name not in ('ring', 'grid')
+
+
+@pytest.mark.parametrize('name', GAMES)
+def test_the_same_key_is_the_same_sample(name):
+  samples = draw(name, 1)
+  np.testing.assert_array_equal(samples, draw(name, 1))
+  keys = jax.random.split(jax.random.key(1), GAMES[name].n_judged)
+  one = jax.jit(GAMES[name].sample)(keys[7])
+  np.testing.assert_allclose(one, samples[7], atol=1e-6)
+  if name != 'dirac':
+    assert len(np.unique(np.asarray(samples), axis=0)) > 0.99 * len(samples)
+
+
+@pytest.mark.parametrize('name', GAMES)
+def test_samples_of_the_truth_get_the_ideal_numbers(name):
+  """On average over 10 draws, within five standard errors and three percent of the ideal."""
+  scores = [judge(name, draw(name, seed)) for seed in range(10)]
+  for key, ideal in GAMES[name].ideal.items():
+    values = np.array([score[key] for score in scores])
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    # Ends and bends of a curve move the distances from it a little.
+    allowed = 5 * error + 0.03 * ideal * name.startswith(('moons', 'spiral')) + 1e-6
+    assert values.mean() == pytest.approx(ideal, abs=allowed), key
+
+
+@pytest.mark.parametrize(
+  ('name', 'rival'), [(name, rival) for name, rivals in RIVALS.items() for rival in rivals]
+)
+def test_the_truth_ranks_above_every_rival(name, rival):
+  game = GAMES[name]
+  keys = jax.random.split(jax.random.key(2), game.n_judged)
+  theirs = judge(name, jax.jit(jax.vmap(RIVALS[name][rival].sample))(keys))[game.best_by]
+  ours = judge(name, draw(name, 2))[game.best_by]
+  assert ours * 2 < theirs
+  assert not game.higher_is_better
+
+
+def test_the_densities_of_the_line_are_those_of_scipy():
+  p = GAMES['gaussian']
+  density = jax.jit(lambda x: jnp.exp(p.log_density(x[None])))
+  assert integrate.quad(density, -3, 5)[0] == pytest.approx(1, abs=1e-5)
+  truth = stats.norm(p.ideal['mean'], p.ideal['std'])
+  x = np.linspace(-2, 4, 50)
+  ours = jax.vmap(p.log_density)(jnp.asarray(x)[:, None])
+  np.testing.assert_allclose(ours, truth.logpdf(x), atol=1e-4)
+  assert stats.kstest(np.asarray(draw('gaussian', 0))[:, 0], truth.cdf).pvalue > 1e-3
+
+
+def test_the_oracle_of_the_line_agrees_with_scipy():
+  x = np.asarray(draw('gaussian', 3))[:, 0] * 1.1
+  truth = stats.norm(1, 0.5)
+  scores = judge('gaussian', jnp.asarray(x)[:, None])
+  assert scores['ks'] == pytest.approx(stats.kstest(x, truth.cdf).statistic, abs=1e-5)
+  quantiles = truth.ppf((np.arange(len(x)) + 0.5) / len(x))
+  expected = stats.wasserstein_distance(x, quantiles)
+  assert scores['wasserstein'] == pytest.approx(expected, abs=1e-5)
+  assert scores['mean'] == pytest.approx(x.mean(), abs=1e-5)
+  assert scores['std'] == pytest.approx(x.std(), abs=1e-5)
+
+
+def test_a_shift_of_the_line_moves_wasserstein_by_itself():
+  moved = draw('gaussian', 3) + 0.7
+  assert judge('gaussian', moved)['wasserstein'] == pytest.approx(0.7, abs=0.02)
+
+
+def test_any_mixture_has_the_density_of_scipy_and_moments_of_its_own():
+  centres = np.array([[0.0, 1.0, 2.0], [3.0, -1.0, 0.0]])
+  mix = mixtures.mixture(centres, np.array([0.3, 1.5]), [1, 3])
+  x = np.random.default_rng(0).normal(size=(40, 3)) * 2
+  expected = np.logaddexp(
+    np.log(0.25) + stats.multivariate_normal(centres[0], 0.3**2).logpdf(x),
+    np.log(0.75) + stats.multivariate_normal(centres[1], 1.5**2).logpdf(x),
+  )
+  density = mixtures.density(mix)
+  ours = jax.vmap(density.log_density)(jnp.asarray(x))
+  np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-4)
+  draws = jax.jit(jax.vmap(density.sample))(jax.random.split(jax.random.key(0), 20_000))
+  np.testing.assert_allclose(draws.mean(axis=0), [0.25, 0.75] @ centres, atol=0.06)
+  within = 0.25 * 0.3**2 + 0.75 * 1.5**2
+  between = 0.25 * 0.75 * (centres[1] - centres[0]) ** 2
+  np.testing.assert_allclose(draws.var(axis=0), within + between, rtol=0.05)
+
+
+def test_dropped_modes_are_never_drawn():
+  mix = mixtures.without(mixtures.ring(), [0, 1, 2])
+  draw_one = mixtures.density(mix).sample
+  draws = jax.jit(jax.vmap(draw_one))(jax.random.split(jax.random.key(0), 2500))
+  scores = judge('ring', draws)
+  assert scores['modes'] == 5
+  assert scores['reverse_kl'] == pytest.approx(np.log(8 / 5), abs=0.005)
+  np.testing.assert_allclose(mix.weights, [0] * 3 + [0.2] * 5)
+
+
+def test_the_ring_has_eight_modes_and_the_grid_twenty_five():
+  for name, m, apart in (('ring', 8, 2 * np.sin(np.pi / 8)), ('grid', 25, 2)):
+    centres = GAMES[name].modes
+    assert centres.shape == (m, 2)
+    distances = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+    assert distances[~np.eye(m, dtype=bool)].min() == pytest.approx(apart)
+  np.testing.assert_allclose(np.linalg.norm(GAMES['ring'].modes, axis=1), 1)
+  np.testing.assert_allclose(GAMES['ring'].modes[[0, 2]], [[1, 0], [0, 1]], atol=1e-12)
+
+
+@pytest.mark.parametrize(('name', 'sigma'), [('ring', 0.01), ('grid', 0.05)])
+def test_modes_are_round_gaussians_of_equal_weight(name, sigma):
+  samples, centres = np.asarray(draw(name, 5, 20_000), float), GAMES[name].modes
+  index = np.linalg.norm(samples[:, None] - centres[None], axis=-1).argmin(1)
+  assert stats.chisquare(np.bincount(index, minlength=len(centres))).pvalue > 1e-3
+  offsets = (samples - centres[index]) / sigma
+  assert stats.kstest(offsets.ravel(), stats.norm.cdf).pvalue > 1e-3
+  assert abs(np.corrcoef(offsets.T)[0, 1]) < 0.03
+
+
+@pytest.mark.parametrize('name', PLANE)
+def test_densities_integrate_to_one_and_samples_follow_them(name):
+  n, coarse = (500, 10) if name in ('ring', 'grid') else (150, 10)
+  x, y, mass = masses(name, n)
+  area = (x[1] - x[0]) * (y[1] - y[0])
+  total = integrate.trapezoid(integrate.trapezoid(mass / area, x=y), x=x)
+  assert total == pytest.approx(1, abs=1e-3)
+  cells = mass.reshape(coarse, n // coarse, coarse, -1).sum(axis=(1, 3)).ravel()
+  left, right, bottom, top = GAMES[name].extent
+  samples = np.asarray(draw(name, 6, 20_000), float)
+  counts, _, _ = np.histogram2d(*samples.T, bins=coarse, range=[[left, right], [bottom, top]])
+  common = cells * 20_000 > 10
+  observed, expected = counts.ravel()[common], cells[common] * 20_000
+  observed = np.append(observed, 20_000 - observed.sum() + 10)
+  expected = np.append(expected, 20_000 - expected.sum() + 10)
+  assert stats.chisquare(observed, expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize('curve', [curves.moons(), curves.spiral(1), curves.spiral(3)])
+def test_arms_are_run_through_at_unit_speed(curve):
+  s = jnp.linspace(0, curve.length, 50)
+  speed = jnp.linalg.norm(jax.vmap(jax.jacfwd(curve.arm))(s), axis=1)
+  np.testing.assert_allclose(speed, 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize('curve', [curves.moons(), curves.spiral()])
+def test_projection_recovers_where_a_point_was_put(curve):
+  which, s = jnp.arange(40) % 2, jnp.linspace(0.01, 0.99, 40) * curve.length
+
+  def place(arm, length, distance):
+    position, tangent = jax.jvp(lambda t: curves.point(curve, arm, t), (length,), (1.0,))
+    return position + distance * jnp.array([[0, -1], [1, 0]]) @ tangent
+
+  project = jax.jit(jax.vmap(lambda x: curves.project(curve, x)))
+  for distance in (0.0, 0.03, -0.03):
+    points = jax.vmap(place, in_axes=(0, 0, None))(which, s, distance)
+    along, across = project(points)
+    np.testing.assert_allclose(along, which * curve.length + s, atol=2e-3)
+    np.testing.assert_allclose(across, abs(distance), atol=1e-4)
+
+
+@pytest.mark.parametrize('name', ['moons', 'spiral'])
+def test_a_missing_arm_is_half_of_the_curve(name):
+  """And its density is twice as high: ln 2, far from the other arm."""
+  whole = curves.moons() if name == 'moons' else curves.spiral()
+  part = curves.one_arm(whole)
+  x = curves.point(part, jnp.array(0), jnp.array(0.6 * part.length))
+  log_density = jax.jit(curves.log_density, static_argnums=0)
+  gain = log_density(part, x) - log_density(whole, x)
+  assert float(gain) == pytest.approx(np.log(2), abs=1e-4)
+  draws = jax.jit(jax.vmap(curves.density(part).sample))(jax.random.split(jax.random.key(0), 2500))
+  assert judge(name, draws)['ks_along'] == pytest.approx(0.5, abs=0.005)
+
+
+def test_samples_on_the_curve_itself_are_too_near():
+  """The distances of the noise have a Kolmogorov-Smirnov distance of 1 to those that are all 0."""
+  exact = curves.moons(noise=1e-6)
+  curve = curves.moons()
+  s = jnp.linspace(0, curve.length, 2500)
+  samples = jax.vmap(lambda t: curves.point(exact, jnp.array(0), t))(s)
+  scores = judge('moons', samples)
+  assert scores['off_curve'] < 1e-4
+  assert scores['ks_across'] > 0.99
+
+
+def test_paintings_are_parabolas_whose_a_can_be_read_off():
+  a = jnp.linspace(1, 2, 10_000)
+  y = jax.vmap(painter.painting)(a)
+  expected = np.asarray(a)[:, None] * painter.POINTS[None] ** 2 + (np.asarray(a)[:, None] - 1)
+  np.testing.assert_allclose(y, expected, atol=1e-6)
+  np.testing.assert_allclose(jax.vmap(painter.fit)(y), a, atol=1e-6)
+  scores = judge('painter', y)
+  assert scores == pytest.approx({'off_line': 0, 'ks': 0, 'transport': 0}, abs=2e-4)
+
+
+def test_leaving_the_line_is_measured_apart_from_moving_along_it():
+  a = jnp.linspace(1, 2, 10_000)
+  odd = jnp.asarray(np.sign(painter.POINTS))  # orthogonal to every painting, which is even
+  off = jax.vmap(painter.painting)(a) + 0.1 * odd[None]
+  rms = 0.1 * np.sqrt(14 / 15)
+  expected = {'off_line': rms, 'ks': 0, 'transport': rms}
+  assert judge('painter', off) == pytest.approx(expected, abs=2e-4)
+  along = jax.vmap(painter.painting)(a + 0.25)
+  unit = np.sqrt(np.mean((painter.POINTS**2 + 1) ** 2))
+  expected = {'off_line': 0, 'ks': 0.25, 'transport': 0.25 * unit}
+  assert judge('painter', along) == pytest.approx(expected, abs=3e-4)
+
+
+def test_a_painter_of_one_painting_is_told_so():
+  scores = judge('painter', jax.vmap(painter.painting)(jnp.full(10_000, 1.5)))
+  assert scores['ks'] == pytest.approx(0.5, abs=1e-3)
+  assert scores['off_line'] < 1e-6
+
+
+def test_the_a_of_painters_data_is_uniform():
+  a = np.asarray(jax.vmap(painter.fit)(draw('painter', 4)))
+  assert stats.kstest(a, stats.uniform(1, 1).cdf).pvalue > 1e-3
+
+
+def test_the_oracle_of_the_point_is_the_distance_to_it():
+  assert judge('dirac', jnp.array([[0.5], [-1.5]])) == {'mean_abs': 1}
+  assert not draw('dirac', 0).any()
+
+
+@pytest.mark.parametrize('name', GAMES)
+def test_a_game_without_density_says_so(name):
+  game = GAMES[name]
+  if name in RIVALS:
+    assert density_of(game) == Density(game.sample, game.log_density)
+  else:
+    with pytest.raises(ValueError, match=f'{name}.* have no density'):
+      density_of(game)

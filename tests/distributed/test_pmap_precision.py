@@ -1,0 +1,45 @@
+"""The step on many devices in bfloat16, and with blocks computed again."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from gan_jax.data import device_batches
+from gan_jax.data.device_batches import Data, Images
+from gan_jax.distributed import pmap, sharding
+from gan_jax.gan import train_step
+from gan_jax.gan.update_ratio import ratio
+from tests.helpers.synthetic_runs import SHAPE, assert_close, tiny
+
+STEPS = 3
+
+
+def ran(n_devices, shape=SHAPE, **options):
+  """The state after some steps; float32 whatever is computed in."""
+  gan, key, state = tiny(shape=shape, dropout=False, lr=0.05, **options)
+  feed = device_batches.from_images()
+  recipe = train_step.Recipe(gan, 'alternating', ratio(2), 16, feed, feed)
+  images = np.random.default_rng(0).integers(0, 256, (80, *shape), np.uint8)
+  devices = jax.devices()[:n_devices]
+  call = pmap.pmap(functools.partial(train_step.run_steps, recipe), devices, 4, 1)
+  data = sharding.replicate(Data(Images(images)), devices)
+  return call(key, sharding.replicate(state, devices), data, np.int32(STEPS))[0]
+
+
+@pytest.mark.slow
+def test_bfloat16_on_four_devices_is_bfloat16_on_one():
+  one, four = (ran(n, spec={'dtype': 'bfloat16'}) for n in (1, 4))
+  exact = ran(1)
+  assert {x.dtype for x in jax.tree.leaves(four.g.params)} == {np.dtype('float32')}
+  assert_close(four.g.params, one.g.params, atol=2e-3)  # sums of 8 bits of mantissa
+  assert_close(four.g.params, exact.g.params, atol=5e-3)
+
+
+@pytest.mark.slow
+def test_blocks_computed_again_change_nothing_on_four_devices():
+  shape = (8, 8, 1)
+  specs = ({'g_width': 16, 'd_width': 16, 'remat': remat} for remat in (False, True))
+  kept, again = (ran(4, shape, network='r3gan', spec=spec) for spec in specs)
+  assert_close(again, kept, rtol=1e-5, atol=1e-6)

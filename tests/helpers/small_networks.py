@@ -1,0 +1,48 @@
+"""Every network of the registry, small enough to be compiled in a moment."""
+
+import flax
+import jax
+import jax.numpy as jnp
+
+from gan_jax.gan.networks import NETWORKS, Spec
+
+KEY = jax.random.key(0)
+SHAPE = (8, 8, 3)
+SMALL = {
+  'mlp': Spec(SHAPE, 16, 8),
+  'mlp_cifar_2014': Spec(SHAPE, 16, 8),
+  'conv_2014': Spec(SHAPE, 16, 2),
+  'dcgan': Spec(SHAPE, 8, 8),
+  'sngan': Spec(SHAPE, 8, 8),
+  'r3gan': Spec(SHAPE, 16, 16),
+  'relu': Spec(SHAPE, 16, 16),
+  'dirac': Spec((1,)),
+}
+
+
+def small(name, **changes):
+  """The pair of this name."""
+  return NETWORKS[name](SMALL[name]._replace(**changes))
+
+
+def examples(name, n):
+  """What its discriminator sees."""
+  return jax.random.uniform(KEY, (n, *SMALL[name].shape), minval=-1.0)
+
+
+def labels_of(n, n_classes):
+  """Labels [n], or None."""
+  return jnp.arange(n) % n_classes if n_classes else None
+
+
+def start(network, inputs, labels):
+  """First parameters and statistics."""
+  variables = jax.jit(lambda: network.init(KEY, inputs, labels, train=False))()
+  stats, params = flax.core.pop(variables, 'params')
+  return params, stats
+
+
+def evaluate(network, params, stats, inputs, labels):
+  """Its outputs in evaluation mode."""
+  variables = {'params': params, **stats}
+  return jax.jit(lambda: network.apply(variables, inputs, labels, train=False))()

@@ -1,0 +1,69 @@
+"""Runs of seconds, on sixty random images in place of a data set."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from gan_jax.config.config import Config
+from gan_jax.data import Dataset
+from gan_jax.evaluation import plots, tasks
+from gan_jax.evaluation.tasks import Measurement, images, synthetic
+from gan_jax.gan.gan import GanState
+from gan_jax.training import load_run, metric_writers, train
+
+SMALL = Config(
+  g_width=16, d_width=4, batch_size=8, latent_size=4, steps=25,
+  log_every=5, eval_every=20, checkpoint_every=10, keep=2,
+)  # fmt: skip
+RING = dataclasses.replace(SMALL, dataset='ring', network='relu', latent_size=2, d_width=16)
+
+
+def little_data(monkeypatch: pytest.MonkeyPatch) -> Dataset:
+  """Put sixty random images in place of a data set, and an evaluation that costs nothing."""
+  pixels = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 1), np.uint8)
+  labels = np.arange(120) % 3
+  dataset = Dataset(
+    'noise',
+    pixels[:60],
+    pixels[60:90],
+    pixels[90:],
+    labels[:60],
+    labels[60:90],
+    labels[90:],
+    'f00d',
+  )
+  monkeypatch.setattr(tasks, 'load', lambda name, where, **options: dataset)
+  best_is_20 = lambda step: -abs(float(step) - 20)
+  monkeypatch.setattr(
+    images.ImageTask,
+    'measure',
+    lambda self, gan, state, seed: Measurement(
+      {'validation_frechet_raw': 1.0, 'validation_frechet_ema': 2.0}, best_is_20(state.step), 'line'
+    ),
+  )
+  return dataset
+
+
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Paint and plot nothing, which would be most of the time of a small run."""
+  monkeypatch.setattr(images.ImageTask, 'paint', lambda *args: None)
+  monkeypatch.setattr(synthetic.GameTask, 'paint', lambda *args: None)
+  monkeypatch.setattr(plots, 'curves', lambda *args: None)
+
+
+def run(folder: Path, config: Config = SMALL, n_devices: int = 1) -> train.Outcome:
+  """Train in this process, on so many devices."""
+  return train.train(config, folder, jax.devices()[:n_devices])
+
+
+def final(folder: Path) -> tuple[GanState, list[dict[str, Any]]]:
+  """The last state of a run, and its records but for the speed."""
+  trained = load_run.open_run(folder, 'last')
+  records = metric_writers.read_metrics(folder / 'metrics.jsonl')
+  for record in records:
+    record.pop('steps_per_second', None)
+  return trained.state, records

@@ -1,0 +1,156 @@
+import csv
+import json
+import time
+
+import pytest
+
+from tests.helpers import commands
+
+GAME = (
+  *('--dataset=ring', '--network=relu', '--g_width=8', '--d_width=8', '--latent=normal'),
+  *('--latent_size=2', '--batch_size=16', '--r1=0.1', '--steps=20', '--log_every=10'),
+  *('--eval_every=10', '--checkpoint_every=10', '--devices=2', '--referee_every=0'),
+)
+SWEEP = ('--sweep=k=0.5,1,2', '--seeds=2')
+
+
+@pytest.fixture(scope='module')
+def swept(scripts, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('swept') / 'sweep'
+  return folder, scripts('sweep', *GAME, *SWEEP, f'--run={folder}', timeout=400)
+
+
+def rows(folder):
+  with (folder / 'results.csv').open() as file:
+    return list(csv.DictReader(file))
+
+
+def test_a_line_gives_tables_plots_and_samples(swept):
+  folder, ended = swept
+  assert ended.code == 0, ended.err
+  assert 'at most 12 runs' in ended.out
+  found = rows(folder)
+  assert len(found) == 12
+  assert {row['compared_at_equal'] for row in found} == {'updates of G', 'gradients'}
+  assert {row['k'] for row in found} == {'0.5', '1', '2'}
+  assert {row['status'] for row in found} == {'finished'}
+  for name in ('summary.md', 'results.parquet', 'k.png', 'samples/updates_best'):
+    assert (folder / name).exists()
+  text = (folder / 'summary.md').read_text()
+  assert '## At equal updates of G' in text
+  assert '## At equal gradients' in text
+
+
+def test_at_an_equal_budget_every_setting_has_spent_as_much(swept):
+  spent = [
+    float(row['gradients']) for row in rows(swept[0]) if row['compared_at_equal'] == 'gradients'
+  ]
+  assert max(spent) - min(spent) <= 3
+
+
+def test_a_member_is_a_run_that_other_scripts_open(swept, scripts):
+  run = next((swept[0] / 'updates' / 'members').iterdir())
+  ended = scripts('evaluate', f'--run={run}')
+  assert ended.code == 0, ended.err
+  assert 'cell_kl' in ended.out
+
+
+def test_the_same_command_again_trains_nothing(swept, scripts):
+  folder, _ = swept
+  before = rows(folder)
+  ended = scripts('sweep', *GAME, *SWEEP, f'--run={folder}', timeout=400)
+  assert ended.code == 0, ended.err
+  assert rows(folder) == before
+
+
+@pytest.mark.slow
+def test_processes_that_see_the_same_folder_share_its_waves_whoever_of_them_is_killed(tmp_path):
+  """Three programs are three waves each way: of three processes one is killed while it trains."""
+  longer = ('--steps=400', '--log_every=20', '--eval_every=200', '--checkpoint_every=40')
+  command = ('sweep', *GAME, *longer, '--sweep=k=1,2,auto', '--seeds=2')
+  shared = [commands.start(*command, f'--run={tmp_path / "shared"}') for _ in range(3)]
+  held = lambda: [
+    x for x in (tmp_path / 'shared').glob('*/waves/*_0/metrics.jsonl') if x.stat().st_size
+  ]
+  began = time.monotonic()
+  while len(held()) < 2:
+    assert time.monotonic() - began < 240
+    time.sleep(0.2)
+  shared[0].kill()
+  commands.finish(shared[0])
+  for process in shared[1:]:
+    ended = commands.finish(process, timeout=400)
+    assert ended.code == 0, ended.err
+  alone = commands.finish(commands.start(*command, f'--run={tmp_path / "alone"}'), timeout=400)
+  assert alone.code == 0, alone.err
+  clockless = lambda folder: [
+    {name: x for name, x in row.items() if name not in ('seconds', 'run')} for row in rows(folder)
+  ]
+  assert clockless(tmp_path / 'shared') == clockless(tmp_path / 'alone')
+  assert len(clockless(tmp_path / 'alone')) == 12
+
+
+def test_another_sweep_in_the_same_folder_is_refused(swept, scripts):
+  ended = scripts('sweep', *GAME, '--sweep=k=1,2', '--seeds=2', f'--run={swept[0]}')
+  assert ended.code == 2
+  assert 'holds another sweep' in ended.err
+
+
+def test_workers_of_a_store_make_one_table(scripts, tmp_path):
+  store = f'--store=journal:{tmp_path / "store.log"}'
+  args = (*GAME, '--sweep=k=1', '--sweep=g_lr=1e-4,1e-3', '--seeds=2', store)
+  for name in ('a', 'b'):  # the second finds everything done
+    ended = scripts('sweep', *args, f'--run={tmp_path / name}', timeout=400)
+    assert ended.code == 0, ended.err
+  one, other = rows(tmp_path / 'a'), rows(tmp_path / 'b')
+  assert one == other
+  assert len(one) == 4
+  ended = scripts('sweep', *GAME, '--sweep=k=2', store, f'--run={tmp_path / "c"}')
+  assert ended.code == 2
+  assert 'of another sweep' in ended.err
+
+
+@pytest.mark.parametrize(
+  ('args', 'fragment'),
+  [
+    (('--sweep=kk=1',), 'no flag --kk'),
+    (('--sweep=seed=1,2',), 'give --seeds=N instead'),
+    (('--sweep=k=',), 'the range is empty'),
+    (('--sweep=g_lr=log(0,1,3)',), 'cannot reach 0'),
+    (('--sweep=k=1,2', '--sweep=k=3'), 'given twice'),
+    (('--sweep=k=0.001',), '1/64'),
+    (('--sweep=k=1,2', '--seeds=200'), 'add --yes'),
+    (('--sweep=k=1', '--seeds=0'), '--seeds=0'),
+    (('--sweep=k=1', '--halving=1'), '--halving=1'),
+    (('--sweep=k=1', '--devices=-1'), '--devices=-1'),
+    (('--sweep=k=1', '--store=redis://x'), 'journal:FILE or postgresql'),
+    (('--sweep=k=1', '--store=postgresql://me@127.0.0.1:1/x', '--patience=1'), 'out of reach'),
+    (('--sweep=k=1', '--store=journal:x', '--sampler=tpe', '--trials=0'), '--trials=0'),
+    (('--sweep=k=1,2', '--stop_on=collapse', '--referee_every=10'), '--stop_on'),
+    (('--k=auto', '--sweep=r1=0.1,1'), '--compute=none'),
+    (('--sweep=d_norm=spectral,no_such',), 'no_such'),
+    (('--sweep=update=simultaneous,alternating', '--k=2'), '--k=2'),
+  ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(args, fragment, scripts, tmp_path):
+  ended = scripts('sweep', *GAME, *args, f'--run={tmp_path / "new"}')
+  assert ended.code == 2, ended
+  (line,) = commands.errors(ended)
+  assert line.startswith('error: ')
+  assert fragment in line
+
+
+def test_a_folder_of_something_else_is_refused(scripts, tmp_path):
+  (tmp_path / 'file').touch()
+  ended = scripts('sweep', *GAME, '--sweep=k=1', f'--run={tmp_path}')
+  assert ended.code == 2
+  assert 'holds no sweep' in ended.err
+
+
+def test_what_is_written_can_be_read_by_other_programs(swept):
+  facts = json.loads((swept[0] / 'sweep.json').read_text())
+  assert facts['sweep'] == ['k=0.5,1,2']
+  assert facts['flags']['dataset'] == 'ring'
+  from pyarrow import parquet
+
+  assert parquet.read_table(swept[0] / 'results.parquet').num_rows == 12

@@ -1,0 +1,310 @@
+import dataclasses
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from gan_jax.config.config import Config
+from gan_jax.evaluation.tasks import open_task
+from gan_jax.sweep import equal_compute, group_program, member_mapping, scheduler
+from gan_jax.sweep.group_program import Member
+from gan_jax.sweep.group_trainer import Listener, Wave
+from gan_jax.training import load_run, metric_writers, train
+from gan_jax.training.run_directory import HeldError
+from gan_jax.utils.errors import UserError
+
+AS_USERS_DO = True  # equal bits of what the compiler makes for users
+
+BASE = Config(
+  dataset='ring',
+  network='relu',
+  g_width=8,
+  d_width=8,
+  latent='normal',
+  latent_size=2,
+  batch_size=16,
+  r1=0.1,
+  g_schedule='cosine',
+  steps=24,
+  log_every=6,
+  eval_every=12,
+  checkpoint_every=12,
+  referee_every=0,
+)
+CHANGES = (
+  {'k': '0.5'},
+  {'k': '2', 'seed': 3, 'g_lr': 1e-3, 'd_b1': 0.9},
+  {'k': '2.5', 'r1': 1.0, 'ema_decay': 0.9, 'steps': 17},
+  {'k': '3', 'g_b2': 0.9, 'steps': 12},
+)
+HALF_WAY = 12
+
+
+def members_of(changes, base=BASE):
+  return [Member(f'm{i}', dataclasses.replace(base, **change)) for i, change in enumerate(changes)]
+
+
+@pytest.fixture(scope='module')
+def task():
+  return open_task(BASE, None)
+
+
+def program_of(members, task, n_devices=2, **options):
+  options = {'how': 'map', **options}
+  return group_program.open_program(members, task, jax.devices()[:n_devices], **options)
+
+
+@pytest.fixture(scope='module')
+def program(task):
+  return program_of(members_of(CHANGES), task)
+
+
+def finish(folder, members, program, until=10**6):
+  with Wave(folder, members, program, Listener()) as wave:
+    wave.run(until)
+    return [wave.state(i) for i in range(len(members))], wave.results(), wave.records
+
+
+def equal(left, right):
+  jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def clockless(records):
+  return [{k: v for k, v in r.items() if k != 'steps_per_second'} for r in records]
+
+
+@pytest.fixture(scope='module')
+def unbroken(program, tmp_path_factory):
+  return finish(tmp_path_factory.mktemp('unbroken'), members_of(CHANGES), program)
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    CHANGES,
+    ({}, {'seed': 1, 'd_lr': 1e-3}),
+    ({'k': 'auto', 'seed': 5}, {'k': 'auto', 'k_target': 0.1}),
+  ],
+  ids=['fixed', 'one', 'auto'],
+)
+def test_a_member_is_its_solo_run_bit_for_bit(changes, tmp_path, task):
+  members = members_of(changes)
+  program = program_of(members, task)
+  with Wave(tmp_path / 'wave', members, program, Listener()) as wave:
+    wave.run(10**6)
+    for i, member in enumerate(members):
+      wave.export(i, tmp_path / member.name)
+  for member in members:
+    alone = tmp_path / f'{member.name}_alone'
+    train.train(member.config, alone, jax.devices()[:1])
+    one, other = (load_run.open_run(x, 'last') for x in (alone, tmp_path / member.name))
+    assert one.step == other.step == member.config.steps
+    equal(one.state, other.state)
+    records = [
+      metric_writers.read_metrics(x / 'metrics.jsonl') for x in (alone, tmp_path / member.name)
+    ]
+    assert clockless(records[0]) == clockless(records[1])
+
+
+def test_members_of_one_program_share_it_and_others_do_not(task):
+  members = members_of(
+    ({'k': '1'}, {'k': '2'}, {'k': '5'}, {'k': 'auto'}, {'r1': 0.0}, {'g_lr': 1.0})
+  )
+  names = [[m.name for m in group] for group in group_program.by_program(members, 'map')]
+  assert names == [['m0', 'm5'], ['m1', 'm2'], ['m3'], ['m4']]
+  # At once all would pay for the largest k.
+  for how in ('vmap', 'measure'):
+    names = [[m.name for m in group] for group in group_program.by_program(members, how)]
+    assert names == [['m0', 'm5'], ['m1'], ['m2'], ['m3'], ['m4']]
+
+
+def test_members_that_take_turns_are_those_of_one_call_bit_for_bit(task, tmp_path):
+  members = members_of(({'k': '2'}, {'k': '3', 'seed': 1, 'g_lr': 1e-3}, {'k': '2', 'steps': 4}))
+  one, other = (
+    finish(tmp_path / how, members, program_of(members, task, how=how), until=6)
+    for how in ('map', 'turns')
+  )
+  for ours, theirs in zip(one[0], other[0], strict=True):
+    equal(ours, theirs)
+  assert clockless(one[2]) == clockless(other[2])
+
+
+def test_large_networks_take_turns_at_one_device_and_small_ones_share_a_call(task):
+  how = {
+    width: program_of(members_of(({},), dataclasses.replace(BASE, d_width=width)), task, how='size')
+    for width in (8, 512)
+  }
+  assert {width: program.how for width, program in how.items()} == {8: 'map', 512: 'turns'}
+  assert len(how[512].devices) == 1
+
+
+def test_members_that_take_turns_are_as_many_as_fit(task):
+  members = members_of([{'seed': i} for i in range(6)])
+  sizes = {free: program_of(members, task, how='turns', free=free).size for free in (32_000, 10**9)}
+  assert 1 <= sizes[32_000] < 6 == sizes[10**9]
+  with pytest.raises(UserError, match='not even one member fits'):
+    program_of(members, task, how='turns', free=1000)
+
+
+def test_members_at_once_stay_near_their_solo_runs(task, tmp_path):
+  """Within 1e-5 after 6 steps: what rounding alone does to weights of about 1."""
+  members = members_of(({'k': '2'}, {'k': '2', 'seed': 1, 'g_lr': 1e-3}))
+  found = [
+    finish(tmp_path / how, members, program_of(members, task, how=how), until=6)[0]
+    for how in ('map', 'vmap')
+  ]
+  for one, other in zip(*found, strict=True):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), one.g_ema, other.g_ema)
+
+
+def test_resumed_equals_unbroken(program, unbroken, tmp_path):
+  members = members_of(CHANGES)
+  finish(tmp_path, members, program, until=HALF_WAY)
+  states, results, records = finish(tmp_path, members, program)
+  for one, other in zip(states, unbroken[0], strict=True):
+    equal(one, other)
+  assert clockless(records) == clockless(unbroken[2])
+  assert [r._replace(seconds=0) for r in results] == [r._replace(seconds=0) for r in unbroken[1]]
+
+
+def test_what_came_after_the_checkpoint_is_made_again(program, unbroken, tmp_path):
+  members = members_of(CHANGES)
+  finish(tmp_path, members, program, until=HALF_WAY)
+  with (tmp_path / 'metrics.jsonl').open('a') as file:  # as of a process killed later
+    file.write(metric_writers.line({'member': 'm0', 'at': 18, 'step': 18, 'g_loss': 1.0}))
+    file.write('{"member": "m1", "at"')
+  assert clockless(finish(tmp_path, members, program)[2]) == clockless(unbroken[2])
+
+
+def test_a_signal_leaves_a_checkpoint_from_which_all_goes_on(program, unbroken, tmp_path):
+  members = members_of(CHANGES)
+  calls = iter(range(100))
+  with Wave(tmp_path, members, program, Listener()) as wave:
+    wave.run(10**6, stop=lambda: next(calls) == 2)  # at step 6, where nothing else is saved
+    assert wave.step == 6
+  states, _, _ = finish(tmp_path, members, program)
+  for one, other in zip(states, unbroken[0], strict=True):
+    equal(one, other)
+
+
+def test_a_wave_has_one_writer(program, tmp_path):
+  members = members_of(CHANGES)
+  with (
+    Wave(tmp_path, members, program, Listener()),
+    pytest.raises(HeldError),
+    Wave(tmp_path, members, program, Listener()),
+  ):
+    pass
+
+
+def test_a_member_that_diverges_is_frozen_and_harms_no_other(task, program, unbroken, tmp_path):
+  members = members_of((*CHANGES[:3], {'k': '3', 'g_lr': 1e30}))
+  states, results, records = finish(tmp_path, members, program)
+  assert [r.status for r in results] == ['finished'] * 3 + ['diverged']
+  assert results[3].step < 12
+  assert math.isnan(results[3].score)
+  for one, other in zip(states[:3], unbroken[0][:3], strict=True):
+    equal(one, other)
+  assert all(math.isfinite(v) for r in records for v in r.values() if isinstance(v, float))
+
+
+def test_results_count_what_was_done(unbroken):
+  for result, k in zip(unbroken[1], (0.5, 2, 2.5, 3), strict=True):
+    assert result.step == result.member.config.steps
+    assert result.d_updates == math.ceil(k * result.step)
+
+
+def test_more_members_than_fit_run_in_waves(task, unbroken, tmp_path):
+  members = members_of(CHANGES)
+  needed = member_mapping.bytes_on_device(program_of(members, task).call)
+  small = program_of(members, task, free=int(needed * 0.75 / 0.8))
+  assert small.size == 2
+  with pytest.raises(UserError, match='not even one member fits'):
+    program_of(members, task, free=1000)
+  plan = plan_of(tmp_path, members)._replace(programs=Programs(small))
+  assert scheduler.run(plan, Listener())
+  assert len(list((tmp_path / 'waves').glob('0_*/'))) == 2
+  assert [r.score for r in scheduler.results(tmp_path, members)] == [r.score for r in unbroken[1]]
+
+
+class Programs(dict):
+  """One program for all."""
+
+  def __init__(self, program):
+    super().__init__()
+    self._program = program
+
+  def __contains__(self, key):
+    return True
+
+  def __getitem__(self, key):
+    return self._program
+
+
+def plan_of(folder, members, halving=0, settings=None):
+  return scheduler.Plan(
+    folder,
+    members,
+    settings or {m.name: m.name for m in members},
+    equal_compute.once(lambda config: open_task(config, None)),
+    jax.devices()[:2],
+    'map',
+    halving,
+    {},
+  )
+
+
+def test_halving_drops_the_worst_and_the_rest_are_as_if_alone(program, unbroken, tmp_path):
+  members = members_of(CHANGES)
+  plan = plan_of(tmp_path, members, halving=2)._replace(programs=Programs(program))
+  assert scheduler.run(plan, Listener())
+  at_rung = {r['member']: r['score'] for r in unbroken[2] if 'score' in r and r['step'] == HALF_WAY}
+  results = scheduler.results(tmp_path, members)
+  dropped = {r.member.name for r in results if r.status == 'dropped'}
+  assert len(dropped) == 1  # of the three that had not ended there, as m3 had
+  kept = set(at_rung) - dropped - {'m3'}
+  assert max(at_rung[name] for name in dropped) <= min(at_rung[name] for name in kept)
+  for result, full in zip(results, unbroken[1], strict=True):
+    if result.status == 'finished':
+      assert result.score == full.score
+    else:
+      assert result.step == HALF_WAY
+
+
+def test_rungs_are_evaluated_steps():
+  config = dataclasses.replace(BASE, steps=96)
+  assert scheduler.rungs(config, 2) == [12, 24, 48]
+  assert scheduler.rungs(config, 8) == [12]
+  assert scheduler.rungs(config, 0) == []
+
+
+def test_survivors_are_the_best_settings_by_the_mean_of_their_seeds():
+  settings = {'a0': 'a', 'a1': 'a', 'b0': 'b', 'b1': 'b', 'c0': 'c', 'c1': 'c'}
+  scores = {'a0': 1.0, 'a1': 1.0, 'b0': 3.0, 'b1': -9.0, 'c0': 0.5, 'c1': math.nan}
+  assert scheduler.survivors(scores, settings, 2) == {'a', 'c'}
+  assert scheduler.survivors({}, settings, 2)  # never nobody
+
+
+def test_a_folder_keeps_its_sweep(tmp_path):
+  scheduler.describe(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
+  scheduler.describe(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
+  with pytest.raises(UserError, match=r'another sweep.*seeds'):
+    scheduler.describe(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 3})
+  (tmp_path / 'file').touch()
+  with pytest.raises(UserError, match='holds no sweep'):
+    scheduler.describe(tmp_path, {})
+
+
+def test_an_exported_member_says_where_it_was_trained_and_has_its_events(tmp_path, program):
+  members = members_of(CHANGES)
+  with Wave(tmp_path / 'wave', members, program, Listener()) as wave:
+    wave.run(1)
+    wave.export(0, tmp_path / 'm0')
+    (tmp_path / 'm0' / 'config.json').unlink()  # as after a kill in its middle
+    wave.export(0, tmp_path / 'm0')
+  described = json.loads((tmp_path / 'm0' / 'config.json').read_text())
+  assert 'a population of 4 (map)' in described['ran_on'][0]['devices']
+  (events,) = (tmp_path / 'm0').glob('events.*')
+  assert b'd_loss' in events.read_bytes()

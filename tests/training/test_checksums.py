@@ -1,0 +1,122 @@
+"""Damage to a checkpoint of any kind is noticed, named, and what came before it is used."""
+
+import json
+import shutil
+import threading
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.training import checkpoints, checksums
+from gan_jax.utils.errors import UserError
+
+
+def state(step):
+  return {'x': jnp.arange(50.0) + step, 'step': jnp.asarray(step)}
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('made')
+  with checkpoints.opened(folder / 'checkpoints', 3, {}) as saved:
+    for step in (1, 2, 3, 4):
+      saved.save(step, state(step))
+      saved.wait()
+  return folder
+
+
+@pytest.fixture
+def run(made, tmp_path):
+  return shutil.copytree(made, tmp_path / 'run')
+
+
+def largest(folder):
+  return max((x for x in folder.rglob('*') if x.is_file()), key=lambda x: x.stat().st_size)
+
+
+def flip(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+DAMAGE = {
+  'has': lambda folder: largest(folder).write_bytes(largest(folder).read_bytes()[:-1]),
+  'checksum': lambda folder: flip(largest(folder)),
+  'missing': lambda folder: largest(folder).unlink(),
+  'gone': lambda folder: shutil.rmtree(folder),
+}
+
+
+def test_every_complete_checkpoint_is_sealed_and_no_other(made):
+  sealed = json.loads((made / checksums.FILE).read_text())
+  assert set(sealed) >= {'2', '3', '4'}
+  assert '1' not in sealed or len(sealed) == 4  # the one that went last may still stand there
+  assert [checksums.problem(made, step) for step in (2, 3, 4)] == [None] * 3
+  assert checksums.set_aside(made) == []
+
+
+@pytest.mark.parametrize('words', DAMAGE)
+def test_damage_is_named_and_the_one_before_is_used(run, words):
+  DAMAGE[words](checksums.path(run, 4))
+  assert words in checksums.problem(run, 4)
+  with (
+    checkpoints.opened(run / 'checkpoints', 3, {}) as saved,
+    pytest.raises(UserError, match=f'00000004: this checkpoint is damaged: .*{words}'),
+  ):
+    saved.restore(4, state(0))
+  (line,) = checksums.set_aside(run)
+  assert str(checksums.path(run, 4)) in line
+  assert words in line
+  assert not checksums.path(run, 4).exists()
+  with checkpoints.opened(run / 'checkpoints', 3, {}) as saved:
+    assert saved.steps() == [2, 3]
+    np.testing.assert_array_equal(saved.restore(3, state(0))['x'], state(3)['x'])
+    saved.save(4, state(4))  # the place is free again
+    saved.wait()
+    assert checksums.problem(run, 4) is None
+
+
+def test_a_bit_anywhere_is_noticed(run):
+  for path in sorted(checksums.path(run, 4).glob('*/**/*')):
+    if path.is_file() and path.stat().st_size:
+      flip(path)
+      assert checksums.problem(run, 4) is not None, path
+      flip(path)
+  assert checksums.problem(run, 4) is None
+
+
+def test_two_damaged_ones_are_passed_over(run):
+  for step in (3, 4):
+    flip(largest(checksums.path(run, step)))
+  assert len(checksums.set_aside(run)) == 2
+  assert sorted(x.name for x in (run / 'damaged').iterdir()) == ['00000003', '00000004']
+  assert checksums.set_aside(run) == []
+
+
+@pytest.mark.parametrize('text', [None, '', '[]', '{"4": 3}', '{"x": {}}'])
+def test_without_checksums_nothing_is_said(run, text):
+  path = run / checksums.FILE
+  path.unlink() if text is None else path.write_text(text)
+  flip(largest(checksums.path(run, 4)))
+  assert checksums.set_aside(run) == []
+  assert checksums.problem(run, 4) is None
+
+
+class Stuck:
+  """A folder of checkpoints whose last one other processes never complete."""
+
+  def __init__(self, folder, keep, scores):
+    self.never = threading.Event()
+
+  def close(self):
+    self.never.wait(600)
+
+
+def test_a_process_that_breaks_waits_a_moment_only_for_the_others(tmp_path, monkeypatch):
+  monkeypatch.setattr(checkpoints, 'Checkpoints', Stuck)
+  monkeypatch.setattr(checkpoints, '_MOMENT', 0.1)
+  monkeypatch.setattr(checkpoints.jax, 'process_count', lambda: 2)
+  with pytest.raises(OSError, match='full'), checkpoints.opened(tmp_path, 3, {}):
+    raise OSError('the disk is full')

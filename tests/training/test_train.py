@@ -1,0 +1,226 @@
+import dataclasses
+import json
+import shutil
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from gan_jax import data
+from gan_jax.evaluation import evaluate, sampling, tasks
+from gan_jax.evaluation.tasks import image_scores, images
+from gan_jax.training import (
+  checkpoints,
+  load_run,
+  metric_writers,
+  nonfinite,
+  run_directory,
+  session,
+  train,
+)
+from gan_jax.utils.errors import DivergedError, UserError
+from tests.helpers import small_runs
+from tests.helpers.small_runs import RING, SMALL, final, run
+
+MEASURE = images.ImageTask.measure
+
+
+@pytest.fixture(autouse=True)
+def little_data(monkeypatch):
+  return small_runs.little_data(monkeypatch)
+
+
+@pytest.fixture
+def pictures():
+  """Asked for by the tests that look at them; the others go without, which is most of their time."""
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(request, monkeypatch):
+  if 'pictures' not in request.fixturenames:
+    small_runs.without_pictures(monkeypatch)
+
+
+def test_a_run_leaves_its_files(tmp_path, pictures):
+  outcome = run(tmp_path / 'run')
+  assert outcome == train.Outcome(25)
+  description = json.loads((tmp_path / 'run/config.json').read_text())
+  assert description['flags'] == dataclasses.asdict(SMALL)
+  assert description['shape'] == [8, 8, 1]
+  assert description['n_classes'] == 3
+  assert description['ran_on'][0]['versions']['jax'] == jax.__version__
+  assert {'grid', 'grid_raw', 'neighbours', 'interpolation'} == {
+    path.stem.rsplit('_', 1)[0] for path in (tmp_path / 'run/samples').glob('*_00000025.png')
+  }
+  assert (tmp_path / 'run/curves.png').exists()
+  assert list((tmp_path / 'run').glob('events.out.tfevents.*'))
+  page = (tmp_path / 'run/report.html').read_bytes()
+  (tmp_path / 'run/report.html').unlink()
+  assert run(tmp_path / 'run').already
+  assert (tmp_path / 'run/report.html').read_bytes() == page
+
+
+def test_checkpoints_keep_the_last_few_and_the_best(tmp_path):
+  run(tmp_path, dataclasses.replace(SMALL, steps=60))
+  with checkpoints.opened(tmp_path / 'checkpoints', 2, {}) as saved:
+    assert saved.steps() == [20, 50, 60]
+  assert load_run.open_run(tmp_path, 'best').step == 20
+  assert load_run.open_run(tmp_path, '50').step == 50
+  with pytest.raises(UserError, match='20, 50, 60'):
+    load_run.open_run(tmp_path, '30')
+
+
+def test_checkpoints_that_a_killed_process_had_no_time_to_delete_go_at_the_next_start(tmp_path):
+  config = dataclasses.replace(SMALL, steps=60)
+  run(tmp_path, config)
+  for step in ('00000010', '00000030'):
+    shutil.copytree(tmp_path / 'checkpoints/00000020', tmp_path / 'checkpoints' / step)
+  assert run(tmp_path, config).already
+  assert sorted(path.name for path in (tmp_path / 'checkpoints').iterdir()) == [
+    '00000020', '00000050', '00000060'
+  ]  # fmt: skip
+  (tmp_path / 'metrics.jsonl').unlink()  # and with it, which is the best
+  shutil.copytree(tmp_path / 'checkpoints/00000020', tmp_path / 'checkpoints/00000010')
+  assert run(tmp_path, config).already
+  assert len(list((tmp_path / 'checkpoints').iterdir())) == 4
+
+
+def test_training_never_sees_validation_or_test_images(tmp_path, little_data):
+  """Nor labels, unless its networks ask for them; validation images only to choose k and to look."""
+  blind = dataclasses.replace(SMALL, referee_every=0)
+  opened = lambda config: session.open_session(config, tmp_path, jax.devices()[:1]).supply.data
+  seen = opened(blind)
+  np.testing.assert_array_equal(seen.train.images, little_data.train)
+  assert seen.train.labels is None
+  assert seen.held_out == ()
+  watched = opened(SMALL).held_out
+  np.testing.assert_array_equal(watched.images, little_data.validation)
+  assert watched.labels is None
+  config = dataclasses.replace(SMALL, k='auto', conditional=True)
+  held_out = opened(config)
+  np.testing.assert_array_equal(held_out.train.labels, little_data.train_labels)
+  np.testing.assert_array_equal(held_out.held_out.images, little_data.validation)
+
+
+def test_a_game_needs_no_data_folder(tmp_path, monkeypatch, pictures):
+  """It trains, is judged by its oracle, painted, and read back with nothing but its folder."""
+  monkeypatch.setattr(tasks, 'load', None)
+  run(tmp_path, dataclasses.replace(RING, k='auto'))
+  trained = load_run.open_run(tmp_path, 'best')
+  assert trained.shape == (2,)
+  assert (tmp_path / 'samples' / 'points_00000025.png').exists()
+  assert (tmp_path / 'curves.png').exists()
+  task = tasks.open_task(trained.config)
+  scored = {record['step']: record for record in final(tmp_path)[1] if 'score' in record}
+  assert sorted(scored) == [20, 25]
+  assert scored[25]['score'] == -scored[25]['cell_kl_ema']
+  report = task.report(trained.gan, trained.state, 'test', 0)
+  assert report.values['oracle']['ema'] == pytest.approx(
+    {name: scored[trained.step][f'{name}_ema'] for name in task.game.ideal}, rel=1e-4
+  )
+  for name in task.game.ideal:
+    assert name in report.text
+  json.dumps(report.values)
+  latents = sampling.fixed_latents(trained.gan.latent, 0, 1500)
+  drawn = sampling.points(trained.gan, trained.state.g_ema, latents)
+  assert (drawn.shape, drawn.dtype) == ((1500, 2), np.float32)
+
+
+def test_a_run_is_measured_on_validation_images(tmp_path, monkeypatch):
+  """With the features of a classifier, in place of which four pixels stand here."""
+  fake = types.SimpleNamespace(
+    features=lambda pictures: pictures.reshape(len(pictures), -1)[:, :4].astype(np.float32),
+    probabilities=lambda pictures: np.eye(3)[pictures[:, 0, 0, 0] % 3],
+    hash='c1a55',
+  )
+  monkeypatch.setattr(images.ImageTask, 'measure', MEASURE)
+  monkeypatch.setattr(image_scores.classifier_lib, 'load_or_train', lambda *args: fake)
+  monkeypatch.setattr(evaluate, 'N_SAMPLES', 50)
+  config = dataclasses.replace(SMALL, steps=1, conditional=True)
+  run(tmp_path, config)
+  record = next(r for r in final(tmp_path)[1] if 'score' in r)
+  names = {f'validation_{what}_{w}' for what in ('parzen', 'frechet') for w in ('raw', 'ema')}
+  assert names <= set(record)
+  assert record['score'] == -record['validation_frechet_ema']
+  trained = load_run.open_run(tmp_path, 'last')
+  report = tasks.open_task(config).report(trained.gan, trained.state, 'test', 0)
+  assert sum(report.values['class_shares']) == pytest.approx(1)
+  assert set(report.values['features']) == {'raw', 'ema', 'train', 'fresh'}
+  assert report.values['protocol']['features_n'] == 50
+  json.dumps(report.values, allow_nan=False)
+
+
+def test_stops_are_a_function_of_the_step():
+  stops, step = [], 0
+  while step < SMALL.steps:
+    step = train.next_stop(SMALL, step)
+    stops.append(step)
+  assert stops == [1, 5, 10, 15, 20, 25]
+
+
+def test_metrics_after_a_checkpoint_are_forgotten_and_a_cut_line_is_mended(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  path.write_text('{"step": 5, "a": 1}\n{"step": 10, "a": 2}\n{"step": 15, "a": 3}\n{"step": 2')
+  metrics = metric_writers.Metrics(tmp_path, 10)
+  metrics.write(15, {'a': 4.0})
+  metrics.close()
+  assert metric_writers.read_metrics(path) == [
+    {'step': 5, 'a': 1},
+    {'step': 10, 'a': 2},
+    {'step': 15, 'a': 4.0},
+  ]
+
+
+def test_a_value_that_is_not_finite_is_named_with_its_step_and_the_last_checkpoint(tmp_path):
+  """The rate of a huge momentum blows up some steps after the checkpoint at 10."""
+  config = dataclasses.replace(SMALL, d_optimizer='sgd', d_lr=40.0, d_b1=0.9, r1=50.0)
+  with pytest.raises(
+    DivergedError, match=r'not finite: \S+ at step \d+; the last|no checkpoint'
+  ) as error:
+    run(tmp_path, config)
+  step = int(str(error.value).split('at step ')[1].split(';')[0])
+  opened = session.open_session(config, tmp_path, jax.devices()[:1])
+  before, _ = opened.advance(opened.start(), 0, step - 1)
+  assert nonfinite.first_not_finite(before) is None
+
+
+def test_a_state_that_breaks_in_the_last_step_is_not_saved(tmp_path, monkeypatch):
+  """Its metrics were taken before the update that broke it."""
+  monkeypatch.setattr(nonfinite, 'all_finite', lambda state: False)
+  with pytest.raises(DivergedError, match='no checkpoint was made before'):
+    run(tmp_path)
+  with checkpoints.opened(tmp_path / 'checkpoints', 2, {}) as saved:
+    assert saved.steps() == []
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch, little_data):
+  run(tmp_path, dataclasses.replace(SMALL, steps=10))
+  changed = little_data._replace(fingerprint='beef')
+  monkeypatch.setattr(tasks, 'load', lambda name, where, **options: changed)
+  with pytest.raises(UserError, match='other data'):
+    run(tmp_path)
+
+
+def test_the_first_bad_tensor_has_a_name():
+  tree = {'d': {'kernel': np.ones(3)}, 'e': {'bias': np.array([1.0, np.nan])}}
+  assert nonfinite.first_not_finite(tree) == 'e/bias'
+  assert nonfinite.first_not_finite(tree['d']) is None
+
+
+def test_two_processes_cannot_train_one_run(tmp_path):
+  with run_directory.only_writer(tmp_path), pytest.raises(UserError, match='another process'):
+    run(tmp_path)
+
+
+def test_a_run_with_other_flags_is_refused_and_left_alone(tmp_path):
+  run(tmp_path, dataclasses.replace(SMALL, steps=1))
+  before = (tmp_path / 'config.json').read_bytes()
+  with pytest.raises(UserError, match=r'--loss is non_saturating, now saturating; --k is 1, now 2'):
+    run(tmp_path, dataclasses.replace(SMALL, k='2', loss='saturating'))
+  assert (tmp_path / 'config.json').read_bytes() == before
+
+
+def test_default_data_dir_follows_the_environment(monkeypatch, tmp_path):
+  monkeypatch.setenv('GAN_JAX_DATA_DIR', str(tmp_path))
+  assert data.default_data_dir() == tmp_path
