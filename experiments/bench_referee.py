@@ -20,9 +20,8 @@ from experiments.planted.cases import Case
 from experiments.planted.worlds import World
 from gan_jax.diagnosis import diagnostic_statistics, verdict_rules, verdict_text
 from gan_jax.diagnosis.diagnostic_statistics import Reference
-from gan_jax.evaluation.evaluate import valid_json
-from gan_jax.training.run_directory import write_atomically
 from gan_jax.utils.errors import UserError
+from gan_jax.utils.files import json_safe, write_atomically
 
 _RUN = flags.DEFINE_string('run', 'runs/bench_referee', 'Folder of the findings.')
 _SEEDS = flags.DEFINE_integer('seeds', 4, 'How many seeds, an even number.')
@@ -100,7 +99,7 @@ def judge(case: Case, world: World, reference: Reference) -> dict[str, Any]:
   record = verdict_text.as_record(verdict, found, {'case': case._asdict()})
   truth = list(cases_lib.KINDS[case.kind].right)
   losses = None if made.losses is None else made.losses.tolist()
-  return valid_json(record | {'truth': truth, 'losses': losses})
+  return json_safe(record | {'truth': truth, 'losses': losses})
 
 
 if __name__ == '__main__':

@@ -20,8 +20,8 @@ from gan_jax.evaluation.tasks import Task, external_features
 from gan_jax.evaluation.tasks.images import ImageTask
 from gan_jax.training import load_run
 from gan_jax.training import report as report_lib
-from gan_jax.training.run_directory import write_atomically
 from gan_jax.utils.errors import UserError
+from gan_jax.utils.files import write_atomically
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images to score.')

@@ -16,11 +16,10 @@ from absl import flags
 from experiments import launcher
 from gan_jax.data import example_files as sets_lib
 from gan_jax.diagnosis import diagnostic_statistics, probes, verdict_rules, verdict_text
-from gan_jax.evaluation import evaluate
 from gan_jax.metrics import embeddings
 from gan_jax.training import diagnose_run, report
-from gan_jax.training.run_directory import write_atomically
 from gan_jax.utils.errors import UserError
+from gan_jax.utils.files import json_safe, write_atomically
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of a run, whose D and history are asked too.')
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'Of the run: last, best, or a step.')
@@ -86,7 +85,7 @@ def judge_files(
     'seed': seed,
   }
   verdict = verdict_rules.judge(found)
-  record = evaluate.valid_json(verdict_text.as_record(verdict, found, protocol))
+  record = json_safe(verdict_text.as_record(verdict, found, protocol))
   return record, verdict_text.as_text(verdict, found, protocol)
 
 

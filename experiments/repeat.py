@@ -15,8 +15,8 @@ from absl import flags
 
 from experiments import launcher, seeds
 from gan_jax.config.config import Config
-from gan_jax.evaluation import evaluate, tasks
-from gan_jax.training.run_directory import write_atomically
+from gan_jax.evaluation import tasks
+from gan_jax.utils.files import json_safe, write_atomically
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the runs; runs/ and the data by default.')
 _SEEDS = flags.DEFINE_integer('seeds', 5, 'How many seeds, from 0.')
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
   write_atomically(folder / 'summary.md', (text + '\n').encode())
   summary = {'seeds': _SEEDS.value, 'flags': dataclasses.asdict(config), 'values': values}
   write_atomically(
-    folder / 'summary.json', (json.dumps(evaluate.valid_json(summary), indent=2) + '\n').encode()
+    folder / 'summary.json', (json.dumps(json_safe(summary), indent=2) + '\n').encode()
   )
   return 0
 

@@ -27,7 +27,6 @@ from absl import flags
 from experiments import launcher
 from gan_jax.config.config import Config
 from gan_jax.evaluation import tasks
-from gan_jax.evaluation.evaluate import valid_json
 from gan_jax.sweep import (
   compute_cost,
   equal_compute,
@@ -41,8 +40,8 @@ from gan_jax.sweep.equal_compute import Contest
 from gan_jax.sweep.group_trainer import Listener
 from gan_jax.sweep.results_table import Row
 from gan_jax.training import train
-from gan_jax.training.run_directory import write_atomically
 from gan_jax.utils.errors import UserError
+from gan_jax.utils.files import json_safe, write_atomically
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the sweep; runs/ and the data by default.')
 _SWEEP = flags.DEFINE_multi_string(
@@ -246,7 +245,7 @@ def _fleet(
       f'trial {trial.number}: {search_space.label(setting)}: {game.ranked.name} {value:.4g}',
       flush=True,
     )
-    found = {'rows': json.dumps(valid_json([row.flat() for row in rows]))}
+    found = {'rows': json.dumps(json_safe([row.flat() for row in rows]))}
     return optuna_worker.Found(value if math.isfinite(value) else worst, found)
 
   ended = optuna_worker.work(joined, evaluate, stop)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.planted.worlds import World
-from gan_jax.config import config
+from gan_jax.config import config, gan_factory
 from gan_jax.data import device_batches, shuffle
 from gan_jax.data.device_batches import Data, Feed, Images
 from gan_jax.data.shuffle import Batch
@@ -59,7 +59,7 @@ def recipe_of(world: World, plan: Plan, n_train: int) -> Recipe:
     common |= {'batch_size': 128, 'g_lr': 1e-3, 'd_lr': 1e-3, 'scale': float(world.train.std())}
   chosen = config.Config(**(common | plan.settings))
   mean = world.train.mean(axis=0) / 255 if world.is_images else None
-  gan = config.build(chosen, world.train.shape[1:], n_train, 0, mean)
+  gan = gan_factory.build_gan(chosen, world.train.shape[1:], n_train, 0, mean)
   feed: Feed = device_batches.from_images() if world.is_images else _points_feed
   return Recipe(gan, chosen.update, chosen.ratio, chosen.batch_size, feed, feed)
 

@@ -2,15 +2,12 @@
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gan_jax.diagnosis.alarms import ALARMS
+from gan_jax.config.settings import ALARMS, Settings
 from gan_jax.gan.losses import SMOOTHABLE
 from gan_jax.gan.update_rules import HAVE_K
 from gan_jax.utils.errors import UserError
-
-if TYPE_CHECKING:
-  from gan_jax.config.config import Config
 
 _ABOVE_ZERO = {'k_target', 'g_lr', 'd_lr', 'd_loss_weight', 'penalty_decay', 'scale'}
 _NOT_NEGATIVE = {
@@ -61,7 +58,7 @@ def _check_k(flag: str, value: str) -> None:
     raise UserError(f'{flag}: give a number from 1/64 = 0.015625 to {_MAX_K}, or auto')
 
 
-def check_together(config: 'Config') -> None:
+def check_together(config: Settings) -> None:
   """Raise UserError where settings contradict one another, naming them and the reason."""
   _check_idle(config)
   _check_update(config)
@@ -82,7 +79,7 @@ def check_together(config: 'Config') -> None:
     )
 
 
-def check_batch(config: 'Config', n_devices: int) -> None:
+def check_batch(config: Settings, n_devices: int) -> None:
   """Raise UserError where the batch cannot be shared evenly, naming the nearest that can."""
   parts = n_devices * config.accumulate
   if config.batch_size % parts:
@@ -96,7 +93,7 @@ def check_batch(config: 'Config', n_devices: int) -> None:
     )
 
 
-def _check_idle(config: 'Config') -> None:
+def _check_idle(config: Settings) -> None:
   """Raise UserError where a setting was changed that nothing in this run would look at."""
   penalised = config.r1 or config.r2 or config.gradient_penalty or config.dragan
   acts = {
@@ -121,7 +118,7 @@ def _check_idle(config: 'Config') -> None:
       raise UserError(f'--{name}={value}: it acts with {by} only; leave it out, or add that')
 
 
-def _check_update(config: 'Config') -> None:
+def _check_update(config: Settings) -> None:
   rule = f'--update={config.update}'
   if config.update not in HAVE_K and config.k not in ('1', '1.0'):
     raise UserError(
@@ -153,7 +150,7 @@ def _check_update(config: 'Config') -> None:
     raise UserError(f'--unroll={config.unroll}: every update ahead is kept; give at most 100')
 
 
-def _check_loss(config: 'Config') -> None:
+def _check_loss(config: Settings) -> None:
   if config.label_smoothing and config.loss not in SMOOTHABLE:
     raise UserError(
       f'--label_smoothing={config.label_smoothing}: --loss={config.loss} has no target on data to lower; '
@@ -184,7 +181,7 @@ def _check_loss(config: 'Config') -> None:
     )
 
 
-def _check_stops(config: 'Config') -> None:
+def _check_stops(config: Settings) -> None:
   unknown = [name for name in config.stops if name not in ALARMS]
   if unknown:
     raise UserError(
@@ -196,7 +193,7 @@ def _check_stops(config: 'Config') -> None:
     )
 
 
-def _check_optimizers(config: 'Config') -> None:
+def _check_optimizers(config: Settings) -> None:
   for player in 'gd':
     name = getattr(config, f'{player}_optimizer')
     b2, schedule = getattr(config, f'{player}_b2'), getattr(config, f'{player}_schedule')

@@ -6,17 +6,13 @@ member of a population, bit for bit.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from gan_jax.config.settings import Settings
 from gan_jax.gan import update_ratio
-
-if TYPE_CHECKING:
-  from gan_jax.config.config import Config
-
-Scalars = Mapping[str, Any]  # by name: Python's numbers, arrays without axes, or tracers
+from gan_jax.gan.train_step import Hyperparameters
 
 # Where a setting has this value, the program does not have the part that it weighs.
 OFF: dict[str, float] = {
@@ -29,14 +25,14 @@ _DERIVED = {'seed', 'k', 'steps', 'noise_share'}  # in the program in another fo
 SCALARS = frozenset({*OFF, *_ALWAYS, *_DERIVED})  # settings in which runs of one program may differ
 
 
-def k_kind(config: 'Config') -> str:
+def k_kind(config: Settings) -> str:
   """How the program counts updates of D: '1' is written out, 'fixed' and 'auto' are loops."""
   if config.k == 'auto':
     return 'auto'
   return '1' if float(config.k) == 1 else 'fixed'
 
 
-def of(config: 'Config', n: int | None) -> dict[str, float | int]:
+def of(config: Settings, n: int | None) -> dict[str, float | int]:
   """The numbers of a run on n training examples, None for endlessly many."""
   values: dict[str, float | int] = {name: getattr(config, name) for name in _ALWAYS}
   values |= {
@@ -58,7 +54,7 @@ def of(config: 'Config', n: int | None) -> dict[str, float | int]:
   return values
 
 
-def arrays(values: Scalars) -> dict[str, np.ndarray]:
+def arrays(values: Hyperparameters) -> dict[str, np.ndarray]:
   """The same as arrays without axes, float32 and int32: what a compiled program receives."""
   return {
     name: np.asarray(value, np.int32 if isinstance(value, int) else np.float32)
@@ -66,7 +62,7 @@ def arrays(values: Scalars) -> dict[str, np.ndarray]:
   }
 
 
-def program(config: 'Config') -> tuple[tuple[str, Any], ...]:
+def program(config: Settings) -> tuple[tuple[str, Any], ...]:
   """What two runs must share to be one program: every other setting, and which parts are there."""
   fields = {
     field.name: getattr(config, field.name)

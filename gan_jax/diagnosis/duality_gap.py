@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.config.dynamic_hyperparameters import Scalars
 from gan_jax.data.device_batches import Data
 from gan_jax.distributed.randomness import example_keys
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan.gan import GanState
 from gan_jax.gan.latents import sample as sample_latents
-from gan_jax.gan.train_step import Recipe, draw
+from gan_jax.gan.train_step import Hyperparameters, Recipe, draw
 
 STEPS = 200  # updates that each player makes alone
 _LOOKS = 10  # at the value on the way
@@ -35,8 +34,8 @@ class Duality(NamedTuple):
 
 
 def duality_gap(
-  recipe_of: Callable[[Scalars], Recipe],
-  numbers: Scalars,
+  recipe_of: Callable[[Hyperparameters], Recipe],
+  numbers: Hyperparameters,
   key: jax.Array,
   state: GanState,
   data: Data,
@@ -55,9 +54,9 @@ def duality_gap(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _search(
-  recipe_of: Callable[[Scalars], Recipe],
+  recipe_of: Callable[[Hyperparameters], Recipe],
   steps: int,
-  numbers: Scalars,
+  numbers: Hyperparameters,
   key: jax.Array,
   state: GanState,
   data: Data,

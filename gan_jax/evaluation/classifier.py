@@ -18,8 +18,8 @@ from jax import lax
 
 from gan_jax.data import Dataset, Progress, shuffle
 from gan_jax.data.dataset import fingerprint
-from gan_jax.training.run_directory import write_atomically
 from gan_jax.utils.errors import UserError
+from gan_jax.utils.files import write_atomically
 
 VERSION = 1  # to be raised when the same data give another classifier
 _N_FEATURES = 64

@@ -18,7 +18,7 @@ from gan_jax.gan.gan import Gan, GanState
 from gan_jax.metrics import parzen
 from gan_jax.metrics.feature_scores import FeatureScores
 from gan_jax.metrics.kmeans import k_means
-from gan_jax.training.run_directory import write_atomically
+from gan_jax.utils.files import write_atomically
 
 N_SAMPLES = 10_000  # Parzen windows, as in 2014
 
@@ -191,15 +191,6 @@ def protocol(dataset: Dataset, split: str, seed: int, n: int = N_SAMPLES) -> dic
 def as_json(scores: dict[str, parzen.LogLikelihood]) -> dict[str, dict[str, float]]:
   """Scores by name, each as a dictionary."""
   return {name: score._asdict() for name, score in scores.items()}
-
-
-def valid_json(values: Any) -> Any:
-  """The same with None in place of each number that is not finite, for which JSON has no word."""
-  if isinstance(values, dict):
-    return {name: valid_json(value) for name, value in values.items()}
-  if isinstance(values, (list, tuple)):
-    return [valid_json(value) for value in values]
-  return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def as_lines(

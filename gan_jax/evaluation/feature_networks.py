@@ -13,7 +13,7 @@ import numpy as np
 
 from gan_jax.data import Progress
 from gan_jax.evaluation import inception
-from gan_jax.training.run_directory import write_atomically
+from gan_jax.utils.files import write_atomically
 
 
 class FeatureNetwork(Protocol):

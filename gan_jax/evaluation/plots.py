@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.gan.losses import Loss
-from gan_jax.training.run_directory import write_atomically
+from gan_jax.utils.files import write_atomically
 
 Records = list[dict[str, Any]]  # lines of metrics.jsonl
 

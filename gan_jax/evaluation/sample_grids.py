@@ -14,7 +14,7 @@ from gan_jax.gan import latents as latents_lib
 from gan_jax.gan.gan import Gan, GanState
 from gan_jax.gan.player import Weights
 from gan_jax.metrics.nearest_neighbours import nearest_picture
-from gan_jax.training.run_directory import write_atomically
+from gan_jax.utils.files import write_atomically
 
 _GRID = 100
 _ROWS = 10

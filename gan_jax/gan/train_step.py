@@ -1,13 +1,12 @@
 """Many training steps as one pure program over data that lie on the device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.config.dynamic_hyperparameters import Scalars
 from gan_jax.data.device_batches import Data, Feed
 from gan_jax.data.shuffle import Batch
 from gan_jax.distributed.randomness import Axis, example_keys, global_indices, mapped_axis
@@ -18,6 +17,9 @@ from gan_jax.gan.latents import sample as sample_latents
 from gan_jax.gan.player import Weights
 from gan_jax.gan.update_ratio import Balance, Ratio
 from gan_jax.gan.update_rules import UPDATES
+
+# The numbers that a compiled training program takes as arguments, by the name of their setting.
+Hyperparameters = Mapping[str, Any]
 
 
 class Recipe(NamedTuple):
@@ -160,13 +162,15 @@ def run_steps(
   return state, {**means, 'k': d_updates / n}
 
 
-def as_program(recipe_of: Callable[[Scalars], Recipe]) -> Callable[..., tuple[GanState, Metrics]]:
+def as_program(
+  recipe_of: Callable[[Hyperparameters], Recipe],
+) -> Callable[..., tuple[GanState, Metrics]]:
   """`run_steps` with the numbers of its recipe as its first argument: (numbers, key, state, data, n).
 
   One compilation then serves all runs that differ in these and in their seed, alone or side by side.
   """
 
-  def run(numbers: Scalars, *args: Any, axis_name: Axis = None) -> tuple[GanState, Metrics]:
+  def run(numbers: Hyperparameters, *args: Any, axis_name: Axis = None) -> tuple[GanState, Metrics]:
     return run_steps(recipe_of(numbers), *args, axis_name=axis_name)
 
   return run

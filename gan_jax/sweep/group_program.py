@@ -16,7 +16,7 @@ from gan_jax.config.config import Config
 from gan_jax.distributed import device_memory, pmap
 from gan_jax.evaluation.tasks import Task
 from gan_jax.gan.gan import Gan, GanState
-from gan_jax.gan.train_step import as_program
+from gan_jax.gan.train_step import Hyperparameters, as_program
 from gan_jax.sweep import member_mapping
 from gan_jax.training import session
 from gan_jax.utils.errors import UserError
@@ -209,7 +209,7 @@ def arguments(program: Program, members: Sequence[Member], seats: np.ndarray) ->
   )
 
 
-def _numbers(program: Program, member: Member) -> dynamic_hyperparameters.Scalars:
+def _numbers(program: Program, member: Member) -> Hyperparameters:
   return dynamic_hyperparameters.arrays(
     dynamic_hyperparameters.of(member.config, program.task.n_train)
   )

@@ -19,6 +19,7 @@ from gan_jax.gan.gan import GanState
 from gan_jax.sweep import group_program, member_mapping
 from gan_jax.sweep.group_program import Member, Program
 from gan_jax.training import checkpoints, checksums, metric_writers, run_directory, train
+from gan_jax.utils.files import write_atomically
 
 RUNNING, DIVERGED, DROPPED = 0, 1, 2  # what has become of a member, as a checkpoint says it
 STATUS = ('finished', 'diverged', 'dropped')
@@ -112,9 +113,7 @@ class Wave:
     """Go on with metrics.jsonl: what came after the checkpoint is forgotten."""
     path = self.folder / 'metrics.jsonl'
     self.records = [r for r in metric_writers.read_metrics(path) if r['at'] <= self.step]
-    run_directory.write_atomically(
-      path, ''.join(metric_writers.line(r) for r in self.records).encode()
-    )
+    write_atomically(path, ''.join(metric_writers.line(r) for r in self.records).encode())
     self._records = path.open('a')
     for record in self.records:
       if metric_writers.BEST_BY in record:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from gan_jax.sweep import significance
 from gan_jax.sweep.search_space import Setting, label
-from gan_jax.training.run_directory import write_atomically
 from gan_jax.utils.errors import UserError
+from gan_jax.utils.files import write_atomically
 
 _LISTED = 12  # pairs in a summary
 

@@ -18,13 +18,13 @@ import jax
 
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.config import Config
-from gan_jax.evaluation.evaluate import valid_json
 from gan_jax.evaluation.tasks import Task
 from gan_jax.sweep import group_program
 from gan_jax.sweep.group_program import Member, Program
 from gan_jax.sweep.group_trainer import Listener, Result, Wave
 from gan_jax.training import run_directory
 from gan_jax.utils.errors import UserError
+from gan_jax.utils.files import json_safe, write_atomically
 
 _POLL = 2.0  # seconds between looks at waves that other processes train
 
@@ -99,7 +99,7 @@ class _Group:
         )
       if not size:
         facts = {'size': self._program.size, 'how': self._program.how}
-        run_directory.write_atomically(self._path, (json.dumps(facts) + '\n').encode())
+        write_atomically(self._path, (json.dumps(facts) + '\n').encode())
     return self._program
 
   @property
@@ -181,10 +181,8 @@ def _report(plan: Plan, wave: Wave, rung: int) -> None:
     for i, member in enumerate(wave.members):
       wave.export(i, plan.folder / 'members' / member.name)
     results = [r._asdict() | {'member': r.member.name} for r in wave.results()]
-    found['results'] = valid_json(results)
-  run_directory.write_atomically(
-    wave.folder / f'rung_{rung}.json', (json.dumps(found, indent=2) + '\n').encode()
-  )
+    found['results'] = json_safe(results)
+  write_atomically(wave.folder / f'rung_{rung}.json', (json.dumps(found, indent=2) + '\n').encode())
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -233,7 +231,7 @@ def describe(folder: Path, facts: dict[str, Any]) -> None:
   if folder.exists() and any(child.name[0] != '.' for child in folder.iterdir()):
     raise UserError(f'--run={folder}: this folder is not empty and holds no sweep; choose another')
   run_directory.make(folder)
-  run_directory.write_atomically(path, text.encode())
+  write_atomically(path, text.encode())
 
 
 def facts_of(base: Config, **others: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import checks, config, dynamic_hyperparameters
+from gan_jax.config import checks, dynamic_hyperparameters, gan_factory
 from gan_jax.config.config import Config
 from gan_jax.data import device_batches
 from gan_jax.data.device_batches import Data, Images, Window
@@ -16,7 +16,7 @@ from gan_jax.data.synthetic import GAMES
 from gan_jax.distributed import pmap, sharding
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import update_ratio
-from gan_jax.gan.train_step import Recipe, as_program
+from gan_jax.gan.train_step import Hyperparameters, Recipe, as_program
 from gan_jax.training import input_pipeline
 from gan_jax.utils.errors import UserError
 
@@ -79,7 +79,7 @@ def trace(
   streamed: bool = False,
 ) -> Program:
   """The very program that training calls, for arrays that exist in shape only; raises UserError."""
-  model = config.build(settings, examples.shape, examples.n, examples.n_classes)
+  model = gan_factory.build_gan(settings, examples.shape, examples.n, examples.n_classes)
   checks.check_batch(settings, len(devices))
   feed = images = device_batches.from_images(
     examples.stack, round(examples.n_classes ** (1 / examples.stack)), settings.contrast
@@ -89,9 +89,11 @@ def trace(
   if examples.n is None:
     feed = images = device_batches.from_game(GAMES[settings.dataset].sample)
 
-  def recipe_of(numbers: dynamic_hyperparameters.Scalars) -> Recipe:
-    gan = config.build(settings, examples.shape, examples.n, examples.n_classes, scalars=numbers)
-    k = config.ratio(settings, numbers)
+  def recipe_of(numbers: Hyperparameters) -> Recipe:
+    gan = gan_factory.build_gan(
+      settings, examples.shape, examples.n, examples.n_classes, hyperparameters=numbers
+    )
+    k = gan_factory.fixed_ratio(settings, numbers)
     return Recipe(gan, settings.update, k, settings.batch_size, feed, images)
 
   zeros = jnp.zeros((1, *examples.shape))

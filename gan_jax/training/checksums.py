@@ -7,7 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from gan_jax.training.run_directory import write_atomically
+from gan_jax.utils.files import write_atomically
 
 FILE = 'checksums.json'
 _UNFINISHED = '.orbax-checkpoint-tmp'

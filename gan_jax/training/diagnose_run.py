@@ -10,14 +10,13 @@ import jax.numpy as jnp
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.diagnosis import diagnostic_statistics, duality_gap, verdict_rules, verdict_text
 from gan_jax.diagnosis.diagnostic_statistics import Reference
+from gan_jax.diagnosis.discriminator_outputs import outputs
 from gan_jax.diagnosis.duality_gap import Duality
-from gan_jax.evaluation import evaluate
-from gan_jax.evaluation.held_out_discriminator import outputs
 from gan_jax.evaluation.tasks import Task, open_task
 from gan_jax.training import metric_writers, report
 from gan_jax.training.load_run import Trained, open_run
-from gan_jax.training.run_directory import write_atomically
 from gan_jax.training.session import rules
+from gan_jax.utils.files import json_safe, write_atomically
 
 FILE = 'referee.json'
 
@@ -75,7 +74,7 @@ def judge_run(
     'features': embedding.name,
     'seed': seed,
   }
-  record = evaluate.valid_json(verdict_text.as_record(verdict, found, protocol))
+  record = json_safe(verdict_text.as_record(verdict, found, protocol))
   record['step'] = trained.step
   if classes is not None:
     names = [str(i) for i in range(task.n_classes)]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import config
+from gan_jax.config import gan_factory
 from gan_jax.config.config import Config
 from gan_jax.gan import gan
 from gan_jax.gan.gan import Gan, GanState
@@ -31,7 +31,7 @@ def open_run(folder: Path, which: str) -> Trained:
   """
   description = run_directory.read_config(folder)
   shape, n_classes = run_directory.read_shape(folder)
-  model = config.build(description, shape, 1, n_classes)
+  model = gan_factory.build_gan(description, shape, 1, n_classes)
   saved = _open_checkpoints(folder, description)
   try:
     step = _choose(saved, folder, which)

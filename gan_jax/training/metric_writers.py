@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 from tqdm import tqdm
 
-from gan_jax.training.run_directory import write_atomically
+from gan_jax.utils.files import write_atomically
 
 BEST_BY = 'score'  # of a task's measurement; higher is better
 _LINE_EVERY = 15.0  # seconds between progress lines where there is no terminal

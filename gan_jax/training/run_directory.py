@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gan_jax.config import config as config_lib
+from gan_jax.config import compatibility
 from gan_jax.config.config import Config
 from gan_jax.distributed.processes import Group
 from gan_jax.utils.errors import UserError
+from gan_jax.utils.files import write_atomically
 
 _VERSIONS = (
   'gan-jax',
@@ -28,22 +29,6 @@ _VERSIONS = (
   'tensorflow-datasets',
   'numpy',
 )
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-  """Replace a file as a whole, or not at all: a kill leaves the old one or the new one."""
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    with temporary.open('wb') as file:
-      file.write(data)
-      file.flush()
-      os.fsync(file.fileno())
-    temporary.replace(path)
-  except OSError as error:
-    error.filename = str(path)  # the name that a person knows
-    raise
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 def make(folder: Path) -> None:
@@ -61,7 +46,7 @@ def make(folder: Path) -> None:
 def check(folder: Path, config: Config) -> None:
   """Raise UserError where the folder holds something else, or a run with other flags (named)."""
   if (folder / 'config.json').exists():
-    changed = config_lib.differences(_read(folder)['flags'], config)
+    changed = compatibility.differences(_read(folder)['flags'], config)
     if changed:
       raise UserError(
         f'--run={folder}: this run was made with other flags ({"; ".join(changed)}); '
@@ -152,7 +137,7 @@ def _read(folder: Path) -> dict[str, Any]:
 def read_config(folder: Path) -> Config:
   """The Config that a run was made with; raises UserError where there is no run."""
   try:
-    return config_lib.from_json(_read(folder)['flags'])
+    return compatibility.from_json(_read(folder)['flags'])
   except UserError as error:
     raise UserError(
       str(error).replace('config.json:', f'--run={folder}: config.json:', 1)

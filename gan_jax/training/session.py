@@ -9,17 +9,15 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import checks, dynamic_hyperparameters
-from gan_jax.config import config as config_lib
+from gan_jax.config import checks, dynamic_hyperparameters, gan_factory
 from gan_jax.config.config import Config
-from gan_jax.config.dynamic_hyperparameters import Scalars
 from gan_jax.diagnosis import training_monitors
 from gan_jax.distributed import pmap, processes, sharding
 from gan_jax.distributed.processes import Group
 from gan_jax.evaluation.tasks import Task, open_task
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan.gan import Gan, GanState, Metrics
-from gan_jax.gan.train_step import Recipe, as_program
+from gan_jax.gan.train_step import Hyperparameters, Recipe, as_program
 from gan_jax.training import input_pipeline as supply_lib
 from gan_jax.training.input_pipeline import Calls, Resident, Streamed, Supply
 from gan_jax.utils.errors import UserError
@@ -78,7 +76,7 @@ class Session:
 
 
 def recipe_of(
-  config: Config, task: Task, numbers: Scalars | None = None, streamed: bool = False
+  config: Config, task: Task, numbers: Hyperparameters | None = None, streamed: bool = False
 ) -> Recipe:
   """How a run with these settings is trained on this task; raises UserError.
 
@@ -86,19 +84,21 @@ def recipe_of(
   that is `streamed` finds its minibatches in a window, and not among all images.
   """
   numbers = dynamic_hyperparameters.of(config, task.n_train) if numbers is None else numbers
-  gan = config_lib.build(config, task.shape, task.n_train, task.n_classes, task.mean_image, numbers)
-  ratio = config_lib.ratio(config, numbers)
+  gan = gan_factory.build_gan(
+    config, task.shape, task.n_train, task.n_classes, task.mean_image, numbers
+  )
+  ratio = gan_factory.fixed_ratio(config, numbers)
   feed = task.windowed(config.batch_size) if streamed else task.feed
   return Recipe(gan, config.update, ratio, config.batch_size, feed, task.held_out)
 
 
-def first_state(config: Config, task: Task) -> Callable[[Scalars, jax.Array], GanState]:
+def first_state(config: Config, task: Task) -> Callable[[Hyperparameters, jax.Array], GanState]:
   """The state before the first update of any run of this program: a function of its numbers and its key.
 
   Of these, and not of constants, which the compiler would fold with another rounding.
   """
 
-  def init(numbers: Scalars, key: jax.Array) -> GanState:
+  def init(numbers: Hyperparameters, key: jax.Array) -> GanState:
     gan = recipe_of(config, task, numbers).gan
     return gan_lib.init(gan, jax.random.fold_in(key, 0), jnp.zeros((1, *task.shape)))
 
@@ -114,7 +114,7 @@ class Rules:
   shared: tuple[Any, ...]  # what two runs have in common where their programs are the same
   streamed: bool = False
 
-  def __call__(self, numbers: Scalars) -> Recipe:
+  def __call__(self, numbers: Hyperparameters) -> Recipe:
     """With these numbers."""
     return recipe_of(self.config, self.task, numbers, self.streamed)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import config as config_lib
+from gan_jax.config import compatibility, gan_factory
 from gan_jax.config.config import Config
 from gan_jax.gan.penalties import PENALTIES
 from gan_jax.gan.update_ratio import Ratio
@@ -19,7 +19,7 @@ RK4 = {'update': 'rk4', 'g_optimizer': 'sgd', 'd_optimizer': 'sgd', 'g_b1': 0.0,
 def test_a_config_survives_json():
   odd = dataclasses.replace(BASE, k='1.5', conditional=True, data_dir='/x', ada_target=0.0)
   for config in (BASE, odd):
-    assert config_lib.from_json(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    assert compatibility.from_json(json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
 @pytest.mark.parametrize(
@@ -27,14 +27,16 @@ def test_a_config_survives_json():
 )
 def test_differences_name_the_flag_and_both_values(changed):
   ((name, value),) = changed.items()
-  (line,) = config_lib.differences(dataclasses.asdict(BASE), dataclasses.replace(BASE, **changed))
+  (line,) = compatibility.differences(
+    dataclasses.asdict(BASE), dataclasses.replace(BASE, **changed)
+  )
   assert line == f'--{name} is {getattr(BASE, name)}, now {value}'
 
 
 @pytest.mark.parametrize('changed', [{'data_dir': '/elsewhere'}, {'keep': 9}, {'steps': 5}])
 def test_a_run_may_go_on_with_other_settings_that_no_update_depends_on(changed):
   new = dataclasses.replace(BASE, **changed)
-  assert config_lib.differences(dataclasses.asdict(BASE), new) == []
+  assert compatibility.differences(dataclasses.asdict(BASE), new) == []
 
 
 @pytest.mark.parametrize(
@@ -43,12 +45,12 @@ def test_a_run_may_go_on_with_other_settings_that_no_update_depends_on(changed):
 def test_steps_matter_where_something_falls_towards_them(bound):
   old = dataclasses.replace(BASE, **bound)
   new = dataclasses.replace(old, steps=5)
-  assert len(config_lib.differences(dataclasses.asdict(old), new)) == 1
+  assert len(compatibility.differences(dataclasses.asdict(old), new)) == 1
 
 
 def test_a_config_of_another_version_is_refused():
   with pytest.raises(UserError, match='momentum_of_yore'):
-    config_lib.from_json(dataclasses.asdict(BASE) | {'momentum_of_yore': 1})
+    compatibility.from_json(dataclasses.asdict(BASE) | {'momentum_of_yore': 1})
 
 
 # Each is refused, by the name of its first setting and with its value.
@@ -195,7 +197,7 @@ def test_every_penalty_has_a_weight_and_an_interval():
 def small(**changes):
   """The Gan of a small run on 6 x 6 images of 3 classes."""
   config = dataclasses.replace(BASE, g_width=8, d_width=4, **changes)
-  return config_lib.build(config, (6, 6, 1), 100, 3)
+  return gan_factory.build_gan(config, (6, 6, 1), 100, 3)
 
 
 def test_a_gan_has_only_the_parts_that_its_settings_ask_for():
@@ -210,7 +212,7 @@ def test_a_gan_has_only_the_parts_that_its_settings_ask_for():
 def test_a_gan_is_a_value_by_which_programs_are_found_again():
   """Also one whose generator begins with the mean image of its data."""
   config = dataclasses.replace(BASE, g_width=8, d_width=4)
-  gan = config_lib.build(config, (6, 6, 1), 100, 3, np.full((6, 6, 1), 0.3))
+  gan = gan_factory.build_gan(config, (6, 6, 1), 100, 3, np.full((6, 6, 1), 0.3))
   assert hash(gan) == hash(gan)
   assert {gan: 1}[gan] == 1
 
@@ -258,4 +260,4 @@ def test_the_fixed_k_is_a_fraction():
 def test_what_does_not_fit_the_data_is_refused_by_name(changes, shape, flag):
   config = dataclasses.replace(BASE, **changes)
   with pytest.raises(UserError, match=f'^{flag}'):
-    config_lib.build(config, shape, 100, 0)
+    gan_factory.build_gan(config, shape, 100, 0)

@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.config import config as config_lib
-from gan_jax.config import dynamic_hyperparameters
+from gan_jax.config import dynamic_hyperparameters, gan_factory
 from gan_jax.config.config import Config
 
 SAME = (
@@ -67,7 +66,7 @@ def test_a_program_can_be_built_of_numbers_that_are_not_known_yet(changes):
   config = Config(network='mlp', g_width=8, d_width=4, **changes)
 
   def rates(numbers):
-    gan = config_lib.build(config, (8, 8, 1), 100, scalars=numbers)
+    gan = gan_factory.build_gan(config, (8, 8, 1), 100, hyperparameters=numbers)
     return gan.g_rate(3), gan.d_rate(3), gan.ema_decay
 
   values = dynamic_hyperparameters.of(config, 100)

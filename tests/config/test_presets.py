@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import launcher
-from gan_jax.config import config as config_lib
+from gan_jax.config import gan_factory
 from gan_jax.data.synthetic import GAMES
 from gan_jax.gan import gan as gan_lib
 
@@ -36,7 +36,7 @@ def test_every_preset_says_what_it_is_and_can_be_built(path):
     shape = (config.image_size, config.image_size, 3)
   else:
     shape = SHAPES.get(config.dataset) or GAMES[config.dataset].shape
-  gan = config_lib.build(config, shape, 50_000, 10, jnp.full(shape, 0.5))
+  gan = gan_factory.build_gan(config, shape, 50_000, 10, jnp.full(shape, 0.5))
   state = jax.eval_shape(
     lambda key: gan_lib.init(gan, key, jnp.zeros((1, *shape))), jax.random.key(0)
   )
@@ -45,7 +45,9 @@ def test_every_preset_says_what_it_is_and_can_be_built(path):
 
 def test_parameters_of_2014():
   """MNIST: G 2,503,984 and D 1,231,441, as counted from the released configuration."""
-  gan = config_lib.build(read(Path('experiments/presets/mnist_2014.flags')), SHAPES['mnist'], 1)
+  gan = gan_factory.build_gan(
+    read(Path('experiments/presets/mnist_2014.flags')), SHAPES['mnist'], 1
+  )
   state = jax.eval_shape(
     lambda key: gan_lib.init(gan, key, jnp.zeros((1, 28, 28, 1))), jax.random.key(0)
   )

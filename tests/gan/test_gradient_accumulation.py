@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.config import config
+from gan_jax.config import config, gan_factory
 from gan_jax.data import device_batches
 from gan_jax.data.device_batches import Data, Images
 from gan_jax.distributed import pmap, sharding
@@ -91,4 +91,4 @@ def test_parts_need_less_memory():
 )
 def test_what_needs_the_whole_batch_is_refused(settings, words):
   with pytest.raises(UserError, match=f'--accumulate=2: {words}'):
-    config.build(config.Config(accumulate=2, **settings), Spec((28, 28, 1)).shape, 100)
+    gan_factory.build_gan(config.Config(accumulate=2, **settings), Spec((28, 28, 1)).shape, 100)

@@ -1,6 +1,8 @@
 """The same run on every layout of devices, and how far apart they end.
 
-python -m tests.helpers.device_layouts CASE...     a line of JSON for each: the distance of each layout to one device
+python -m tests.helpers.device_layouts CASE...
+
+Prints a line of JSON for each case: the distance of each layout to one device.
 """
 
 import functools

@@ -56,8 +56,8 @@ class Nursery:
     self._folder, self._children = folder, []
     folder.mkdir()
     self._server = subprocess.Popen(
-      [sys.executable, '-m', 'tests.helpers.process_nursery'], cwd=commands.ROOT, env=env, stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE, text=True,
+      [sys.executable, '-m', 'tests.helpers.process_nursery'], cwd=commands.ROOT, env=env,
+      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
   def train(self, *args, disturbed=''):

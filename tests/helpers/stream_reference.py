@@ -1,6 +1,8 @@
 """The same run on minibatches that lie on the device, and on those that stream from the host.
 
-python -m tests.helpers.stream_reference COORDINATOR N I     as process I of N, two devices each: what it loaded, what came of it
+python -m tests.helpers.stream_reference COORDINATOR N I
+
+Runs process I of N, with two devices each, and prints what it loaded and what came of it.
 """
 
 import functools

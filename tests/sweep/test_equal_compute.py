@@ -24,7 +24,8 @@ def task():
 
 def game(task, *axes):
   return equal_compute.Contest(
-    BASE, search_space.settings(search_space.axes(axes)), 2, 'gradients', 0, None, lambda c: task, [], 'map', {}, {}
+    BASE, search_space.settings(search_space.axes(axes)), 2, 'gradients', 0, None, lambda c: task,
+    [], 'map', {}, {}
   )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from gan_jax.evaluation.tasks.task import Report
 from gan_jax.gan.gan import Gan, GanState
 from gan_jax.metrics import feature_scores
 from gan_jax.metrics.feature_scores import NetworkScores
+from gan_jax.utils.files import json_safe
 
 AGAINST = ('held_out', 'train')
 N_SAMPLES = 10_000
@@ -58,7 +59,7 @@ def report(
   found = {name: x._asdict() for name, x in scores.items()}
   values = {'protocol': protocol, 'scores': found, 'n': counts}
   text = '\n'.join(_lines(scores, counts, protocol, network.title))
-  return Report(text, evaluate.valid_json(values), {name: found[name] for name in drawn})
+  return Report(text, json_safe(values), {name: found[name] for name in drawn})
 
 
 def _real(task: ImageTask, split: str, against: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:

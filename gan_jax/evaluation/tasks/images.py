@@ -15,6 +15,7 @@ from gan_jax.evaluation.tasks.image_scores import ImageJudge
 from gan_jax.evaluation.tasks.task import Compared, Measurement, Report
 from gan_jax.gan.gan import Gan, GanState
 from gan_jax.metrics import embeddings
+from gan_jax.utils.files import json_safe
 
 _OF_PARZEN = ('n_queries', 'sigma', 'error')  # of a protocol
 _PIXELS = 'pixels averaged to 8 x 8'
@@ -172,7 +173,7 @@ class ImageTask:
       x |= seen[which]
     lines.append(held_out_discriminator.as_line(gan, seen))
     lines.append('protocol: ' + ', '.join(f'{key} {value}' for key, value in protocol.items()))
-    return Report('\n'.join(lines), evaluate.valid_json(values), scores)
+    return Report('\n'.join(lines), json_safe(values), scores)
 
   def _report_parzen(
     self,

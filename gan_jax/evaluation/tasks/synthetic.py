@@ -12,9 +12,8 @@ import numpy as np
 from gan_jax.data import device_batches
 from gan_jax.data.device_batches import Data, Feed
 from gan_jax.data.synthetic import GAMES, Game
-from gan_jax.diagnosis import diagnostic_statistics
 from gan_jax.evaluation import held_out_discriminator, plots, sampling
-from gan_jax.evaluation.tasks.task import Compared, Measurement, Report
+from gan_jax.evaluation.tasks.task import N_COMPARED, Compared, Measurement, Report
 from gan_jax.gan.gan import Gan, GanState
 from gan_jax.metrics import embeddings
 
@@ -116,10 +115,8 @@ class GameTask:
 
   def compared(self, gan: Gan, state: GanState, which: str, seed: int) -> Compared:
     """Fresh draws of the game, of two keys of their own, and as many samples."""
-    train, held_out = (
-      np.asarray(self._real(2 * seed + i + 1000, diagnostic_statistics.N_SHARP)) for i in (0, 1)
-    )
-    latents = sampling.fixed_latents(gan.latent, seed, diagnostic_statistics.N_SHARP)
+    train, held_out = (np.asarray(self._real(2 * seed + i + 1000, N_COMPARED)) for i in (0, 1))
+    latents = sampling.fixed_latents(gan.latent, seed, N_COMPARED)
     fake = sampling.points(gan, sampling.weights(state, which), latents)
     return Compared(train, held_out, fake, embeddings.of_points(train))
 

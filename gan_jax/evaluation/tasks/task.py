@@ -26,6 +26,9 @@ class Report(NamedTuple):
   scores: dict[str, dict[str, float]]  # of 'raw' and 'ema' weights, by name
 
 
+N_COMPARED = 20_000  # fresh draws of a synthetic distribution in each set of a comparison
+
+
 class Compared(NamedTuple):
   """Three sets of examples [n, ...] and where they are compared."""
 

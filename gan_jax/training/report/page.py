@@ -14,8 +14,8 @@ from PIL import Image
 
 from gan_jax.training.metric_writers import read_metrics
 from gan_jax.training.report import charts, figures, tables
-from gan_jax.training.run_directory import write_atomically
 from gan_jax.utils.errors import UserError
+from gan_jax.utils.files import write_atomically
 
 Values = dict[str, Any]
 

@@ -1,0 +1,47 @@
+"""Compares a run's recorded settings with new ones, and reads them back from JSON."""
+
+import dataclasses
+from typing import Any
+
+from gan_jax.config.config import Config
+from gan_jax.gan import optimizers
+from gan_jax.utils.errors import UserError
+
+# What a run may change when it goes on, because no update of any network depends on it but for rounding.
+_FREE = {
+  'accumulate',
+  'data_dir',
+  'log_every',
+  'eval_every',
+  'referee_every',
+  'stop_on',
+  'checkpoint_every',
+  'keep',
+}
+
+
+def differences(old: dict[str, Any], new: Config) -> list[str]:
+  """The settings in which a run folder's `old` flags forbid to go on with `new`, as '--flag=old, now new'."""
+  free = set(_FREE)
+  falling = {new.g_schedule, new.d_schedule} & optimizers.DEPEND_ON_STEPS
+  if not (falling or new.instance_noise or new.penalty_decay != 1):
+    free.add('steps')
+  return [
+    f'--{name} is {old.get(name)}, now {value}'
+    for name, value in dataclasses.asdict(new).items()
+    if name not in free and old.get(name) != value and not (name == 'k' and _same_k(old, new))
+  ]
+
+
+def _same_k(old: dict[str, Any], new: Config) -> bool:
+  """Whether k is one number in two spellings."""
+  return 'auto' not in (old['k'], new.k) and float(old['k']) == float(new.k)
+
+
+def from_json(values: dict[str, Any]) -> Config:
+  """The Config that `dataclasses.asdict` once wrote; raises UserError for fields of another version."""
+  known = {field.name for field in dataclasses.fields(Config)}
+  if set(values) != known:
+    odd = ', '.join(sorted(set(values) ^ known))
+    raise UserError(f'config.json: its settings do not fit this version of gan_jax ({odd})')
+  return Config(**values)

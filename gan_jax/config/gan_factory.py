@@ -1,0 +1,138 @@
+"""Makes the Gan that a run's settings stand for."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy.typing as npt
+import optax
+
+from gan_jax.config import dynamic_hyperparameters
+from gan_jax.config.config import Config
+from gan_jax.gan import augment, optimizers, penalties, update_ratio, weight_constraints
+from gan_jax.gan.augment import adaptive
+from gan_jax.gan.gan import Gan
+from gan_jax.gan.latents import Latent
+from gan_jax.gan.losses import LOSSES, smooth_labels, weigh_discriminator
+from gan_jax.gan.networks import NETWORKS
+from gan_jax.gan.networks.spec import Spec
+from gan_jax.gan.train_step import Hyperparameters
+from gan_jax.utils.errors import UserError
+
+
+def build_gan(
+  config: Config,
+  shape: tuple[int, ...],
+  n: int | None,
+  n_classes: int = 0,
+  mean_image: npt.ArrayLike | None = None,
+  hyperparameters: Hyperparameters | None = None,
+) -> Gan:
+  """The Gan of a run on n examples of `shape`, None for endlessly many; raises UserError.
+
+  `mean_image` [h, w, c] in [0, 1] starts the generator's output bias; only training needs it.
+  `hyperparameters` are its numbers as a program receives them, by default those of `config` themselves.
+  """
+  at = dynamic_hyperparameters.of(config, n) if hyperparameters is None else hyperparameters
+  if config.conditional and not n_classes:
+    raise UserError(f'--conditional: {config.dataset} has no labels; use --noconditional')
+  augment.check(config.augment, shape)
+  n_classes = n_classes if config.conditional else 0
+  unbiased = config.g_output_bias == 'zeros' or config.contrast > 0
+  generator, discriminator = NETWORKS[config.network](
+    Spec(
+      shape=shape,
+      n_classes=n_classes,
+      mean_image=None if unbiased or mean_image is None else jnp.asarray(mean_image, jnp.float32),
+      **{
+        name: getattr(config, name)
+        for name in (
+          *('g_width', 'd_width', 'g_depth', 'd_depth', 'g_norm', 'd_norm'),
+          *('init', 'd_dropout', 'dtype', 'remat', 'scale'),
+        )
+      },
+    )
+  )
+  if getattr(discriminator, 'norm', '') == 'batch':
+    _refuse_batch_norm(config)
+  if config.accumulate > 1 and 'batch' in {
+    getattr(x, 'norm', '') for x in (generator, discriminator)
+  }:
+    raise UserError(
+      f'--accumulate={config.accumulate}: batch norm needs the whole batch at once; use --accumulate=1, or '
+      '--g_norm=none and --d_norm=none'
+    )
+  ada = None
+  if config.ada_target:
+    ada = functools.partial(adaptive.update, batch_size=config.batch_size, target=at['ada_target'])
+  loss = LOSSES[config.loss]
+  if config.label_smoothing:
+    loss = smooth_labels(loss, at['label_smoothing'])
+  if config.d_loss_weight != 1:
+    loss = weigh_discriminator(loss, at['d_loss_weight'])
+  bound = [weight_constraints.max_column_norm(at['max_norm'])] if config.max_norm else []
+  clip = [weight_constraints.clip(at['d_clip'])] if config.d_clip else []
+  return Gan(
+    generator=generator,
+    discriminator=discriminator,
+    g_tx=_optimizer(config, 'g', at),
+    d_tx=_optimizer(config, 'd', at),
+    loss=loss,
+    latent=Latent(config.latent, config.latent_size),
+    g_rate=optimizers.SCHEDULES[config.g_schedule](at['g_lr'], at['steps']),
+    d_rate=optimizers.SCHEDULES[config.d_schedule](at['d_lr'], at['steps']),
+    ema_decay=at['ema_decay'],
+    penalties=penalties.weighted_sum(
+      {name: at.get(name, 0.0) for name in penalties.PENALTIES},
+      {name: getattr(config, f'{name}_every') for name in penalties.PENALTIES},
+    ),
+    penalty_scale=(
+      None
+      if config.penalty_decay == 1
+      else optimizers.geometric(1.0, at['penalty_decay'], at['steps'])
+    ),
+    consensus=at.get('consensus', 0.0),
+    unroll=config.unroll if config.update == 'unrolled' else 0,
+    g_project=weight_constraints.sequence(*bound),
+    d_project=weight_constraints.sequence(*bound, *clip),
+    augment=config.augment,
+    augment_p=at['augment_p'],
+    ada=ada,
+    noise=(
+      optimizers.linear(at['instance_noise'], at['noise_steps']) if config.instance_noise else None
+    ),
+    balance=update_ratio.Balance(at['k_target']) if config.k == 'auto' else None,
+    n_classes=n_classes,
+    accumulate=config.accumulate,
+    contrast=config.contrast,
+  )
+
+
+def _refuse_batch_norm(config: Config) -> None:
+  """Raise UserError where D's batch norm would spoil what is measured of single examples."""
+  for name in ('r1', 'r2', 'gradient_penalty', 'dragan'):
+    if getattr(config, name):
+      raise UserError(
+        f"--{name}={getattr(config, name)}: with batch norm in D no gradient is one example's own; "
+        f'use --{name}=0, or --d_norm=none'
+      )
+  if config.k == 'auto':
+    raise UserError(
+      '--k=auto: with batch norm D is another network where it is measured; use a number, or --d_norm=none'
+    )
+
+
+def _optimizer(config: Config, player: str, at: Hyperparameters) -> optax.GradientTransformation:
+  """The optimizer of player 'g' or 'd'."""
+  name = getattr(config, f'{player}_optimizer')
+  make = optimizers.OPTIMIZERS[name]
+  if name == 'adam' and config.update == 'unrolled' and player == 'd':
+    make = optimizers.smooth_adam
+  tx = make(at[f'{player}_b1'], at[f'{player}_b2'], at.get(f'{player}_epoch', 1))
+  return optimizers.optimistic(tx) if config.update == 'optimistic' else tx
+
+
+def fixed_ratio(config: Config, hyperparameters: Hyperparameters) -> update_ratio.Ratio | None:
+  """The fixed k of the program that receives `hyperparameters`; None where it is chosen while training."""
+  if dynamic_hyperparameters.k_kind(config) == 'fixed':
+    return update_ratio.Ratio(hyperparameters['k_numerator'], hyperparameters['k_denominator'])
+  return config.ratio

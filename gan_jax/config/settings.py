@@ -1,0 +1,116 @@
+"""Lists every setting of a run, with its default, its help text and its choices."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+from gan_jax.gan import optimizers, update_ratio
+from gan_jax.gan.augment import AUGMENTATIONS
+from gan_jax.gan.latents import LATENTS
+from gan_jax.gan.losses import LOSSES
+from gan_jax.gan.networks import NETWORKS
+from gan_jax.gan.networks.spec import DTYPES, INITS, NORMS
+from gan_jax.gan.update_rules import UPDATES
+
+ALARMS = ('collapse', 'starved', 'overfitted', 'diverged')  # that --stop_on may name
+
+
+def _setting(
+  default: Any, help: str, choices: Iterable[str] | None = None, rare: bool = False
+) -> Any:
+  metadata = {'help': help, 'choices': None if choices is None else tuple(choices), 'rare': rare}
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+_rare = functools.partial(_setting, rare=True)  # shown by --helpfull only
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Every choice that the result of a run depends on; each field is a flag of the same name."""
+
+  dataset: str = _setting('mnist', 'A TFDS image set, folder:PATH, stacked_mnist, or a game.')
+  data_dir: str = _setting('', 'Where prepared data lie; by default $GAN_JAX_DATA_DIR, or data.')
+  image_size: int = _setting(0, 'Resize images to so many pixels a side; 0 leaves them.')
+  strict: bool = _rare(False, 'Refuse an image folder with a file that cannot be read.')
+  contrast: float = _rare(0.0, 'Scale of global contrast normalisation (2014: 55); 0 for none.')
+  conditional: bool = _setting(False, 'Tell both networks the label.')
+  network: str = _setting('mlp', 'Pair of networks.', NETWORKS)
+  g_width: int = _setting(0, "Units or channels of G; 0 for the network's default.")
+  d_width: int = _setting(0, "Units or channels of D; 0 for the network's default.")
+  g_depth: int = _rare(0, "Layers or blocks of G; 0 for the network's default.")
+  d_depth: int = _rare(0, "Layers or blocks of D; 0 for the network's default.")
+  g_norm: str = _rare('', "G's normalisation; empty for the network's default.", NORMS)
+  d_norm: str = _rare('', "D's normalisation; empty for the network's default.", NORMS)
+  scale: float = _rare(1.0, 'Size of points: D divides them by it, G multiplies.')
+  g_output_bias: str = _rare('marginals', "Start of G's output bias.", ('marginals', 'zeros'))
+  init: str = _rare('scaled', "First weights: by fan-in, 2014's, or PyTorch's default.", INITS)
+  d_dropout: bool = _setting(False, "D's dropout of 2014: .2 on its input, .5 on hidden layers.")
+  dtype: str = _rare('float32', 'Type to compute in; parameters stay float32.', DTYPES)
+  remat: bool = _rare(False, 'Compute blocks twice instead of keeping their outputs.')
+  accumulate: int = _rare(1, "Parts of each device's batch, one after another, to save memory.")
+  loss: str = _setting('non_saturating', 'Adversarial loss.', LOSSES)
+  label_smoothing: float = _setting(0.0, "One-sided: lowers D's target of 1 on data by this.")
+  d_loss_weight: float = _rare(1.0, "Factor on D's loss; 0.5 is the mean over the mixture.")
+  r1: float = _setting(1.0, 'Weight of R1, 1/2 E|grad D(x)|^2 on data: the 1/2 is inside.')
+  r2: float = _setting(0.0, 'Weight of R2, 1/2 E|grad D(G(z))|^2 on samples: the 1/2 is inside.')
+  gradient_penalty: float = _setting(0.0, 'Weight of WGAN-GP, E(|grad D| - 1)^2 in between.')
+  dragan: float = _rare(0.0, 'Weight of DRAGAN, E(|grad D| - 1)^2 around the data.')
+  r1_every: int = _rare(1, "Updates of D between R1's turns, each weighed that many times.")
+  r2_every: int = _rare(1, "The same for R2's turns.")
+  gradient_penalty_every: int = _rare(1, "The same for WGAN-GP's turns.")
+  dragan_every: int = _rare(1, "The same for DRAGAN's turns.")
+  penalty_decay: float = _rare(1.0, "Factor on penalties' weights at the end of a geometric decay.")
+  consensus: float = _rare(0.0, "Weight of 1/2 |v|^2, v both players' gradients.")
+  d_clip: float = _rare(0.0, "Clip D's weights to [-d_clip, d_clip]; 0 for not.")
+  max_norm: float = _rare(0.0, "Largest norm of a unit's incoming weights; 0 for any.")
+  augment: str = _setting('none', 'What D sees instead of images.', AUGMENTATIONS)
+  augment_p: float = _rare(1.0, 'Probability of each augmentation, without --ada_target.')
+  ada_target: float = _rare(
+    0.0, 'ADA: adapt that probability until E sign D(x) is this (.6); 0: no.'
+  )
+  instance_noise: float = _rare(0.0, "Std of noise on D's inputs at the start, falling linearly.")
+  noise_share: float = _rare(1.0, 'Share of the run in which that noise falls to 0.')
+  latent: str = _setting('uniform', 'Prior p(z), of unit variance.', LATENTS)
+  latent_size: int = _setting(100, 'Dimensions of z.')
+  update: str = _setting('alternating', 'Order of the updates.', UPDATES)
+  k: str = _setting('1', 'Updates of D per update of G: a number, 0.5 too, or auto.')
+  k_target: float = _rare(
+    1.0, 'auto: updates of D that should make good what one of G undoes, on held-out data.'
+  )
+  unroll: int = _rare(5, 'Updates of D that G looks ahead with --update=unrolled.')
+  batch_size: int = _setting(100, 'Images per update, over all devices.')
+  g_optimizer: str = _setting('adam', "G's optimizer.", optimizers.OPTIMIZERS)
+  d_optimizer: str = _setting('adam', "D's optimizer.", optimizers.OPTIMIZERS)
+  g_lr: float = _setting(2e-4, "G's learning rate.")
+  d_lr: float = _setting(2e-4, "D's learning rate.")
+  g_b1: float = _setting(0.5, "G's Adam beta1, or momentum.")
+  d_b1: float = _setting(0.5, "D's Adam beta1, or momentum.")
+  g_b2: float = _rare(0.999, "G's Adam beta2, or last momentum of sgd_2014.")
+  d_b2: float = _rare(0.999, "D's Adam beta2, or last momentum of sgd_2014.")
+  g_schedule: str = _setting('constant', "Course of G's learning rate.", optimizers.SCHEDULES)
+  d_schedule: str = _setting('constant', "Course of D's learning rate.", optimizers.SCHEDULES)
+  ema_decay: float = _setting(0.999, "Decay of the moving average of G's weights.")
+  steps: int = _setting(20_000, 'Generator updates in all.')
+  seed: int = _setting(0, 'Seed of everything random.')
+  log_every: int = _setting(100, 'Steps between lines of metrics.jsonl.')
+  eval_every: int = _setting(
+    2000, 'Steps between evaluations, each with pictures and a checkpoint.'
+  )
+  referee_every: int = _setting(
+    500, "Steps between the referee's looks, which watch for alarms; 0 for none."
+  )
+  stop_on: str = _setting('', f'Alarms that end the run: any of {", ".join(ALARMS)}.')
+  checkpoint_every: int = _rare(1000, 'Steps between checkpoints.')
+  keep: int = _rare(3, 'Latest checkpoints to keep, beside the best.')
+
+  @property
+  def stops(self) -> tuple[str, ...]:
+    """The names of the alarms that end the run."""
+    return tuple(name for name in self.stop_on.split(',') if name)
+
+  @property
+  def ratio(self) -> update_ratio.Ratio | None:
+    """The fixed k; None where it is chosen while training."""
+    return None if self.k == 'auto' else update_ratio.ratio(float(self.k))
