@@ -9,12 +9,12 @@ import optax
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.config import Config
 from gan_jax.gan import augment, optimizers, penalties, update_ratio, weight_constraints
-from gan_jax.gan.augment import adaptive
+from gan_jax.gan.augment import ada_controller
 from gan_jax.gan.gan import Gan
 from gan_jax.gan.latents import Latent
 from gan_jax.gan.losses import LOSSES, smooth_labels, weigh_discriminator
 from gan_jax.gan.networks import NETWORKS
-from gan_jax.gan.networks.spec import Spec
+from gan_jax.gan.networks.network_spec import Spec
 from gan_jax.gan.train_step import Hyperparameters
 from gan_jax.utils.errors import UserError
 
@@ -63,7 +63,9 @@ def build_gan(
     )
   ada = None
   if config.ada_target:
-    ada = functools.partial(adaptive.update, batch_size=config.batch_size, target=at['ada_target'])
+    ada = functools.partial(
+      ada_controller.update, batch_size=config.batch_size, target=at['ada_target']
+    )
   loss = LOSSES[config.loss]
   if config.label_smoothing:
     loss = smooth_labels(loss, at['label_smoothing'])

@@ -10,7 +10,7 @@ from gan_jax.gan.augment import AUGMENTATIONS
 from gan_jax.gan.latents import LATENTS
 from gan_jax.gan.losses import LOSSES
 from gan_jax.gan.networks import NETWORKS
-from gan_jax.gan.networks.spec import DTYPES, INITS, NORMS
+from gan_jax.gan.networks.network_spec import DTYPES, INITS, NORMS
 from gan_jax.gan.update_rules import UPDATES
 
 ALARMS = ('collapse', 'starved', 'overfitted', 'diverged')  # that --stop_on may name

@@ -8,7 +8,7 @@ from scipy.spatial.distance import jensenshannon
 
 from gan_jax.data.synthetic import GAMES, density_of, mixtures, optimal_discriminator
 from gan_jax.data.synthetic.distribution import Density, shifted
-from gan_jax.data.synthetic.model_densities import RIVALS
+from gan_jax.data.synthetic.perturbed_densities import RIVALS
 from gan_jax.gan.losses import LOSSES
 
 WIDE = {'gaussian': (-11.0, 13.0)}  # windows where a rival overflows the picture's

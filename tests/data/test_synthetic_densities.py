@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from gan_jax.data.synthetic import GAMES, Density, curves, density_of, mixtures, painter
-from gan_jax.data.synthetic.model_densities import RIVALS
+from gan_jax.data.synthetic import GAMES, Density, curves, density_of, mixtures, parabolas
+from gan_jax.data.synthetic.perturbed_densities import RIVALS
 
 PLANE = ['ring', 'grid', 'moons', 'spiral']
 
@@ -232,35 +232,35 @@ def test_samples_on_the_curve_itself_are_too_near():
 
 def test_paintings_are_parabolas_whose_a_can_be_read_off():
   a = jnp.linspace(1, 2, 10_000)
-  y = jax.vmap(painter.painting)(a)
-  expected = np.asarray(a)[:, None] * painter.POINTS[None] ** 2 + (np.asarray(a)[:, None] - 1)
+  y = jax.vmap(parabolas.painting)(a)
+  expected = np.asarray(a)[:, None] * parabolas.POINTS[None] ** 2 + (np.asarray(a)[:, None] - 1)
   np.testing.assert_allclose(y, expected, atol=1e-6)
-  np.testing.assert_allclose(jax.vmap(painter.fit)(y), a, atol=1e-6)
+  np.testing.assert_allclose(jax.vmap(parabolas.fit)(y), a, atol=1e-6)
   scores = judge('painter', y)
   assert scores == pytest.approx({'off_line': 0, 'ks': 0, 'transport': 0}, abs=2e-4)
 
 
 def test_leaving_the_line_is_measured_apart_from_moving_along_it():
   a = jnp.linspace(1, 2, 10_000)
-  odd = jnp.asarray(np.sign(painter.POINTS))  # orthogonal to every painting, which is even
-  off = jax.vmap(painter.painting)(a) + 0.1 * odd[None]
+  odd = jnp.asarray(np.sign(parabolas.POINTS))  # orthogonal to every painting, which is even
+  off = jax.vmap(parabolas.painting)(a) + 0.1 * odd[None]
   rms = 0.1 * np.sqrt(14 / 15)
   expected = {'off_line': rms, 'ks': 0, 'transport': rms}
   assert judge('painter', off) == pytest.approx(expected, abs=2e-4)
-  along = jax.vmap(painter.painting)(a + 0.25)
-  unit = np.sqrt(np.mean((painter.POINTS**2 + 1) ** 2))
+  along = jax.vmap(parabolas.painting)(a + 0.25)
+  unit = np.sqrt(np.mean((parabolas.POINTS**2 + 1) ** 2))
   expected = {'off_line': 0, 'ks': 0.25, 'transport': 0.25 * unit}
   assert judge('painter', along) == pytest.approx(expected, abs=3e-4)
 
 
 def test_a_painter_of_one_painting_is_told_so():
-  scores = judge('painter', jax.vmap(painter.painting)(jnp.full(10_000, 1.5)))
+  scores = judge('painter', jax.vmap(parabolas.painting)(jnp.full(10_000, 1.5)))
   assert scores['ks'] == pytest.approx(0.5, abs=1e-3)
   assert scores['off_line'] < 1e-6
 
 
 def test_the_a_of_painters_data_is_uniform():
-  a = np.asarray(jax.vmap(painter.fit)(draw('painter', 4)))
+  a = np.asarray(jax.vmap(parabolas.fit)(draw('painter', 4)))
   assert stats.kstest(a, stats.uniform(1, 1).cdf).pvalue > 1e-3
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan_jax.data.synthetic import GAMES, optimal_discriminator
-from gan_jax.data.synthetic.model_densities import RIVALS
+from gan_jax.data.synthetic.perturbed_densities import RIVALS
 from gan_jax.diagnosis import probes
 from gan_jax.metrics import two_sample
 

@@ -9,14 +9,14 @@ import optax
 import pytest
 
 from gan_jax.data import device_batches
-from gan_jax.data.device_batches import Data, Images
+from gan_jax.data.device_batches import DeviceData, Images
 from gan_jax.distributed import pmap, sharding
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import train_step
-from gan_jax.gan.augment import adaptive
+from gan_jax.gan.augment import ada_controller
 from gan_jax.gan.penalties import weighted_sum
 from gan_jax.gan.update_ratio import Balance, ratio
-from tests.helpers.synthetic_runs import SHAPE, assert_close, assert_equal, tiny
+from tests.helpers.tiny_gan import SHAPE, assert_close, assert_equal, tiny
 
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
 
@@ -42,7 +42,7 @@ CASES = {
     3,
     {
       'augment': 'diffaugment',
-      'ada': functools.partial(adaptive.update, batch_size=8, target=0.0, images_to_one=100),
+      'ada': functools.partial(ada_controller.update, batch_size=8, target=0.0, images_to_one=100),
     },
   ),
   'k auto, labels': (
@@ -70,7 +70,7 @@ def made(case):
 
 def data(recipe):
   keys = jax.random.split(jax.random.key(9), 2)
-  whole = Data(
+  whole = DeviceData(
     *(Images(jax.random.bits(k, (N, *SHAPE), jnp.uint8), jnp.arange(N) % N_CLASSES) for k in keys)
   )
   return whole if recipe.gan.n_classes else whole.without_labels()
@@ -129,7 +129,7 @@ def test_what_controllers_remember_is_in_the_state_and_in_the_metrics():
   assert state.controls['k'].k != 1
   assert np.isfinite(metrics['gain'])
   state, metrics = runner('k 3, augmentation', 1)(STEPS)
-  assert 0 < state.controls['augment'].p <= adaptive.MAX_P
+  assert 0 < state.controls['augment'].p <= ada_controller.MAX_P
   assert 0 < metrics['augment_p'] < state.controls['augment'].p  # the mean of what rose
 
 

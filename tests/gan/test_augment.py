@@ -7,7 +7,14 @@ import pytest
 from scipy import ndimage
 
 from gan_jax.distributed.randomness import example_keys
-from gan_jax.gan.augment import AUGMENTATIONS, ada, adaptive, augment, check, instance_noise
+from gan_jax.gan.augment import (
+  AUGMENTATIONS,
+  ada_controller,
+  ada_transforms,
+  augment,
+  check,
+  instance_noise,
+)
 from gan_jax.gan.augment import diffaugment as diff
 from gan_jax.utils.errors import UserError
 
@@ -142,11 +149,11 @@ def test_cutout_zeroes_a_window_of_half_the_size_where_it_lies_inside(h, w):
 
 @jax.jit
 def _moved(image, pose):
-  return ada.warp(image, *ada.coordinates(pose, *image.shape[:2]))
+  return ada_transforms.warp(image, *ada_transforms.coordinates(pose, *image.shape[:2]))
 
 
 def moved(image, **pose):
-  return _moved(image, ada.Pose(**pose))
+  return _moved(image, ada_transforms.Pose(**pose))
 
 
 @pytest.mark.parametrize('size', [7, 8])
@@ -169,11 +176,13 @@ def test_shifts_move_pixels_exactly_and_mirror_what_comes_in():
     np.testing.assert_array_equal(moved(image, shift=(float(down), float(right))), expected)
 
 
-@pytest.mark.parametrize('warp', [ada.warp_by_gathers, ada.warp_by_products, ada.warp])
+@pytest.mark.parametrize(
+  'warp', [ada_transforms.warp_by_gathers, ada_transforms.warp_by_products, ada_transforms.warp]
+)
 def test_every_warp_is_the_bilinear_one_of_scipy(warp):
   image = jax.random.normal(KEYS[3], (9, 7, 3))
-  pose = ada.Pose((1.3, -0.4), 0.5, 1.2, -0.3, 0.9, (1.0, 2.0), 1, True)
-  rows, columns = jax.jit(lambda: ada.coordinates(pose, 9, 7))()
+  pose = ada_transforms.Pose((1.3, -0.4), 0.5, 1.2, -0.3, 0.9, (1.0, 2.0), 1, True)
+  rows, columns = jax.jit(lambda: ada_transforms.coordinates(pose, 9, 7))()
   expected = np.stack(
     [
       ndimage.map_coordinates(np.asarray(image[..., i]), (rows, columns), order=1, mode='mirror')
@@ -181,7 +190,7 @@ def test_every_warp_is_the_bilinear_one_of_scipy(warp):
     ],
     axis=-1,
   )
-  inside = [ada._mirror(rows, 9), ada._mirror(columns, 7)]
+  inside = [ada_transforms._mirror(rows, 9), ada_transforms._mirror(columns, 7)]
   np.testing.assert_allclose(warp(image, *inside), expected, atol=1e-5)
 
 
@@ -190,7 +199,7 @@ def test_both_warps_have_the_same_gradient():
   places = jax.random.uniform(jax.random.key(9), (2, 8, 8), maxval=7.0)
   gradients = [
     jax.jit(jax.grad(lambda x, warp=warp: jnp.vdot(weights, warp(x, *places))))(image)
-    for warp in (ada.warp_by_gathers, ada.warp_by_products)
+    for warp in (ada_transforms.warp_by_gathers, ada_transforms.warp_by_products)
   ]
   np.testing.assert_allclose(*gradients, atol=1e-5)
 
@@ -205,9 +214,9 @@ def test_recolor_is_the_product_of_the_published_matrices():
   for invert in (False, True):
     luma = np.eye(3) - 2 * vv * invert
     expected = (np.asarray(RGB) + light) * gain @ (dull @ turn @ luma).T
-    result = ada.recolor(RGB, light, gain, invert, hue, vividness)
+    result = ada_transforms.recolor(RGB, light, gain, invert, hue, vividness)
     np.testing.assert_allclose(result, expected, atol=1e-5)
-    grey = ada.recolor(GREY, light, gain, invert, hue, vividness)
+    grey = ada_transforms.recolor(GREY, light, gain, invert, hue, vividness)
     sign = -1 if invert else 1
     np.testing.assert_allclose(grey, sign * gain * (np.asarray(GREY) + light), atol=1e-6)
 
@@ -224,8 +233,8 @@ def test_instance_noise_is_gaussian_of_its_deviation(shape):
 
 
 def steps(mean_sign, n, controls=None, **options):
-  update = jax.jit(functools.partial(adaptive.update, batch_size=100, **options))
-  controls = controls or adaptive.init()
+  update = jax.jit(functools.partial(ada_controller.update, batch_size=100, **options))
+  controls = controls or ada_controller.init()
   for _ in range(n):
     controls = update(controls, mean_sign)
   return controls
@@ -240,13 +249,13 @@ def test_an_overfitted_discriminator_raises_p_and_a_fair_one_lowers_it():
 
 
 def test_p_stays_within_its_bounds():
-  assert steps(1.0, 200, images_to_one=10_000).p == pytest.approx(adaptive.MAX_P)
+  assert steps(1.0, 200, images_to_one=10_000).p == pytest.approx(ada_controller.MAX_P)
   assert steps(1.0, 200, images_to_one=10_000, max_p=0.3).p == pytest.approx(0.3)
   assert steps(-1.0, 5).p == 0
 
 
 def test_p_moves_by_the_share_of_images_that_a_minibatch_is():
-  adapt = jax.jit(adaptive.adapt, static_argnums=(2, 3))
+  adapt = jax.jit(ada_controller.adapt, static_argnums=(2, 3))
   assert adapt(0.5, 0.61, 0.6, 64) == pytest.approx(0.5 + 64 / 500_000, abs=1e-7)
   assert adapt(0.5, 0.59, 0.6, 64) == pytest.approx(0.5 - 64 / 500_000, abs=1e-7)
   assert adapt(0.5, jnp.float32(0.6), 0.6, 64) == 0.5
@@ -257,7 +266,7 @@ def test_p_moves_by_the_share_of_images_that_a_minibatch_is():
 
 def test_a_controller_resumed_from_its_pytree_is_the_unbroken_one():
   halfway = jax.tree.map(np.asarray, steps(0.9, 40))
-  resumed = steps(0.9, 40, adaptive.Controls(*map(jnp.asarray, halfway)))
+  resumed = steps(0.9, 40, ada_controller.Controls(*map(jnp.asarray, halfway)))
   assert jax.tree.map(float, resumed) == jax.tree.map(float, steps(0.9, 80))
 
 

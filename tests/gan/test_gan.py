@@ -9,13 +9,13 @@ import pytest
 from gan_jax.distributed.randomness import example_keys
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import optimizers
-from gan_jax.gan.augment import adaptive
+from gan_jax.gan.augment import ada_controller
 from gan_jax.gan.latents import sample as sample_latents
 from gan_jax.gan.losses import LOSSES
 from gan_jax.gan.penalties import weighted_sum
 from gan_jax.gan.update_ratio import Balance
 from gan_jax.gan.update_rules import UPDATES
-from tests.helpers.synthetic_runs import (
+from tests.helpers.tiny_gan import (
   assert_close,
   assert_equal,
   batch,
@@ -262,7 +262,7 @@ def everything(update):
     unroll=1 if update == 'unrolled' else 0,
     balance=Balance(),
     augment='flip',
-    ada=functools.partial(adaptive.update, batch_size=4),
+    ada=functools.partial(ada_controller.update, batch_size=4),
     noise=optax.constant_schedule(0.1),
     spec={'g_norm': 'batch'},
   )

@@ -8,14 +8,14 @@ import pytest
 
 from gan_jax.config import config, gan_factory
 from gan_jax.data import device_batches
-from gan_jax.data.device_batches import Data, Images
+from gan_jax.data.device_batches import DeviceData, Images
 from gan_jax.distributed import pmap, sharding
 from gan_jax.gan import train_step
-from gan_jax.gan.networks.spec import Spec
+from gan_jax.gan.networks.network_spec import Spec
 from gan_jax.gan.penalties import weighted_sum
 from gan_jax.gan.update_ratio import ratio
 from gan_jax.utils.errors import UserError
-from tests.helpers.synthetic_runs import SHAPE, assert_close, tiny
+from tests.helpers.tiny_gan import SHAPE, assert_close, tiny
 
 STEPS = 5
 PENALTIES = {'penalties': weighted_sum({'r1': 0.5, 'gradient_penalty': 0.3}, {'r1': 2})}
@@ -38,7 +38,7 @@ def ran(case, accumulate, n_devices, name='pmap'):
   recipe = train_step.Recipe(gan, update, ratio(k), 16, feed, feed)
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (80, *SHAPE), np.uint8)
-  data = Data(Images(images, np.arange(80) % 3 if gan.n_classes else None))
+  data = DeviceData(Images(images, np.arange(80) % 3 if gan.n_classes else None))
   devices = jax.devices()[:n_devices]
   maps = pmap.MAPS | {sharding.SHARDED: pmap.sharded}
   call = maps[name](functools.partial(train_step.run_steps, recipe), devices, 4, 1)

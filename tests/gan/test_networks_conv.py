@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.gan.networks import conv, dcgan, r3gan, sngan
+from gan_jax.gan.networks import conv_as_matmul, dcgan, r3gan, sngan
 from tests.helpers.small_networks import KEY, examples, small, start
 
 # height, width, size, stride, padding, inputs of a group, outputs, groups, transposed
@@ -32,8 +32,8 @@ def test_products_equal_convolutions(h, w, size, stride, pad, i, o, groups, up):
   def outcomes(as_products):
     def fn(x, kernel):
       if up:
-        return conv.convolve_transposed(x, kernel, stride, pad, as_products=as_products)
-      return conv.convolve(x, kernel, stride, pad, groups, as_products=as_products)
+        return conv_as_matmul.convolve_transposed(x, kernel, stride, pad, as_products=as_products)
+      return conv_as_matmul.convolve(x, kernel, stride, pad, groups, as_products=as_products)
 
     # Not linear in either factor, so that second derivatives are not constants.
     first = jax.grad(lambda x, kernel: jnp.sum(jnp.sin(fn(x, kernel))), (0, 1))
@@ -124,6 +124,6 @@ def test_dcgan_without_norm_begins_by_fan_in(norm):
 def test_convolutions_by_fan_in_keep_the_size_of_a_signal(transposed):
   """Inside; at the edges less of an image reaches an output."""
   x = jax.random.normal(KEY, (16, 12, 12, 32))
-  layer = conv.Conv(64, size=4, stride=2, transposed=transposed)
+  layer = conv_as_matmul.Conv(64, size=4, stride=2, transposed=transposed)
   y = layer.apply(jax.jit(layer.init)(jax.random.key(1), x), x)
   assert y[:, 2:-2, 2:-2].std() == pytest.approx(1, rel=0.05)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.gan.networks import NETWORKS, Spec, layers, mlp
+from gan_jax.gan.networks import NETWORKS, Spec, layers, mlp_2014
 from gan_jax.gan.networks.layers import Dropout
 from tests.helpers.small_networks import KEY, labels_of, start
 
@@ -11,7 +11,7 @@ SHAPE = (28, 28, 1)
 
 
 def released(**changes):
-  return mlp.pair(Spec(SHAPE, init='2014', d_dropout=True)._replace(**changes))
+  return mlp_2014.pair(Spec(SHAPE, init='2014', d_dropout=True)._replace(**changes))
 
 
 def count(network, inputs):
@@ -93,7 +93,7 @@ def test_untrained_generator_with_marginals_paints_the_mean_image():
 
 
 def test_depths_are_chosen_for_each_player():
-  generator, discriminator = mlp.pair(Spec((4,), 8, 8, g_depth=3, d_depth=1))
+  generator, discriminator = mlp_2014.pair(Spec((4,), 8, 8, g_depth=3, d_depth=1))
   g, _ = start(generator, jnp.zeros((1, 2)), None)
   d, _ = start(discriminator, jnp.zeros((1, 4)), None)
   assert set(g) == {'Dense_0', 'Dense_1', 'Dense_2', 'Dense_3'}
@@ -101,7 +101,7 @@ def test_depths_are_chosen_for_each_player():
 
 
 def test_maxout_is_the_largest_of_its_linear_maps():
-  layer = mlp.Maxout(3, 5, layers.normal(1.0))
+  layer = mlp_2014.Maxout(3, 5, layers.normal(1.0))
   x = jax.random.normal(KEY, (4, 7))
   variables = layer.init(KEY, x)
   kernel = np.asarray(variables['params']['Dense_0']['kernel']).reshape(7, 5, 3)

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.shuffle import Batch
+from gan_jax.data.device_batches import Batch
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import optimizers, penalties, weight_constraints
 from gan_jax.gan.gan import Gan
 from gan_jax.gan.latents import Latent
 from gan_jax.gan.losses import LOSSES, Loss
-from gan_jax.gan.networks import dirac
+from gan_jax.gan.networks import dirac_gan
 from gan_jax.gan.update_ratio import Ratio
 from gan_jax.gan.update_rules import UPDATES
 
@@ -61,7 +61,7 @@ def build(rule, case):
     adam = optimizers.smooth_adam if rule.unroll else optimizers.adam
     tx = adam(0.5, 0.9, 1)
   tx = optimizers.optimistic(tx) if rule.update == 'optimistic' else tx
-  generator, discriminator = dirac.Generator(), dirac.Discriminator()
+  generator, discriminator = dirac_gan.Generator(), dirac_gan.Discriminator()
   return Gan(
     generator,
     discriminator,

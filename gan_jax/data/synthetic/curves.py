@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.synthetic.distribution import Density, Game
-from gan_jax.metrics.kolmogorov_smirnov import expected_ks, ks_distance
+from gan_jax.metrics.kolmogorov_smirnov import expected_ks_distance, ks_distance
 
 _PANEL = 4.0  # lengths of the noise that one panel of the quadrature spans
 _NODES = 16  # Gauss-Legendre nodes in a panel: exact to float32
@@ -157,9 +157,9 @@ def game(name: str, curve: Curve, n: int = 2500) -> Game:
     oracle=partial(curve_scores, curve),
     ideal={
       'off_curve': curve.noise * math.sqrt(1 + ends),
-      'ks_along': expected_ks(n),
-      'ks_across': expected_ks(n),
-      'ks': 2 * expected_ks(n),
+      'ks_along': expected_ks_distance(n),
+      'ks_across': expected_ks_distance(n),
+      'ks': 2 * expected_ks_distance(n),
     },
     best_by='ks',
     higher_is_better=False,

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.synthetic.distribution import Density, Game
-from gan_jax.metrics.kolmogorov_smirnov import expected_ks, ks_distance
-from gan_jax.metrics.mode_coverage import HIGH_QUALITY, ball, mode_scores
+from gan_jax.metrics.kolmogorov_smirnov import expected_ks_distance, ks_distance
+from gan_jax.metrics.mode_coverage import HIGH_QUALITY_SIGMAS, mode_scores, normal_ball_probability
 
 
 class Mixture(NamedTuple):
@@ -95,7 +95,7 @@ def modes_game(name: str, mix: Mixture) -> Game:
   For equal weights, and one sigma that is small beside the distances between centres.
   """
   m, n = len(mix.centres), 2500
-  high_quality = ball(2, HIGH_QUALITY)
+  high_quality = normal_ball_probability(2, HIGH_QUALITY_SIGMAS)
   margin = 0.25 * np.abs(mix.centres).max()
   low, high = mix.centres.min(axis=0) - margin, mix.centres.max(axis=0) + margin
   return Game(
@@ -145,7 +145,7 @@ def gaussian_game() -> Game:
     ideal={
       'mean': mean,
       'std': std,
-      'ks': expected_ks(n),
+      'ks': expected_ks_distance(n),
       # sqrt(2 / pi n) times the integral of sqrt(F (1 - F)), which is 1.6147 for N(0, 1).
       'wasserstein': std * 1.6147 * math.sqrt(2 / (math.pi * n)),
     },

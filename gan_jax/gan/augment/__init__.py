@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from gan_jax.gan.augment import ada, diffaugment
+from gan_jax.gan.augment import ada_transforms, diffaugment
 from gan_jax.utils.errors import UserError
 
 Scalar = float | jax.Array
@@ -47,7 +47,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
   'cutout': _together(diffaugment.cutout),
   'diffaugment': _together(*_COLOR, diffaugment.translation, diffaugment.cutout),
   'flip': _flip,
-  'ada': ada.pipeline,
+  'ada': ada_transforms.pipeline,
 }
 
 

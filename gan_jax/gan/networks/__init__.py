@@ -8,16 +8,16 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
-from gan_jax.gan.networks import conv_2014, dcgan, dirac, mlp, r3gan, relu, sngan
-from gan_jax.gan.networks.spec import Spec
+from gan_jax.gan.networks import conv_2014, dcgan, dirac_gan, mlp_2014, r3gan, relu_mlp, sngan
+from gan_jax.gan.networks.network_spec import Spec
 
 NETWORKS: dict[str, Callable[[Spec], tuple[nn.Module, nn.Module]]] = {
-  'mlp': mlp.pair,
-  'mlp_cifar_2014': mlp.cifar_pair,
+  'mlp': mlp_2014.pair,
+  'mlp_cifar_2014': mlp_2014.cifar_pair,
   'conv_2014': conv_2014.pair,
   'dcgan': dcgan.pair,
   'sngan': sngan.pair,
   'r3gan': r3gan.pair,
-  'relu': relu.pair,
-  'dirac': dirac.pair,
+  'relu': relu_mlp.pair,
+  'dirac': dirac_gan.pair,
 }

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.distributed.randomness import Axis
-from gan_jax.gan.networks.conv import Conv
+from gan_jax.distributed.randomness import BatchAxis
+from gan_jax.gan.networks.conv_as_matmul import Conv
 from gan_jax.gan.networks.layers import (
   Conditioned,
   Dropout,
@@ -21,8 +21,8 @@ from gan_jax.gan.networks.layers import (
   dense,
   first_weights,
 )
-from gan_jax.gan.networks.mlp import Maxout
-from gan_jax.gan.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.mlp_2014 import Maxout
+from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
 from gan_jax.utils.errors import UserError
 
 # Of D's layers: channels for a width of 32, size, padding, and the size of the pool, which moves by 2.
@@ -43,7 +43,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, *shape]."""
     del train, axis_name  # no dropout and no batch statistics
@@ -78,7 +78,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, h, w, c] and [n] to [n]."""
     x = Dropout(self.input_dropout)(images, train, axis_name)

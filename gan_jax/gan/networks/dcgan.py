@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.distributed.randomness import Axis
-from gan_jax.gan.networks.conv import Conv
+from gan_jax.distributed.randomness import BatchAxis
+from gan_jax.gan.networks.conv_as_matmul import Conv
 from gan_jax.gan.networks.layers import (
   Conditioned,
   First,
@@ -23,7 +23,7 @@ from gan_jax.gan.networks.layers import (
   normal,
   scaled,
 )
-from gan_jax.gan.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
 from gan_jax.utils.errors import UserError
 
 FIRST = normal(0.02)
@@ -54,7 +54,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, *shape]."""
     h, w, c = self.shape
@@ -93,7 +93,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, h, w, c] and [n] to [n]."""
     first = _first(self.norm)

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.distributed.randomness import Axis, example_keys, mapped_axis
-from gan_jax.gan.networks.spec import check_labels
+from gan_jax.distributed.randomness import BatchAxis, collective_axis_name, example_keys
+from gan_jax.gan.networks.network_spec import check_labels
 
 Initializer = nn.initializers.Initializer
 First = Callable[[int], tuple[Initializer, Initializer]]  # fan-in to first (weights, biases)
@@ -73,11 +73,13 @@ def apply(layer: nn.Module, x: jax.Array, train: bool, norm: str) -> jax.Array:
   return jnp.asarray(layer(x))
 
 
-def batch_norm(x: jax.Array, train: bool, axis_name: Axis, norm: str, dtype: Any) -> jax.Array:
+def batch_norm(x: jax.Array, train: bool, axis_name: BatchAxis, norm: str, dtype: Any) -> jax.Array:
   """[n, ..., c], normalised over the global batch where `norm` is 'batch' (Ioffe & Szegedy, 2015)."""
   if norm != 'batch':
     return x
-  layer = nn.BatchNorm(not train, momentum=0.9, axis_name=mapped_axis(axis_name), dtype=dtype)
+  layer = nn.BatchNorm(
+    not train, momentum=0.9, axis_name=collective_axis_name(axis_name), dtype=dtype
+  )
   return jnp.asarray(layer(x))
 
 
@@ -91,7 +93,7 @@ class Dropout(nn.Module):
   rate: float
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool, axis_name: Axis = None) -> jax.Array:
+  def __call__(self, x: jax.Array, train: bool, axis_name: BatchAxis = None) -> jax.Array:
     """[n, ...] to [n, ...]; the identity unless `train`."""
     if not train or self.rate == 0:
       return x

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.distributed.randomness import Axis
-from gan_jax.gan.networks.conv import Conv
+from gan_jax.distributed.randomness import BatchAxis
+from gan_jax.gan.networks.conv_as_matmul import Conv
 from gan_jax.gan.networks.dcgan import doublings
 from gan_jax.gan.networks.layers import (
   Conditioned,
@@ -20,7 +20,7 @@ from gan_jax.gan.networks.layers import (
   begin_bias,
   dense,
 )
-from gan_jax.gan.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
 from gan_jax.utils.errors import UserError
 
 SLOPE = 0.2
@@ -104,7 +104,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, *shape]."""
     del train, axis_name  # no dropout and no batch statistics
@@ -141,7 +141,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, h, w, c] and [n] to [n]."""
     del axis_name

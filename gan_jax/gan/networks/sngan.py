@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.distributed.randomness import Axis, mapped_axis
-from gan_jax.gan.networks.conv import Conv
+from gan_jax.distributed.randomness import BatchAxis, collective_axis_name
+from gan_jax.gan.networks.conv_as_matmul import Conv
 from gan_jax.gan.networks.dcgan import doublings, mean_arctanh
 from gan_jax.gan.networks.layers import (
   Conditioned,
@@ -22,7 +22,7 @@ from gan_jax.gan.networks.layers import (
   begin_bias,
   dense,
 )
-from gan_jax.gan.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
 
 
 def glorot(fan_in: int) -> tuple[nn.initializers.Initializer, nn.initializers.Initializer]:
@@ -53,7 +53,7 @@ class GeneratorBlock(nn.Module):
   as_products: bool | None
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool, axis_name: Axis) -> jax.Array:
+  def __call__(self, x: jax.Array, train: bool, axis_name: BatchAxis) -> jax.Array:
     """[n, h, w, c] to [n, 2h, 2w, features]."""
 
     def conv(x: jax.Array, size: int) -> jax.Array:
@@ -80,7 +80,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, *shape]."""
     h, w, c = self.shape
@@ -91,7 +91,7 @@ class Generator(nn.Module):
     x = dense(x, math.prod(first), glorot, self.dtype)(x).reshape(-1, *first)
     for i, width in enumerate(self.widths[1:]):
       x = block(width, self.norm, self.dtype, self.as_products, name=f'block_{i}')(
-        x, train, mapped_axis(axis_name)
+        x, train, collective_axis_name(axis_name)
       )
     x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
     output: First = begin_bias(glorot, self.output_bias)
@@ -139,7 +139,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, h, w, c] and [n] to [n]."""
     del axis_name  # no statistics of the batch

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.distributed.randomness import Axis
+from gan_jax.distributed.randomness import BatchAxis
 from gan_jax.gan.networks.layers import (
   First,
   Initializer,
@@ -21,8 +21,8 @@ from gan_jax.gan.networks.layers import (
   scaled,
   symmetric_uniform,
 )
-from gan_jax.gan.networks.mlp import Generator, linear
-from gan_jax.gan.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.mlp_2014 import Generator, linear
+from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
 
 
 def spread(fan_in: int) -> tuple[Initializer, Initializer]:
@@ -43,7 +43,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, ...] and [n] to [n]."""
     x = images.reshape(images.shape[0], -1) / self.scale

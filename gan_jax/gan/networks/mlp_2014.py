@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.distributed.randomness import Axis
+from gan_jax.distributed.randomness import BatchAxis
 from gan_jax.gan.networks.layers import (
   Conditioned,
   Dropout,
@@ -24,7 +24,7 @@ from gan_jax.gan.networks.layers import (
   scaled,
   uniform,
 )
-from gan_jax.gan.networks.spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -72,7 +72,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, *shape]."""
     x = Conditioned(self.n_classes)(latents, labels)
@@ -100,7 +100,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, ...] and [n] to [n]."""
     x = images.reshape(images.shape[0], -1)

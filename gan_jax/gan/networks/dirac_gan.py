@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.distributed.randomness import Axis
-from gan_jax.gan.networks.spec import Offer, Spec, check_labels, settle
+from gan_jax.distributed.randomness import BatchAxis
+from gan_jax.gan.networks.network_spec import Offer, Spec, check_labels, settle
 from gan_jax.utils.errors import UserError
 
 
@@ -16,7 +16,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, size] and [n] to [n, 1]."""
     del train, axis_name
@@ -34,7 +34,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: Axis = None
+    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
     """[n, 1] and [n] to [n]."""
     del train, axis_name

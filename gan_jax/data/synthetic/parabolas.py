@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.synthetic.distribution import Game
-from gan_jax.metrics.kolmogorov_smirnov import expected_ks, ks_distance
+from gan_jax.metrics.kolmogorov_smirnov import expected_ks_distance, ks_distance
 
 POINTS = np.linspace(-1, 1, 15)
 _DIRECTION = POINTS**2 + 1  # a painting is a times this, less 1: a segment of a line in R^15
@@ -60,7 +60,7 @@ def game() -> Game:
     # Wasserstein-1 of n uniform draws: sqrt(2 / pi n) times the integral of sqrt(u (1 - u)), pi / 8.
     ideal={
       'off_line': 0.0,
-      'ks': expected_ks(n),
+      'ks': expected_ks_distance(n),
       'transport': _PER_UNIT * math.pi / 8 * math.sqrt(2 / (math.pi * n)),
     },
     best_by='transport',

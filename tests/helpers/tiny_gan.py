@@ -1,0 +1,108 @@
+"""Small games that the tests play, and how they compare states."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gan_jax.data.device_batches import Batch
+from gan_jax.gan import gan as gan_lib
+from gan_jax.gan import optimizers
+from gan_jax.gan.gan import Gan
+from gan_jax.gan.latents import Latent
+from gan_jax.gan.losses import LOSSES
+from gan_jax.gan.networks import NETWORKS
+from gan_jax.gan.networks.network_spec import Spec
+
+SHAPE = (6, 6, 1)
+# Programs this small are sooner compiled badly than well.
+jit = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
+
+
+def tiny(
+  loss='non_saturating',
+  *,
+  shape=SHAPE,
+  network='mlp',
+  n_classes=0,
+  dropout=True,
+  lr=0.1,
+  g_tx=None,
+  d_tx=None,
+  ema_decay=0.9,
+  spec=None,
+  **options,
+):
+  """A Gan of a few hundred weights, a key and its first state; plain SGD, which hides no factor.
+
+  `spec` changes its networks, `options` are further fields of the Gan.
+  """
+  widths = {'g_width': 16, 'd_width': 6} if network != 'dirac' else {}
+  dropout = dropout and network == 'mlp'
+  wanted = {'n_classes': n_classes, 'd_dropout': dropout} | widths | (spec or {})
+  generator, discriminator = NETWORKS[network](Spec(shape, **wanted))
+  sgd = optimizers.OPTIMIZERS['sgd'](0.0, 0.0, 1)
+  gan = Gan(
+    generator,
+    discriminator,
+    g_tx=g_tx or sgd,
+    d_tx=d_tx or sgd,
+    loss=LOSSES[loss],
+    latent=Latent('uniform', 5),
+    g_rate=optax.constant_schedule(lr),
+    d_rate=optax.constant_schedule(lr),
+    ema_decay=ema_decay,
+    n_classes=n_classes,
+    **options,
+  )
+  return gan, jax.random.key(7), gan_lib.init(gan, jax.random.key(1), jnp.zeros((1, *shape)))
+
+
+def images(*leading, shape=SHAPE):
+  """Images of the given leading shape, in [-1, 1]."""
+  return jax.random.uniform(jax.random.key(3), (*leading, *shape), minval=-1.0)
+
+
+def batch(*leading, shape=SHAPE, n_classes=0):
+  """A Batch of the given leading shape; labels where there are classes."""
+  x = images(*leading, shape=shape)
+  if not n_classes:
+    return Batch(x)
+  labels = jax.random.randint(jax.random.key(4), leading, 0, n_classes)
+  return Batch(x, labels)
+
+
+def draw(stacked, labels=None):
+  """draw(i) from stacked images [k, n, ...] and labels [k, n], in turn: the Batch of D's update number i."""
+  k = stacked.shape[0]
+  return lambda i: Batch(stacked[i % k], None if labels is None else labels[i % k])
+
+
+def replace_params(state, player, params):
+  """The state with other weights of player 'g' or 'd'."""
+  return state.replace(**{player: getattr(state, player).replace(params=params)})
+
+
+def assert_equal(left, right):
+  """Bit for bit."""
+  jax.tree.map(np.testing.assert_array_equal, as_data(left), as_data(right))
+
+
+def assert_close(left, right, **tolerance):
+  """Leaf by leaf, within a tolerance."""
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, **tolerance), as_data(left), as_data(right)
+  )
+
+
+def differs(left, right):
+  """Whether any leaf does."""
+  changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), as_data(left), as_data(right))
+  return any(jax.tree.leaves(changed))
+
+
+def as_data(tree):
+  """The same tree on the host."""
+  return jax.tree.map(np.asarray, tree)
