@@ -18,7 +18,7 @@ from absl import flags
 
 from experiments import launcher
 from gan_jax.config.config import Config
-from gan_jax.data.synthetic import GAMES
+from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.evaluation import plots, sampling, tasks
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan.train_step import run_steps
@@ -38,18 +38,18 @@ def main(argv: list[str]) -> None:
     loss='non_saturating', r1=0.05, k='2', batch_size=512, g_lr=1e-3, d_lr=2e-3,
     g_schedule='cosine', d_schedule='cosine', steps=_STEPS[-1], seed=_SEED.value,
   )  # fmt: skip
-  task = tasks.open_task(config)
+  task = tasks.load_task(config)
   recipe = session.recipe_of(config, task)
   key = jax.random.key(config.seed)
   state = gan_lib.init(recipe.gan, jax.random.fold_in(key, 0), jnp.zeros((1, 1)))
   advance = jax.jit(functools.partial(run_steps, recipe))
   panels, done = [], 0
   for step in _STEPS:
-    state, _ = advance(key, state, task.data(held_out=False), np.int32(step - done))
+    state, _ = advance(key, state, task.training_data(held_out=False), np.int32(step - done))
     done = step
     panels.append(_look(recipe.gan, state))
   path = Path(_OUTPUT.value)
-  plots.figure_1(path, _STEPS, panels)
+  plots.plot_figure_1(path, _STEPS, panels)
   off = np.mean(np.abs(panels[-1]['d'] - 0.5) * panels[-1]['p']) / np.mean(panels[-1]['p'])
   print(f'{path}: at step {done}, mean |D(x) - 1/2| over the data is {off:.3f}')
 
@@ -58,9 +58,9 @@ def _look(gan: gan_lib.Gan, state: gan_lib.GanState) -> dict[str, Any]:
   """Densities and D over cells of the line, and where a row of latents goes."""
   edges = np.linspace(_LOW, _HIGH, _CELLS + 1)
   x = (edges[1:] + edges[:-1]) / 2
-  fakes = sampling.points(gan, state.g.weights, sampling.fixed_latents(gan.latent, 0, 200_000))
+  fakes = sampling.generate_samples(gan, state.g.weights, sampling.fixed_latents(gan.latent, 0, 200_000))
   counts, _ = np.histogram(fakes[:, 0], edges)
-  log_density = GAMES['gaussian'].log_density
+  log_density = SYNTHETIC['gaussian'].log_density
   assert log_density is not None
   p = np.exp(np.asarray(jax.vmap(log_density)(jnp.asarray(x)[:, None])))
   q = counts / len(fakes) / (edges[1] - edges[0])

@@ -12,9 +12,9 @@ from gan_jax.gan import augment, optimizers, penalties, update_ratio, weight_con
 from gan_jax.gan.augment import ada_controller
 from gan_jax.gan.gan import Gan
 from gan_jax.gan.latents import Latent
-from gan_jax.gan.losses import LOSSES, smooth_labels, weigh_discriminator
+from gan_jax.gan.losses import LOSSES, scale_discriminator_loss, smooth_labels
 from gan_jax.gan.networks import NETWORKS
-from gan_jax.gan.networks.network_spec import Spec
+from gan_jax.gan.networks.network_spec import NetworkSpec
 from gan_jax.gan.train_step import Hyperparameters
 from gan_jax.utils.errors import UserError
 
@@ -35,11 +35,11 @@ def build_gan(
   at = dynamic_hyperparameters.of(config, n) if hyperparameters is None else hyperparameters
   if config.conditional and not n_classes:
     raise UserError(f'--conditional: {config.dataset} has no labels; use --noconditional')
-  augment.check(config.augment, shape)
+  augment.check_augmentation(config.augment, shape)
   n_classes = n_classes if config.conditional else 0
   unbiased = config.g_output_bias == 'zeros' or config.contrast > 0
   generator, discriminator = NETWORKS[config.network](
-    Spec(
+    NetworkSpec(
       shape=shape,
       n_classes=n_classes,
       mean_image=None if unbiased or mean_image is None else jnp.asarray(mean_image, jnp.float32),
@@ -64,13 +64,13 @@ def build_gan(
   ada = None
   if config.ada_target:
     ada = functools.partial(
-      ada_controller.update, batch_size=config.batch_size, target=at['ada_target']
+      ada_controller.update_ada, batch_size=config.batch_size, target=at['ada_target']
     )
   loss = LOSSES[config.loss]
   if config.label_smoothing:
     loss = smooth_labels(loss, at['label_smoothing'])
   if config.d_loss_weight != 1:
-    loss = weigh_discriminator(loss, at['d_loss_weight'])
+    loss = scale_discriminator_loss(loss, at['d_loss_weight'])
   bound = [weight_constraints.max_column_norm(at['max_norm'])] if config.max_norm else []
   clip = [weight_constraints.clip(at['d_clip'])] if config.d_clip else []
   return Gan(
@@ -83,7 +83,7 @@ def build_gan(
     g_rate=optimizers.SCHEDULES[config.g_schedule](at['g_lr'], at['steps']),
     d_rate=optimizers.SCHEDULES[config.d_schedule](at['d_lr'], at['steps']),
     ema_decay=at['ema_decay'],
-    penalties=penalties.weighted_sum(
+    penalties=penalties.make_penalties(
       {name: at.get(name, 0.0) for name in penalties.PENALTIES},
       {name: getattr(config, f'{name}_every') for name in penalties.PENALTIES},
     ),
@@ -94,15 +94,15 @@ def build_gan(
     ),
     consensus=at.get('consensus', 0.0),
     unroll=config.unroll if config.update == 'unrolled' else 0,
-    g_project=weight_constraints.sequence(*bound),
-    d_project=weight_constraints.sequence(*bound, *clip),
+    g_project=weight_constraints.chain(*bound),
+    d_project=weight_constraints.chain(*bound, *clip),
     augment=config.augment,
     augment_p=at['augment_p'],
     ada=ada,
     noise=(
       optimizers.linear(at['instance_noise'], at['noise_steps']) if config.instance_noise else None
     ),
-    balance=update_ratio.Balance(at['k_target']) if config.k == 'auto' else None,
+    ratio_controller=update_ratio.RatioController(at['k_target']) if config.k == 'auto' else None,
     n_classes=n_classes,
     accumulate=config.accumulate,
     contrast=config.contrast,
@@ -133,8 +133,12 @@ def _optimizer(config: Config, player: str, at: Hyperparameters) -> optax.Gradie
   return optimizers.optimistic(tx) if config.update == 'optimistic' else tx
 
 
-def fixed_ratio(config: Config, hyperparameters: Hyperparameters) -> update_ratio.Ratio | None:
+def fixed_ratio(
+  config: Config, hyperparameters: Hyperparameters
+) -> update_ratio.UpdateRatio | None:
   """The fixed k of the program that receives `hyperparameters`; None where it is chosen while training."""
   if dynamic_hyperparameters.k_kind(config) == 'fixed':
-    return update_ratio.Ratio(hyperparameters['k_numerator'], hyperparameters['k_denominator'])
+    return update_ratio.UpdateRatio(
+      hyperparameters['k_numerator'], hyperparameters['k_denominator']
+    )
   return config.ratio

@@ -43,7 +43,7 @@ class Gan(NamedTuple):
   d_project: Projection | None = None
   augment: str = 'none'  # augmentation of D's inputs, a key of AUGMENTATIONS
   augment_p: float | jax.Array = 1.0  # its probability, where no `ada` adapts it
-  ada: Callable[[ada_controller.Controls, jax.Array], ada_controller.Controls] | None = None
+  ada: Callable[[ada_controller.AdaState, jax.Array], ada_controller.AdaState] | None = None
   noise: Callable[[jax.Array], jax.Array] | None = None  # std of instance noise, by the step
   ratio_controller: RatioController | None = None  # adapts k; None for a fixed k
   n_classes: int = 0  # 0 for unconditional networks
@@ -91,7 +91,7 @@ def init(gan: Gan, key: jax.Array, images: jax.Array) -> GanState:
   d = _init_player(gan.discriminator, gan.d_tx, d_key, images[:1], labels)
   controls: dict[str, PyTree] = {}
   if gan.ada is not None:
-    controls['augment'] = ada_controller.init()
+    controls['augment'] = ada_controller.init_ada()
   if gan.ratio_controller is not None:
     controls['k'] = gan.ratio_controller.init()
   # A copy: a donated state must not hold one buffer twice.

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from gan_jax.config import checks, dynamic_hyperparameters, gan_factory
 from gan_jax.config.config import Config
 from gan_jax.data import device_batches
-from gan_jax.data.device_batches import Data, Images, Window
-from gan_jax.data.synthetic import GAMES
+from gan_jax.data.device_batches import BatchWindow, DeviceData, Images
+from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.distributed import pmap, sharding
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import update_ratio
-from gan_jax.gan.train_step import Hyperparameters, Recipe, as_program
+from gan_jax.gan.train_step import Hyperparameters, TrainSpec, make_run_steps
 from gan_jax.training import input_pipeline
 from gan_jax.utils.errors import UserError
 
@@ -49,14 +49,14 @@ class DoesNotFitError(Exception):
 
 def examples_of(name: str, shape: tuple[int, ...] = (), n: int = 0) -> Examples:
   """The examples of a data set by its name, or of `shape` and number; raises UserError."""
-  if name in GAMES:
-    return Examples(GAMES[name].shape, None)
+  if name in SYNTHETIC:
+    return Examples(SYNTHETIC[name].shape, None)
   if shape and n:
     return Examples(shape, n)
   if name not in KNOWN:
     raise UserError(
       f'--dataset={name}: give --shape=HEIGHTxWIDTHxCHANNELS and --n_train of it; known are '
-      f'{", ".join([*KNOWN, *GAMES])}'
+      f'{", ".join([*KNOWN, *SYNTHETIC])}'
     )
   return KNOWN[name]
 
@@ -67,7 +67,7 @@ class Program(NamedTuple):
   lowered: Any
   jaxpr: Any
   state: gan_lib.GanState  # shapes
-  data: Data  # shapes, of one device
+  data: DeviceData  # shapes, of one device
   idle: Any  # data that lie on the device beside the program
 
 
@@ -87,14 +87,14 @@ def trace(
   if streamed:
     feed = device_batches.from_window(settings.batch_size, settings.contrast)
   if examples.n is None:
-    feed = images = device_batches.from_game(GAMES[settings.dataset].sample)
+    feed = images = device_batches.from_game(SYNTHETIC[settings.dataset].sample)
 
-  def recipe_of(numbers: Hyperparameters) -> Recipe:
+  def recipe_of(numbers: Hyperparameters) -> TrainSpec:
     gan = gan_factory.build_gan(
       settings, examples.shape, examples.n, examples.n_classes, hyperparameters=numbers
     )
     k = gan_factory.fixed_ratio(settings, numbers)
-    return Recipe(gan, settings.update, k, settings.batch_size, feed, images)
+    return TrainSpec(gan, settings.update, k, settings.batch_size, feed, images)
 
   zeros = jnp.zeros((1, *examples.shape))
   key = jax.eval_shape(lambda: jax.random.key(0))
@@ -103,14 +103,14 @@ def trace(
   idle: Any = () if settings.k == 'auto' else there.held_out
   if streamed:
     window = _window(settings, there.train, len(devices))
-    there = Data(window, there.held_out)
+    there = DeviceData(window, there.held_out)
     images_, labels = sharding.split_shapes((window.images, window.labels), devices, mapped)
-    given = Data(Window(images_, labels, window.first), there.held_out)
+    given = DeviceData(BatchWindow(images_, labels, window.first), there.held_out)
     idle = (idle, window)  # the next one comes while the device works
   if mapped == sharding.SHARDED:
     state, given, key = sharding.cut_shapes(state, given, key, devices)
-  parts = input_pipeline.PARTS if streamed else {}
-  call = pmap.program(as_program(recipe_of), devices, 5, 2, mapped, parts)
+  parts = input_pipeline.STREAMED_ARGUMENTS if streamed else {}
+  call = pmap.program(make_run_steps(recipe_of), devices, 5, 2, mapped, parts)
   numbers = dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(settings, examples.n))
   args = (numbers, key, state, given, jax.ShapeDtypeStruct((), jnp.int32))
   return Program(call.lower(*args), call.trace(*args), state, there, idle)
@@ -120,7 +120,7 @@ def streams(choice: str, settings: Config, examples: Examples, memory: float) ->
   """Whether training would stream to devices of so many bytes, by --stream; raises UserError."""
   streamable = examples.n is not None and examples.stack == 1
   needed = size(_data(settings, examples).train)
-  return input_pipeline.chosen(choice, settings.dataset, streamable, needed, memory)
+  return input_pipeline.should_stream_bytes(choice, settings.dataset, streamable, needed, memory)
 
 
 def size(tree: Any) -> int:
@@ -129,9 +129,9 @@ def size(tree: Any) -> int:
   return sum(numbers(x) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def _data(settings: Config, examples: Examples) -> Data:
+def _data(settings: Config, examples: Examples) -> DeviceData:
   if examples.n is None:
-    return Data(())
+    return DeviceData(())
   *sides, channels = examples.shape
 
   def images(n: int) -> Images:
@@ -140,17 +140,17 @@ def _data(settings: Config, examples: Examples) -> Data:
     return Images(jax.ShapeDtypeStruct(shape, jnp.uint8), labels)
 
   watched = settings.k == 'auto' or settings.referee_every
-  return Data(images(examples.n), images(examples.n_held_out) if watched else ())
+  return DeviceData(images(examples.n), images(examples.n_held_out) if watched else ())
 
 
-def _window(settings: Config, train: Images, n_devices: int) -> Window:
+def _window(settings: Config, train: Images, n_devices: int) -> BatchWindow:
   """What one device has of a stream of these images."""
   n_rows = settings.batch_size // n_devices
-  pace = settings.ratio or update_ratio.Balance()
-  n = input_pipeline.width(n_rows * math.prod(train.images.shape[1:]), pace)
+  pace = settings.ratio or update_ratio.RatioController()
+  n = input_pipeline.minibatches_per_window(n_rows * math.prod(train.images.shape[1:]), pace)
   rows = lambda x: jax.ShapeDtypeStruct((n_rows, n, *x.shape[1:]), x.dtype)
   labels = None if train.labels is None else rows(train.labels)
-  return Window(rows(train.images), labels, jax.ShapeDtypeStruct((), jnp.int32))
+  return BatchWindow(rows(train.images), labels, jax.ShapeDtypeStruct((), jnp.int32))
 
 
 def compile_for(program: Program, quickly: bool = False) -> Any:

@@ -6,7 +6,7 @@ import pytest
 
 from experiments import launcher
 from gan_jax.config import gan_factory
-from gan_jax.data.synthetic import GAMES
+from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.gan import gan as gan_lib
 
 PRESETS = sorted(Path('experiments/presets').glob('*.flags'))
@@ -35,7 +35,7 @@ def test_every_preset_says_what_it_is_and_can_be_built(path):
   if config.dataset.startswith('folder:'):
     shape = (config.image_size, config.image_size, 3)
   else:
-    shape = SHAPES.get(config.dataset) or GAMES[config.dataset].shape
+    shape = SHAPES.get(config.dataset) or SYNTHETIC[config.dataset].shape
   gan = gan_factory.build_gan(config, shape, 50_000, 10, jnp.full(shape, 0.5))
   state = jax.eval_shape(
     lambda key: gan_lib.init(gan, key, jnp.zeros((1, *shape))), jax.random.key(0)

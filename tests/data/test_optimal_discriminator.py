@@ -6,9 +6,9 @@ import pytest
 from scipy import integrate, stats
 from scipy.spatial.distance import jensenshannon
 
-from gan_jax.data.synthetic import GAMES, density_of, mixtures, optimal_discriminator
+from gan_jax.data.synthetic import SYNTHETIC, density_of, mixtures, optimal_discriminator
 from gan_jax.data.synthetic.distribution import Density, shifted
-from gan_jax.data.synthetic.perturbed_densities import RIVALS
+from gan_jax.data.synthetic.perturbed_densities import PERTURBED_DENSITIES
 from gan_jax.gan.losses import LOSSES
 
 WIDE = {'gaussian': (-11.0, 13.0)}  # windows where a rival overflows the picture's
@@ -42,7 +42,7 @@ def test_jsd_of_histograms_is_that_of_scipy(p):
   [('shifted', (1.5, 0.5)), ('narrow', (1.0, 0.25)), ('wide', (1.0, 1.0))],
 )
 def test_quadrature_on_the_line_is_that_of_scipy(rival, theirs):
-  p, q = density_of(GAMES['gaussian']), RIVALS['gaussian'][rival]
+  p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian'][rival]
   ours = optimal_discriminator.jsd_by_quadrature(p.log_density, q.log_density, (-5.0, 7.0), 2000)
   expected = scipy_jsd(stats.norm(1, 0.5), stats.norm(*theirs), -5, 7)
   assert float(ours) == pytest.approx(expected, abs=1e-5)
@@ -57,13 +57,13 @@ def test_quadrature_on_the_line_is_that_of_scipy(rival, theirs):
   ],
 )
 def test_lost_modes_and_uneven_weights_have_a_closed_form(name, rival, weights):
-  p, q = density_of(GAMES[name]), RIVALS[name][rival]
+  p, q = density_of(SYNTHETIC[name]), PERTURBED_DENSITIES[name][rival]
   shares = jnp.asarray(list(weights)) / sum(weights)
   expected = float(
     optimal_discriminator.jsd_of_histograms(jnp.full(len(shares), 1 / len(shares)), shares)
   )
   ours = optimal_discriminator.jsd_by_quadrature(
-    p.log_density, q.log_density, GAMES[name].extent, 500
+    p.log_density, q.log_density, SYNTHETIC[name].extent, 500
   )
   assert float(ours) == pytest.approx(expected, abs=1e-3)
 
@@ -80,8 +80,8 @@ def test_lost_modes_and_uneven_weights_have_a_closed_form(name, rival, weights):
 )
 def test_sampling_agrees_with_quadrature(name, rival):
   """So samples and densities of both belong together, within four standard errors."""
-  p, q = density_of(GAMES[name]), RIVALS[name][rival]
-  extent = WIDE.get(name, GAMES[name].extent)
+  p, q = density_of(SYNTHETIC[name]), PERTURBED_DENSITIES[name][rival]
+  extent = WIDE.get(name, SYNTHETIC[name].extent)
   cells, n = (150, 1500) if name == 'moons' else (600, 5000)
   logs = p.log_density, q.log_density
   exact = jax.jit(lambda: optimal_discriminator.jsd_by_quadrature(*logs, extent, cells))()
@@ -92,7 +92,7 @@ def test_sampling_agrees_with_quadrature(name, rival):
 
 
 def test_the_standard_error_of_sampling_is_its_spread():
-  p, q = density_of(GAMES['gaussian']), RIVALS['gaussian']['wide']
+  p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian']['wide']
   estimate = jax.jit(
     lambda a, b: optimal_discriminator.jsd_by_sampling(
       p.log_density, q.log_density, a[:, None], b[:, None]
@@ -105,7 +105,7 @@ def test_the_standard_error_of_sampling_is_its_spread():
 
 
 def test_equal_densities_have_no_divergence_and_a_loss_of_log_4():
-  p = density_of(GAMES['gaussian'])
+  p = density_of(SYNTHETIC['gaussian'])
   jsd = optimal_discriminator.jsd_by_quadrature(p.log_density, p.log_density, (-3.0, 5.0))
   assert float(jsd) == pytest.approx(0, abs=1e-6)
   assert float(optimal_discriminator.optimal_loss(jsd)) == pytest.approx(np.log(4), abs=1e-5)
@@ -114,7 +114,7 @@ def test_equal_densities_have_no_divergence_and_a_loss_of_log_4():
 
 
 def test_disjoint_densities_are_log_2_apart_and_cost_nothing_to_tell():
-  p = density_of(GAMES['gaussian'])
+  p = density_of(SYNTHETIC['gaussian'])
   far = shifted(p, np.array([40.0]))
   jsd = optimal_discriminator.jsd_by_quadrature(p.log_density, far.log_density, (-5.0, 50.0), 2000)
   assert float(jsd) == pytest.approx(np.log(2), abs=1e-5)
@@ -132,9 +132,9 @@ def test_densities_may_be_zero():
   assert float(jsd) == pytest.approx(np.log(2) / 2, abs=1e-3)
 
 
-@pytest.mark.parametrize('rival', RIVALS['gaussian'])
+@pytest.mark.parametrize('rival', PERTURBED_DENSITIES['gaussian'])
 def test_the_optimal_logit_has_the_optimal_loss_and_any_other_a_higher_one(rival):
-  p, q = density_of(GAMES['gaussian']), RIVALS['gaussian'][rival]
+  p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian'][rival]
   jsd = optimal_discriminator.jsd_by_quadrature(
     p.log_density, q.log_density, WIDE['gaussian'], 2000
   )
@@ -179,7 +179,7 @@ def trained(logit, params, p, q, *, steps=400, batch=250, lr=0.03):
 @pytest.mark.parametrize('rival', ['shifted', 'narrow', 'wide'])
 def test_a_trained_discriminator_of_the_right_shape_becomes_the_optimal_one(rival):
   """Between two Gaussians log p - log q is a parabola; three coefficients hold it exactly."""
-  p, q = density_of(GAMES['gaussian']), RIVALS['gaussian'][rival]
+  p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian'][rival]
 
   def logit(params, x):
     u = (x[0] - 1) / 0.5

@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from gan_jax.data.synthetic import GAMES, Density, curves, density_of, mixtures, parabolas
-from gan_jax.data.synthetic.perturbed_densities import RIVALS
+from gan_jax.data.synthetic import SYNTHETIC, Density, curves, density_of, mixtures, parabolas
+from gan_jax.data.synthetic.perturbed_densities import PERTURBED_DENSITIES
 
 PLANE = ['ring', 'grid', 'moons', 'spiral']
 
 
 @cache
 def oracle(name):
-  return jax.jit(GAMES[name].oracle)
+  return jax.jit(SYNTHETIC[name].score_samples)
 
 
 @cache
 def sampler(name):
-  return jax.jit(lambda keys: jax.vmap(GAMES[name].sample)(keys))
+  return jax.jit(lambda keys: jax.vmap(SYNTHETIC[name].sample)(keys))
 
 
 def draw(name, seed, n=None):
-  return sampler(name)(jax.random.split(jax.random.key(seed), n or GAMES[name].n_judged))
+  return sampler(name)(jax.random.split(jax.random.key(seed), n or SYNTHETIC[name].n_scored))
 
 
 def judge(name, samples):
@@ -32,7 +32,7 @@ def judge(name, samples):
 
 def masses(name, n):
   """Probability of each of n by n cells of the game's window, x first: midpoint values times area."""
-  game = GAMES[name]
+  game = SYNTHETIC[name]
   left, right, bottom, top = game.extent
   x = left + (right - left) * (np.arange(n) + 0.5) / n
   y = bottom + (top - bottom) * (np.arange(n) + 0.5) / n
@@ -41,35 +41,35 @@ def masses(name, n):
   return x, y, np.exp(np.asarray(log_density(points), float)) * (x[1] - x[0]) * (y[1] - y[0])
 
 
-@pytest.mark.parametrize('name', GAMES)
+@pytest.mark.parametrize('name', SYNTHETIC)
 def test_every_game_says_what_it_is(name):
-  game = GAMES[name]
+  game = SYNTHETIC[name]
   samples = draw(name, 0)
   assert game.name == name
-  assert samples.shape == (game.n_judged, *game.shape)
+  assert samples.shape == (game.n_scored, *game.shape)
   scores = oracle(name)(samples)
-  assert scores.keys() == game.ideal.keys()
+  assert scores.keys() == game.perfect_scores.keys()
   assert all(value.shape == () and value.dtype == jnp.float32 for value in scores.values())
-  assert game.best_by in scores
-  assert game.n_judged == 2500 or name not in ('ring', 'grid')
+  assert game.ranking_score in scores
+  assert game.n_scored == 2500 or name not in ('ring', 'grid')
 
 
-@pytest.mark.parametrize('name', GAMES)
+@pytest.mark.parametrize('name', SYNTHETIC)
 def test_the_same_key_is_the_same_sample(name):
   samples = draw(name, 1)
   np.testing.assert_array_equal(samples, draw(name, 1))
-  keys = jax.random.split(jax.random.key(1), GAMES[name].n_judged)
-  one = jax.jit(GAMES[name].sample)(keys[7])
+  keys = jax.random.split(jax.random.key(1), SYNTHETIC[name].n_scored)
+  one = jax.jit(SYNTHETIC[name].sample)(keys[7])
   np.testing.assert_allclose(one, samples[7], atol=1e-6)
   if name != 'dirac':
     assert len(np.unique(np.asarray(samples), axis=0)) > 0.99 * len(samples)
 
 
-@pytest.mark.parametrize('name', GAMES)
+@pytest.mark.parametrize('name', SYNTHETIC)
 def test_samples_of_the_truth_get_the_ideal_numbers(name):
   """On average over 10 draws, within five standard errors and three percent of the ideal."""
   scores = [judge(name, draw(name, seed)) for seed in range(10)]
-  for key, ideal in GAMES[name].ideal.items():
+  for key, ideal in SYNTHETIC[name].perfect_scores.items():
     values = np.array([score[key] for score in scores])
     error = values.std(ddof=1) / np.sqrt(len(values))
     # Ends and bends of a curve move the distances from it a little.
@@ -78,22 +78,25 @@ def test_samples_of_the_truth_get_the_ideal_numbers(name):
 
 
 @pytest.mark.parametrize(
-  ('name', 'rival'), [(name, rival) for name, rivals in RIVALS.items() for rival in rivals]
+  ('name', 'rival'),
+  [(name, rival) for name, rivals in PERTURBED_DENSITIES.items() for rival in rivals],
 )
 def test_the_truth_ranks_above_every_rival(name, rival):
-  game = GAMES[name]
-  keys = jax.random.split(jax.random.key(2), game.n_judged)
-  theirs = judge(name, jax.jit(jax.vmap(RIVALS[name][rival].sample))(keys))[game.best_by]
-  ours = judge(name, draw(name, 2))[game.best_by]
+  game = SYNTHETIC[name]
+  keys = jax.random.split(jax.random.key(2), game.n_scored)
+  theirs = judge(name, jax.jit(jax.vmap(PERTURBED_DENSITIES[name][rival].sample))(keys))[
+    game.ranking_score
+  ]
+  ours = judge(name, draw(name, 2))[game.ranking_score]
   assert ours * 2 < theirs
   assert not game.higher_is_better
 
 
 def test_the_densities_of_the_line_are_those_of_scipy():
-  p = GAMES['gaussian']
+  p = SYNTHETIC['gaussian']
   density = jax.jit(lambda x: jnp.exp(p.log_density(x[None])))
   assert integrate.quad(density, -3, 5)[0] == pytest.approx(1, abs=1e-5)
-  truth = stats.norm(p.ideal['mean'], p.ideal['std'])
+  truth = stats.norm(p.perfect_scores['mean'], p.perfect_scores['std'])
   x = np.linspace(-2, 4, 50)
   ours = jax.vmap(p.log_density)(jnp.asarray(x)[:, None])
   np.testing.assert_allclose(ours, truth.logpdf(x), atol=1e-4)
@@ -136,7 +139,7 @@ def test_any_mixture_has_the_density_of_scipy_and_moments_of_its_own():
 
 
 def test_dropped_modes_are_never_drawn():
-  mix = mixtures.without(mixtures.ring(), [0, 1, 2])
+  mix = mixtures.without_components(mixtures.ring(), [0, 1, 2])
   draw_one = mixtures.density(mix).sample
   draws = jax.jit(jax.vmap(draw_one))(jax.random.split(jax.random.key(0), 2500))
   scores = judge('ring', draws)
@@ -147,17 +150,17 @@ def test_dropped_modes_are_never_drawn():
 
 def test_the_ring_has_eight_modes_and_the_grid_twenty_five():
   for name, m, apart in (('ring', 8, 2 * np.sin(np.pi / 8)), ('grid', 25, 2)):
-    centres = GAMES[name].modes
+    centres = SYNTHETIC[name].mode_centres
     assert centres.shape == (m, 2)
     distances = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
     assert distances[~np.eye(m, dtype=bool)].min() == pytest.approx(apart)
-  np.testing.assert_allclose(np.linalg.norm(GAMES['ring'].modes, axis=1), 1)
-  np.testing.assert_allclose(GAMES['ring'].modes[[0, 2]], [[1, 0], [0, 1]], atol=1e-12)
+  np.testing.assert_allclose(np.linalg.norm(SYNTHETIC['ring'].mode_centres, axis=1), 1)
+  np.testing.assert_allclose(SYNTHETIC['ring'].mode_centres[[0, 2]], [[1, 0], [0, 1]], atol=1e-12)
 
 
 @pytest.mark.parametrize(('name', 'sigma'), [('ring', 0.01), ('grid', 0.05)])
 def test_modes_are_round_gaussians_of_equal_weight(name, sigma):
-  samples, centres = np.asarray(draw(name, 5, 20_000), float), GAMES[name].modes
+  samples, centres = np.asarray(draw(name, 5, 20_000), float), SYNTHETIC[name].mode_centres
   index = np.linalg.norm(samples[:, None] - centres[None], axis=-1).argmin(1)
   assert stats.chisquare(np.bincount(index, minlength=len(centres))).pvalue > 1e-3
   offsets = (samples - centres[index]) / sigma
@@ -173,7 +176,7 @@ def test_densities_integrate_to_one_and_samples_follow_them(name):
   total = integrate.trapezoid(integrate.trapezoid(mass / area, x=y), x=x)
   assert total == pytest.approx(1, abs=1e-3)
   cells = mass.reshape(coarse, n // coarse, coarse, -1).sum(axis=(1, 3)).ravel()
-  left, right, bottom, top = GAMES[name].extent
+  left, right, bottom, top = SYNTHETIC[name].extent
   samples = np.asarray(draw(name, 6, 20_000), float)
   counts, _, _ = np.histogram2d(*samples.T, bins=coarse, range=[[left, right], [bottom, top]])
   common = cells * 20_000 > 10
@@ -195,10 +198,10 @@ def test_projection_recovers_where_a_point_was_put(curve):
   which, s = jnp.arange(40) % 2, jnp.linspace(0.01, 0.99, 40) * curve.length
 
   def place(arm, length, distance):
-    position, tangent = jax.jvp(lambda t: curves.point(curve, arm, t), (length,), (1.0,))
+    position, tangent = jax.jvp(lambda t: curves.point_at(curve, arm, t), (length,), (1.0,))
     return position + distance * jnp.array([[0, -1], [1, 0]]) @ tangent
 
-  project = jax.jit(jax.vmap(lambda x: curves.project(curve, x)))
+  project = jax.jit(jax.vmap(lambda x: curves.project_onto_curve(curve, x)))
   for distance in (0.0, 0.03, -0.03):
     points = jax.vmap(place, in_axes=(0, 0, None))(which, s, distance)
     along, across = project(points)
@@ -210,8 +213,8 @@ def test_projection_recovers_where_a_point_was_put(curve):
 def test_a_missing_arm_is_half_of_the_curve(name):
   """And its density is twice as high: ln 2, far from the other arm."""
   whole = curves.moons() if name == 'moons' else curves.spiral()
-  part = curves.one_arm(whole)
-  x = curves.point(part, jnp.array(0), jnp.array(0.6 * part.length))
+  part = curves.first_arm(whole)
+  x = curves.point_at(part, jnp.array(0), jnp.array(0.6 * part.length))
   log_density = jax.jit(curves.log_density, static_argnums=0)
   gain = log_density(part, x) - log_density(whole, x)
   assert float(gain) == pytest.approx(np.log(2), abs=1e-4)
@@ -224,7 +227,7 @@ def test_samples_on_the_curve_itself_are_too_near():
   exact = curves.moons(noise=1e-6)
   curve = curves.moons()
   s = jnp.linspace(0, curve.length, 2500)
-  samples = jax.vmap(lambda t: curves.point(exact, jnp.array(0), t))(s)
+  samples = jax.vmap(lambda t: curves.point_at(exact, jnp.array(0), t))(s)
   scores = judge('moons', samples)
   assert scores['off_curve'] < 1e-4
   assert scores['ks_across'] > 0.99
@@ -232,10 +235,10 @@ def test_samples_on_the_curve_itself_are_too_near():
 
 def test_paintings_are_parabolas_whose_a_can_be_read_off():
   a = jnp.linspace(1, 2, 10_000)
-  y = jax.vmap(parabolas.painting)(a)
+  y = jax.vmap(parabolas.parabola)(a)
   expected = np.asarray(a)[:, None] * parabolas.POINTS[None] ** 2 + (np.asarray(a)[:, None] - 1)
   np.testing.assert_allclose(y, expected, atol=1e-6)
-  np.testing.assert_allclose(jax.vmap(parabolas.fit)(y), a, atol=1e-6)
+  np.testing.assert_allclose(jax.vmap(parabolas.fit_parabola)(y), a, atol=1e-6)
   scores = judge('painter', y)
   assert scores == pytest.approx({'off_line': 0, 'ks': 0, 'transport': 0}, abs=2e-4)
 
@@ -243,24 +246,24 @@ def test_paintings_are_parabolas_whose_a_can_be_read_off():
 def test_leaving_the_line_is_measured_apart_from_moving_along_it():
   a = jnp.linspace(1, 2, 10_000)
   odd = jnp.asarray(np.sign(parabolas.POINTS))  # orthogonal to every painting, which is even
-  off = jax.vmap(parabolas.painting)(a) + 0.1 * odd[None]
+  off = jax.vmap(parabolas.parabola)(a) + 0.1 * odd[None]
   rms = 0.1 * np.sqrt(14 / 15)
   expected = {'off_line': rms, 'ks': 0, 'transport': rms}
   assert judge('painter', off) == pytest.approx(expected, abs=2e-4)
-  along = jax.vmap(parabolas.painting)(a + 0.25)
+  along = jax.vmap(parabolas.parabola)(a + 0.25)
   unit = np.sqrt(np.mean((parabolas.POINTS**2 + 1) ** 2))
   expected = {'off_line': 0, 'ks': 0.25, 'transport': 0.25 * unit}
   assert judge('painter', along) == pytest.approx(expected, abs=3e-4)
 
 
 def test_a_painter_of_one_painting_is_told_so():
-  scores = judge('painter', jax.vmap(parabolas.painting)(jnp.full(10_000, 1.5)))
+  scores = judge('painter', jax.vmap(parabolas.parabola)(jnp.full(10_000, 1.5)))
   assert scores['ks'] == pytest.approx(0.5, abs=1e-3)
   assert scores['off_line'] < 1e-6
 
 
 def test_the_a_of_painters_data_is_uniform():
-  a = np.asarray(jax.vmap(parabolas.fit)(draw('painter', 4)))
+  a = np.asarray(jax.vmap(parabolas.fit_parabola)(draw('painter', 4)))
   assert stats.kstest(a, stats.uniform(1, 1).cdf).pvalue > 1e-3
 
 
@@ -269,10 +272,10 @@ def test_the_oracle_of_the_point_is_the_distance_to_it():
   assert not draw('dirac', 0).any()
 
 
-@pytest.mark.parametrize('name', GAMES)
+@pytest.mark.parametrize('name', SYNTHETIC)
 def test_a_game_without_density_says_so(name):
-  game = GAMES[name]
-  if name in RIVALS:
+  game = SYNTHETIC[name]
+  if name in PERTURBED_DENSITIES:
     assert density_of(game) == Density(game.sample, game.log_density)
   else:
     with pytest.raises(ValueError, match=f'{name}.* have no density'):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.data.synthetic import GAMES
+from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.diagnosis import diagnostic_statistics, discriminator_bound
 from gan_jax.diagnosis.discriminator_bound import Outputs
 from gan_jax.metrics import embeddings
@@ -19,7 +19,7 @@ N = 2000
 @functools.cache
 def points(seed):
   keys = jax.random.split(jax.random.key(seed), N)
-  return np.asarray(jax.vmap(GAMES['ring'].sample)(keys))
+  return np.asarray(jax.vmap(SYNTHETIC['ring'].sample)(keys))
 
 
 @functools.cache

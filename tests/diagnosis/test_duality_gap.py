@@ -9,34 +9,39 @@ import pytest
 
 from gan_jax.config.config import Config
 from gan_jax.data import device_batches
-from gan_jax.data.device_batches import Data
-from gan_jax.data.synthetic import GAMES
+from gan_jax.data.device_batches import DeviceData
+from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.diagnosis import duality_gap
-from gan_jax.evaluation.tasks import open_task
+from gan_jax.evaluation.tasks import load_task
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import update_ratio
-from gan_jax.gan.train_step import Recipe
+from gan_jax.gan.train_step import TrainSpec
 from gan_jax.training import session
-from tests.helpers.synthetic_runs import tiny
+from tests.helpers.tiny_gan import tiny
 
-FEED = device_batches.from_game(GAMES['gaussian'].sample)
+FEED = device_batches.from_game(SYNTHETIC['gaussian'].sample)
 
 
 def recipe(lr=0.05):
   gan, key, state = tiny(shape=(1,), network='relu', lr=lr)
-  return Recipe(gan, 'alternating', update_ratio.ratio(1.0), 64, FEED, FEED), key, state
+  return (
+    TrainSpec(gan, 'alternating', update_ratio.ratio_from_float(1.0), 64, FEED, FEED),
+    key,
+    state,
+  )
 
 
 def test_the_gap_is_never_below_zero_and_vanishes_without_a_step():
   still, key, state = recipe(lr=0.0)
-  found = duality_gap.duality_gap(lambda numbers: still, {}, key, state, Data(()), 10)
+  found = duality_gap.duality_gap(lambda numbers: still, {}, key, state, DeviceData(()), 10)
   assert found.gap == pytest.approx(0, abs=1e-6)
 
 
 def test_each_player_gains_alone():
   game, key, state = recipe()
   few, many = (
-    duality_gap.duality_gap(lambda numbers: game, {}, key, state, Data(()), n) for n in (10, 200)
+    duality_gap.duality_gap(lambda numbers: game, {}, key, state, DeviceData(()), n)
+    for n in (10, 200)
   )
   assert many.gap > few.gap > 0
   assert many.best_d > few.best_d
@@ -47,7 +52,7 @@ def test_an_undecided_d_leaves_nothing_to_g():
   game, key, state = recipe()
   zeros = jax.tree.map(jnp.zeros_like, state.d.params)
   state = state.replace(d=state.d.replace(params=zeros))
-  found = duality_gap.duality_gap(lambda numbers: game, {}, key, state, Data(()), 10)
+  found = duality_gap.duality_gap(lambda numbers: game, {}, key, state, DeviceData(()), 10)
   assert found.best_g == pytest.approx(-math.log(4), abs=1e-5)
 
 
@@ -57,7 +62,7 @@ def test_a_good_g_leaves_less_to_d_than_a_bad_one():
   near = _shifted(state, 0.0)
   far = _shifted(state, 5.0)
   found = [
-    duality_gap.duality_gap(lambda numbers: game, {}, key, x, Data(()), 200).best_d
+    duality_gap.duality_gap(lambda numbers: game, {}, key, x, DeviceData(()), 200).best_d
     for x in (near, far)
   ]
   assert found[1] > found[0] + 0.3
@@ -70,7 +75,7 @@ def _shifted(state: gan_lib.GanState, by: float) -> gan_lib.GanState:
 
 def test_runs_that_differ_in_numbers_share_a_compiled_search():
   base = Config(dataset='gaussian', network='relu', latent='normal', latent_size=1, referee_every=0)
-  task = open_task(base, None)
+  task = load_task(base, None)
   ours, other, wide = (
     session.rules(dataclasses.replace(base, **change), task)
     for change in ({}, {'g_lr': 0.5, 'seed': 3, 'steps': 7}, {'g_width': 3})

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.data.synthetic import GAMES, optimal_discriminator
-from gan_jax.data.synthetic.perturbed_densities import RIVALS
+from gan_jax.data.synthetic import SYNTHETIC, optimal_discriminator
+from gan_jax.data.synthetic.perturbed_densities import PERTURBED_DENSITIES
 from gan_jax.diagnosis import probes
 from gan_jax.metrics import two_sample
 
-CASES = [(game, rival) for game, rivals in RIVALS.items() for rival in rivals]
+CASES = [(game, rival) for game, rivals in PERTURBED_DENSITIES.items() for rival in rivals]
 
 
 def draw(sample, seed, n):
@@ -21,7 +21,7 @@ def draw(sample, seed, n):
 
 def found(game, rival, n, seed=0):
   """The probes' bound and the divergence itself, in nats."""
-  truth, density = GAMES[game], RIVALS[game][rival]
+  truth, density = SYNTHETIC[game], PERTURBED_DENSITIES[game][rival]
   real, fake = draw(truth.sample, 3 * seed + 1, n), draw(density.sample, 3 * seed + 2, n)
   spread = real.std()
   answers = probes.ask(jax.random.key(seed), real / spread, fake / spread, 0.0, n)
@@ -60,14 +60,17 @@ def test_the_bound_reaches_four_fifths_of_the_truth_and_never_exceeds_it(seed):
 
 
 def test_of_real_against_real_nothing_is_found():
-  real, other = (draw(GAMES['ring'].sample, i, 4000) for i in (1, 2))
+  real, other = (draw(SYNTHETIC['ring'].sample, i, 4000) for i in (1, 2))
   answers = probes.ask(jax.random.key(0), real, other, 0.0, 4000)
   bound = two_sample.jsd_bound(*(np.asarray(x) for x in answers[:2]))
   assert -0.01 < bound.value < 0.005
 
 
 def test_noise_hides_what_is_finer_than_it():
-  real, fake = draw(GAMES['ring'].sample, 1, 4000), draw(RIVALS['ring']['wide'].sample, 2, 4000)
+  real, fake = (
+    draw(SYNTHETIC['ring'].sample, 1, 4000),
+    draw(PERTURBED_DENSITIES['ring']['wide'].sample, 2, 4000),
+  )
   ask = functools.partial(probes.ask, jax.random.key(0), real, fake)
   bounds = [
     two_sample.jsd_bound(*(np.asarray(x) for x in ask(sigma, 4000)[:2])).value

@@ -14,8 +14,8 @@ from gan_jax.distributed import pmap, sharding
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import train_step
 from gan_jax.gan.augment import ada_controller
-from gan_jax.gan.penalties import weighted_sum
-from gan_jax.gan.update_ratio import Balance, ratio
+from gan_jax.gan.penalties import make_penalties
+from gan_jax.gan.update_ratio import RatioController, ratio_from_float
 from tests.helpers.tiny_gan import SHAPE, assert_close, assert_equal, tiny
 
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
@@ -33,7 +33,7 @@ CASES = {
     'alternating',
     1.5,
     {
-      'penalties': weighted_sum({'r1': 0.5, 'dragan': 0.3}, {'r1': 3, 'dragan': 2}),
+      'penalties': make_penalties({'r1': 0.5, 'dragan': 0.3}, {'r1': 3, 'dragan': 2}),
       'noise': optax.linear_schedule(0.5, 0.0, STEPS),
     },
   ),
@@ -42,18 +42,21 @@ CASES = {
     3,
     {
       'augment': 'diffaugment',
-      'ada': functools.partial(ada_controller.update, batch_size=8, target=0.0, images_to_one=100),
+      'ada': functools.partial(ada_controller.update_ada, batch_size=8, target=0.0, images_to_one=100),
     },
   ),
   'k auto, labels': (
     'alternating',
     None,
-    {'n_classes': N_CLASSES, 'balance': Balance(every=2, n=8, ahead=2, target=1e-4)},
+    {
+      'n_classes': N_CLASSES,
+      'ratio_controller': RatioController(every=2, n_examples=8, n_lookahead=2, target=1e-4),
+    },
   ),
   'simultaneous': (
     'simultaneous',
     1,
-    {'penalties': weighted_sum({'r1': 0.5, 'gradient_penalty': 0.2})},
+    {'penalties': make_penalties({'r1': 0.5, 'gradient_penalty': 0.2})},
   ),
 }
 EVERY = pytest.mark.parametrize('case', CASES)
@@ -65,7 +68,11 @@ def made(case):
   update, k, options = CASES[case]
   gan, key, state = tiny(dropout=case in ('plain', 'simultaneous'), **options)
   feed = device_batches.from_images()
-  return train_step.Recipe(gan, update, k and ratio(k), BATCH_SIZE, feed, feed), key, state
+  return (
+    train_step.TrainSpec(gan, update, k and ratio_from_float(k), BATCH_SIZE, feed, feed),
+    key,
+    state,
+  )
 
 
 def data(recipe):
@@ -186,7 +193,10 @@ def test_no_examples_are_passed_over_when_the_discriminator_rests():
     state, _ = run(1, state)
     counts.append(int(state.d.count))
   assert counts == [1, 1, 2, 2]
-  batches = [train_step.draw(recipe, key, data(recipe).train, jnp.int32(i), None) for i in range(5)]
+  batches = [
+    train_step.get_train_batch(recipe, key, data(recipe).train, jnp.int32(i), None)
+    for i in range(5)
+  ]
   drawn = np.concatenate([batch.images for batch in batches])
   assert len(np.unique(drawn.reshape(N, -1), axis=0)) == N  # five batches of eight: an epoch of 40
 
@@ -199,7 +209,7 @@ def test_devices_share_a_batch_without_overlap(n_devices):
   source = Images(pixels, jnp.arange(N))
 
   def drawn(i, n_devices):
-    draw = functools.partial(train_step.draw, recipe, key, source, jnp.int32(i))
+    draw = functools.partial(train_step.get_train_batch, recipe, key, source, jnp.int32(i))
     if n_devices == 1:
       return draw(None)
     parts = jax.vmap(lambda _: draw('data'), axis_name='data')(jnp.arange(n_devices))

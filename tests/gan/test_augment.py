@@ -11,8 +11,8 @@ from gan_jax.gan.augment import (
   AUGMENTATIONS,
   ada_controller,
   ada_transforms,
-  augment,
-  check,
+  augment_images,
+  check_augmentation,
   instance_noise,
 )
 from gan_jax.gan.augment import diffaugment as diff
@@ -26,7 +26,7 @@ GREY = RGB[..., :1]
 
 @functools.cache
 def compiled(name):
-  return jax.jit(functools.partial(augment, name))
+  return jax.jit(functools.partial(augment_images, name))
 
 
 def spread(image, n):
@@ -74,7 +74,9 @@ def test_gradients_are_those_of_finite_differences(name, image):
   images = spread(image, 4)
   weights, direction = jax.random.normal(jax.random.key(4), (2, *images.shape))
   weighed = jax.jit(
-    jax.value_and_grad(lambda x: jnp.vdot(weights, augment(name, KEYS[:4], x, jnp.float32(0.9))))
+    jax.value_and_grad(
+      lambda x: jnp.vdot(weights, augment_images(name, KEYS[:4], x, jnp.float32(0.9)))
+    )
   )
   _, gradient = weighed(images)
   # Affine in the image: any step will do, so a large one, which does not drown in rounding.
@@ -90,7 +92,7 @@ def test_a_gradient_penalty_through_an_augmentation_has_a_finite_gradient(name):
   @jax.jit
   @jax.value_and_grad
   def penalty(weight):
-    critic = lambda x: jnp.tanh(weight * augment(name, KEYS[:4], x, jnp.float32(0.8))).sum()
+    critic = lambda x: jnp.tanh(weight * augment_images(name, KEYS[:4], x, jnp.float32(0.8))).sum()
     return (jax.grad(critic)(images) ** 2).sum()
 
   value, slope = penalty(jnp.float32(0.7))
@@ -233,8 +235,8 @@ def test_instance_noise_is_gaussian_of_its_deviation(shape):
 
 
 def steps(mean_sign, n, controls=None, **options):
-  update = jax.jit(functools.partial(ada_controller.update, batch_size=100, **options))
-  controls = controls or ada_controller.init()
+  update = jax.jit(functools.partial(ada_controller.update_ada, batch_size=100, **options))
+  controls = controls or ada_controller.init_ada()
   for _ in range(n):
     controls = update(controls, mean_sign)
   return controls
@@ -255,7 +257,7 @@ def test_p_stays_within_its_bounds():
 
 
 def test_p_moves_by_the_share_of_images_that_a_minibatch_is():
-  adapt = jax.jit(ada_controller.adapt, static_argnums=(2, 3))
+  adapt = jax.jit(ada_controller.update_probability, static_argnums=(2, 3))
   assert adapt(0.5, 0.61, 0.6, 64) == pytest.approx(0.5 + 64 / 500_000, abs=1e-7)
   assert adapt(0.5, 0.59, 0.6, 64) == pytest.approx(0.5 - 64 / 500_000, abs=1e-7)
   assert adapt(0.5, jnp.float32(0.6), 0.6, 64) == 0.5
@@ -266,16 +268,16 @@ def test_p_moves_by_the_share_of_images_that_a_minibatch_is():
 
 def test_a_controller_resumed_from_its_pytree_is_the_unbroken_one():
   halfway = jax.tree.map(np.asarray, steps(0.9, 40))
-  resumed = steps(0.9, 40, ada_controller.Controls(*map(jnp.asarray, halfway)))
+  resumed = steps(0.9, 40, ada_controller.AdaState(*map(jnp.asarray, halfway)))
   assert jax.tree.map(float, resumed) == jax.tree.map(float, steps(0.9, 80))
 
 
 def test_points_that_are_no_images_are_refused_in_one_line():
   with pytest.raises(UserError) as refusal:
-    check('cutout', (2,))
+    check_augmentation('cutout', (2,))
   assert str(refusal.value) == (
     '--augment=cutout: works on images, and the data has points of shape (2,); use --augment=none'
   )
-  check('none', (2,))
+  check_augmentation('none', (2,))
   for name in AUGMENTATIONS:
-    check(name, (28, 28, 1))
+    check_augmentation(name, (28, 28, 1))

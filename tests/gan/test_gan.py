@@ -7,14 +7,13 @@ import optax
 import pytest
 
 from gan_jax.distributed.randomness import example_keys
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import optimizers
+from gan_jax.gan import optimizers, updates
 from gan_jax.gan.augment import ada_controller
-from gan_jax.gan.latents import sample as sample_latents
+from gan_jax.gan.latents import sample_latents
 from gan_jax.gan.losses import LOSSES
-from gan_jax.gan.penalties import weighted_sum
-from gan_jax.gan.update_ratio import Balance
-from gan_jax.gan.update_rules import UPDATES
+from gan_jax.gan.penalties import make_penalties
+from gan_jax.gan.update_ratio import RatioController
+from gan_jax.gan.update_rules import UPDATE_RULES
 from tests.helpers.tiny_gan import (
   assert_close,
   assert_equal,
@@ -46,7 +45,7 @@ def compiled(fn, gan):
 
 def step(update, gan, n_d=1):
   """step(key, state, images [k, n, ...]), compiled."""
-  return jit(lambda key, state, x: UPDATES[update](gan, key, state, draw(x), n_d))
+  return jit(lambda key, state, x: UPDATE_RULES[update](gan, key, state, draw(x), n_d))
 
 
 def objectives(gan, state, key, data):
@@ -75,8 +74,8 @@ def test_each_update_moves_its_own_player_along_its_gradient_and_no_other(loss, 
   """SGD with rate lr moves a player by -lr times the gradient of its loss."""
   gan, key, state = tiny(loss, lr=0.1, n_classes=n_classes, dropout=dropout)
   data = batch(4, n_classes=n_classes)
-  after_d, d_metrics = compiled(gan_lib.update_discriminator, gan)(key, state, data)
-  after_g, g_metrics = compiled(gan_lib.update_generator, gan)(key, state, data)
+  after_d, d_metrics = compiled(updates.update_discriminator, gan)(key, state, data)
+  after_g, g_metrics = compiled(updates.update_generator, gan)(key, state, data)
   assert_equal(after_d.g, state.g)
   assert_equal(after_d.g_ema, state.g_ema)
   assert_equal(after_g.d, state.d)
@@ -97,8 +96,8 @@ def test_gradients_agree_with_finite_differences(loss):
   """Central differences of both losses along random directions, as well as float32 and kinks allow."""
   gan, key, state = tiny(loss, lr=1.0, dropout=False)
   for player, fn in (
-    ('d', compiled(gan_lib.update_discriminator, gan)),
-    ('g', compiled(gan_lib.update_generator, gan)),
+    ('d', compiled(updates.update_discriminator, gan)),
+    ('g', compiled(updates.update_generator, gan)),
   ):
     params = getattr(state, player).params
     after, _ = fn(key, state, batch(4))
@@ -120,7 +119,7 @@ def test_generators_rest_where_the_discriminator_is_flat(loss):
   """A D that says the same of everything teaches nothing."""
   gan, key, state = tiny(loss, dropout=False)
   state = replace_params(state, 'd', jax.tree.map(jnp.zeros_like, state.d.params))
-  after, _ = compiled(gan_lib.update_generator, gan)(key, state, batch(4))
+  after, _ = compiled(updates.update_generator, gan)(key, state, batch(4))
   assert_equal(after.g.params, state.g.params)
 
 
@@ -142,7 +141,7 @@ def test_any_number_of_updates_is_one_program_and_equals_one_made_for_it():
 
   def counted(state, n_d):
     traces.append(n_d)
-    return UPDATES['alternating'](gan, key, state, draw(x), n_d)
+    return UPDATE_RULES['alternating'](gan, key, state, draw(x), n_d)
 
   any_number = jit(counted)
   for n_d in (0, 1, 3):
@@ -164,12 +163,12 @@ def test_alternating_is_algorithm_1_by_hand():
   gan, key, state = tiny()
   x = images(3, 4)
   d_key, g_key = jax.random.split(key)
-  update_d = compiled(gan_lib.update_discriminator, gan)
+  update_d = compiled(updates.update_discriminator, gan)
   expected, losses = state, []
   for i in range(3):
     expected, metrics = update_d(jax.random.fold_in(d_key, i), expected, draw(x)(i))
     losses.append(metrics['d_loss'])
-  expected, _ = compiled(gan_lib.update_generator, gan)(g_key, expected, draw(x)(0))
+  expected, _ = compiled(updates.update_generator, gan)(g_key, expected, draw(x)(0))
   actual, metrics = step('alternating', gan, 3)(key, state, x)
   assert_close(actual, expected, rtol=1e-4, atol=1e-6)
   assert metrics['d_loss'] == pytest.approx(float(sum(losses)), rel=1e-5)
@@ -182,7 +181,9 @@ def test_updates_of_the_discriminator_never_meet_a_minibatch_twice():
   @jit
   def met(state):
     asked = []
-    state, _ = UPDATES['alternating'](gan, key, state, lambda i: asked.append(i) or batch(4), 1)
+    state, _ = UPDATE_RULES['alternating'](
+      gan, key, state, lambda i: asked.append(i) or batch(4), 1
+    )
     return state, jnp.stack(asked)
 
   after, first = met(state)
@@ -191,7 +192,7 @@ def test_updates_of_the_discriminator_never_meet_a_minibatch_twice():
 
 
 @pytest.mark.parametrize(
-  'terms', [(), weighted_sum({'r1': 2.0, 'r2': 1.0})], ids=['plain', 'penalties']
+  'terms', [(), make_penalties({'r1': 2.0, 'r2': 1.0})], ids=['plain', 'penalties']
 )
 def test_simultaneous_equals_a_reference_written_by_hand(terms):
   """One set of fakes, one dropout mask on them, both gradients at the old weights."""
@@ -260,20 +261,20 @@ def everything(update):
     g_tx=optimizers.optimistic(sgd) if update == 'optimistic' else sgd,
     d_tx=optimizers.optimistic(sgd) if update == 'optimistic' else sgd,
     unroll=1 if update == 'unrolled' else 0,
-    balance=Balance(),
+    ratio_controller=RatioController(),
     augment='flip',
-    ada=functools.partial(ada_controller.update, batch_size=4),
+    ada=functools.partial(ada_controller.update_ada, batch_size=4),
     noise=optax.constant_schedule(0.1),
     spec={'g_norm': 'batch'},
   )
 
 
-@pytest.mark.parametrize('update', UPDATES)
+@pytest.mark.parametrize('update', UPDATE_RULES)
 def test_a_state_can_be_donated_and_the_same_key_makes_the_same_step(update):
   """No buffer stands in it twice, neither at first nor later."""
   gan, key, state = everything(update)
   run = jit(
-    lambda key, state: UPDATES[update](gan, key, state, draw(images(1, 4)), 1)[0],
+    lambda key, state: UPDATE_RULES[update](gan, key, state, draw(images(1, 4)), 1)[0],
     donate_argnums=1,
   )
   starts = [jax.tree.map(jnp.copy, state) for _ in range(3)]

@@ -11,14 +11,14 @@ from gan_jax.data import device_batches
 from gan_jax.data.device_batches import DeviceData, Images
 from gan_jax.distributed import pmap, sharding
 from gan_jax.gan import train_step
-from gan_jax.gan.networks.network_spec import Spec
-from gan_jax.gan.penalties import weighted_sum
-from gan_jax.gan.update_ratio import ratio
+from gan_jax.gan.networks.network_spec import NetworkSpec
+from gan_jax.gan.penalties import make_penalties
+from gan_jax.gan.update_ratio import ratio_from_float
 from gan_jax.utils.errors import UserError
 from tests.helpers.tiny_gan import SHAPE, assert_close, tiny
 
 STEPS = 5
-PENALTIES = {'penalties': weighted_sum({'r1': 0.5, 'gradient_penalty': 0.3}, {'r1': 2})}
+PENALTIES = {'penalties': make_penalties({'r1': 0.5, 'gradient_penalty': 0.3}, {'r1': 2})}
 FAST = ('alternating', 'pairs')  # the others take a minute each
 CASES = {
   'alternating': ('alternating', 2, {**PENALTIES, 'augment': 'diffaugment'}),
@@ -35,7 +35,7 @@ def ran(case, accumulate, n_devices, name='pmap'):
   gan, key, state = tiny(**options)
   feed = device_batches.from_images()
   gan = gan._replace(accumulate=accumulate)
-  recipe = train_step.Recipe(gan, update, ratio(k), 16, feed, feed)
+  recipe = train_step.TrainSpec(gan, update, ratio_from_float(k), 16, feed, feed)
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (80, *SHAPE), np.uint8)
   data = DeviceData(Images(images, np.arange(80) % 3 if gan.n_classes else None))
@@ -91,4 +91,6 @@ def test_parts_need_less_memory():
 )
 def test_what_needs_the_whole_batch_is_refused(settings, words):
   with pytest.raises(UserError, match=f'--accumulate=2: {words}'):
-    gan_factory.build_gan(config.Config(accumulate=2, **settings), Spec((28, 28, 1)).shape, 100)
+    gan_factory.build_gan(
+      config.Config(accumulate=2, **settings), NetworkSpec((28, 28, 1)).shape, 100
+    )

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.gan.networks import NETWORKS, Spec
+from gan_jax.gan.networks import NETWORKS, NetworkSpec
 from tests.helpers.small_networks import KEY, SMALL, evaluate, examples, labels_of, small, start
 
 EVERY = pytest.mark.parametrize('name', NETWORKS)
@@ -29,7 +29,7 @@ def test_every_network_is_tested():
   ('name', 'shape'), [(name, shape) for name in SIZES for shape in SIZES[name]]
 )
 def test_default_networks_keep_their_shapes(name, shape, n_classes):
-  generator, discriminator = NETWORKS[name](Spec(shape, n_classes=n_classes))
+  generator, discriminator = NETWORKS[name](NetworkSpec(shape, n_classes=n_classes))
   labels = labels_of(5, n_classes)
 
   def both(key):

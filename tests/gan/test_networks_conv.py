@@ -75,7 +75,7 @@ def test_r3gan_blocks_begin_as_the_identity_and_learn():
 
 def test_r3gan_at_768_and_2_is_of_the_published_size():
   """About 20 million parameters in each player."""
-  generator, discriminator = r3gan.pair(r3gan.Spec((32, 32, 3), 768, 768, 2, 2))
+  generator, discriminator = r3gan.build_networks(r3gan.Spec((32, 32, 3), 768, 768, 2, 2))
   for network, inputs in (
     (generator, jnp.zeros((1, 64))),
     (discriminator, jnp.zeros((1, 32, 32, 3))),
@@ -105,7 +105,7 @@ def test_halving_undoes_doubling():
 def test_dcgan_without_norm_begins_by_fan_in(norm):
   """Batch norm makes up for the paper's small weights; without it they shrink a signal 80 times."""
   spec = dcgan.Spec((28, 28, 1), 8, 8, d_depth=1, g_norm=norm, d_norm=norm)
-  generator, discriminator = dcgan.pair(spec)
+  generator, discriminator = dcgan.build_networks(spec)
   for network, x, layers in (
     (generator, jnp.ones((2, 9)), 3),
     (discriminator, jnp.ones((2, 28, 28, 1)), 4),

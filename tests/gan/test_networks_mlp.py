@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.gan.networks import NETWORKS, Spec, layers, mlp_2014
+from gan_jax.gan.networks import NETWORKS, NetworkSpec, layers, mlp_2014
 from gan_jax.gan.networks.layers import Dropout
 from tests.helpers.small_networks import KEY, labels_of, start
 
@@ -11,7 +11,7 @@ SHAPE = (28, 28, 1)
 
 
 def released(**changes):
-  return mlp_2014.pair(Spec(SHAPE, init='2014', d_dropout=True)._replace(**changes))
+  return mlp_2014.build_networks(NetworkSpec(SHAPE, init='2014', d_dropout=True)._replace(**changes))
 
 
 def count(network, inputs):
@@ -28,9 +28,9 @@ def counts(name, spec, latent_size=100):
 
 
 def test_parameter_counts_are_those_of_the_2014_runs():
-  assert counts('mlp', Spec(SHAPE, init='2014')) == (2_503_984, 1_231_441)
+  assert counts('mlp', NetworkSpec(SHAPE, init='2014')) == (2_503_984, 1_231_441)
   hidden = 100 * 8000 + 8000 + 8000 * 8000 + 8000
-  cifar = Spec((32, 32, 3), init='2014')
+  cifar = NetworkSpec((32, 32, 3), init='2014')
   assert counts('mlp_cifar_2014', cifar) == (
     hidden + 8000 * 3072 + 3072,
     (3072 + 1) * 8000 + (1600 + 1) * 8000 + 1601,
@@ -47,7 +47,7 @@ def test_parameter_counts_are_those_of_the_2014_runs():
 
 
 def test_relu_is_the_pair_of_the_tutorial():
-  spec = Spec((15,), g_depth=1, d_depth=1, init='torch')
+  spec = NetworkSpec((15,), g_depth=1, d_depth=1, init='torch')
   generator, discriminator = NETWORKS['relu'](spec)
   g, _ = start(generator, jnp.zeros((1, 5)), None)
   d, _ = start(discriminator, jnp.zeros((1, 15)), None)
@@ -93,7 +93,7 @@ def test_untrained_generator_with_marginals_paints_the_mean_image():
 
 
 def test_depths_are_chosen_for_each_player():
-  generator, discriminator = mlp_2014.pair(Spec((4,), 8, 8, g_depth=3, d_depth=1))
+  generator, discriminator = mlp_2014.build_networks(NetworkSpec((4,), 8, 8, g_depth=3, d_depth=1))
   g, _ = start(generator, jnp.zeros((1, 2)), None)
   d, _ = start(discriminator, jnp.zeros((1, 4)), None)
   assert set(g) == {'Dense_0', 'Dense_1', 'Dense_2', 'Dense_3'}
@@ -120,7 +120,7 @@ def test_dropout_keeps_the_mean_and_draws_a_mask_for_each_example():
 
 @pytest.mark.parametrize('name', ['mlp', 'conv_2014'])
 def test_dropout_of_2014_is_drawn_in_training_only(name):
-  _, discriminator = NETWORKS[name](Spec((8, 8, 1), 16, 4, d_dropout=True))
+  _, discriminator = NETWORKS[name](NetworkSpec((8, 8, 1), 16, 4, d_dropout=True))
   images = jnp.ones((2, 8, 8, 1))
   params, _ = start(discriminator, images, None)
 
@@ -136,7 +136,7 @@ def test_dropout_of_2014_is_drawn_in_training_only(name):
 
 @pytest.mark.parametrize('n_classes', [0, 3])
 def test_dirac_starts_at_one_and_is_a_product(n_classes):
-  generator, discriminator = NETWORKS['dirac'](Spec((1,), n_classes=n_classes))
+  generator, discriminator = NETWORKS['dirac'](NetworkSpec((1,), n_classes=n_classes))
   labels = labels_of(4, n_classes)
   latents = jax.random.normal(KEY, (4, 2))
   g, _ = start(generator, latents, labels)

@@ -1,50 +1,56 @@
 import pytest
 
-from gan_jax.gan.networks import NETWORKS, Spec
+from gan_jax.gan.networks import NETWORKS, NetworkSpec
 from gan_jax.utils.errors import UserError
 
 SHAPE = (28, 28, 1)
 REFUSED = {
   'dcgan': [
-    (Spec((30, 30, 3)), '--network=dcgan: .* multiples of 4.* not 30x30.*--network=mlp'),
-    (Spec((4, 4, 3)), '--network=dcgan: .* not 4x4'),
-    (Spec((2,)), r'--network=dcgan: makes images, not points of shape \(2,\); use --network=relu'),
-    (Spec(SHAPE, d_dropout=True), '--d_dropout: dcgan has no dropout.*--network=mlp'),
-    (Spec(SHAPE, init='2014'), '--init=2014: dcgan .*--init=scaled'),
+    (NetworkSpec((30, 30, 3)), '--network=dcgan: .* multiples of 4.* not 30x30.*--network=mlp'),
+    (NetworkSpec((4, 4, 3)), '--network=dcgan: .* not 4x4'),
     (
-      Spec(SHAPE, g_norm='spectral'),
+      NetworkSpec((2,)),
+      r'--network=dcgan: makes images, not points of shape \(2,\); use --network=relu',
+    ),
+    (NetworkSpec(SHAPE, d_dropout=True), '--d_dropout: dcgan has no dropout.*--network=mlp'),
+    (NetworkSpec(SHAPE, init='2014'), '--init=2014: dcgan .*--init=scaled'),
+    (
+      NetworkSpec(SHAPE, g_norm='spectral'),
       '--g_norm=spectral: dcgan has --g_norm=batch or --g_norm=none',
     ),
-    (Spec(SHAPE, remat=True), '--remat: dcgan .*--noremat'),
-    (Spec(SHAPE, dtype='float16'), '--dtype=float16: dcgan .*--dtype=bfloat16'),
+    (NetworkSpec(SHAPE, remat=True), '--remat: dcgan .*--noremat'),
+    (NetworkSpec(SHAPE, dtype='float16'), '--dtype=float16: dcgan .*--dtype=bfloat16'),
   ],
   'sngan': [
-    (Spec((30, 28, 3)), '--network=sngan: .* not 30x28'),
-    (Spec(SHAPE, d_norm='batch'), '--d_norm=batch: sngan has --d_norm=spectral or'),
+    (NetworkSpec((30, 28, 3)), '--network=sngan: .* not 30x28'),
+    (NetworkSpec(SHAPE, d_norm='batch'), '--d_norm=batch: sngan has --d_norm=spectral or'),
   ],
   'r3gan': [
-    (Spec(SHAPE, g_width=20), '--g_width=20: .* multiple of 8, such as --g_width=24'),
-    (Spec(SHAPE, g_norm='batch'), '--g_norm=batch: r3gan has --g_norm=none only'),
-    (Spec((2,)), '--network=r3gan: makes images'),
+    (NetworkSpec(SHAPE, g_width=20), '--g_width=20: .* multiple of 8, such as --g_width=24'),
+    (NetworkSpec(SHAPE, g_norm='batch'), '--g_norm=batch: r3gan has --g_norm=none only'),
+    (NetworkSpec((2,)), '--network=r3gan: makes images'),
   ],
   'conv_2014': [
-    (Spec(SHAPE), '--network=conv_2014: .* not 28x28; use --network=dcgan'),
-    (Spec((32, 32, 3), g_width=150), '--g_width=150: .* multiple of 100.*--g_width=200'),
-    (Spec((32, 32, 3), g_depth=3), '--g_depth=3: conv_2014 .*--g_depth=0'),
+    (NetworkSpec(SHAPE), '--network=conv_2014: .* not 28x28; use --network=dcgan'),
+    (NetworkSpec((32, 32, 3), g_width=150), '--g_width=150: .* multiple of 100.*--g_width=200'),
+    (NetworkSpec((32, 32, 3), g_depth=3), '--g_depth=3: conv_2014 .*--g_depth=0'),
     (
-      Spec((32, 32, 3), d_depth=2),
+      NetworkSpec((32, 32, 3), d_depth=2),
       '--d_depth=2: conv_2014 has a depth of its own; use --d_depth=0',
     ),
   ],
-  'mlp': [(Spec(SHAPE, d_norm='batch'), '--d_norm=batch: mlp has')],
-  'mlp_cifar_2014': [(Spec(SHAPE, g_norm='batch'), '--g_norm=batch: mlp_cifar_2014 has')],
+  'mlp': [(NetworkSpec(SHAPE, d_norm='batch'), '--d_norm=batch: mlp has')],
+  'mlp_cifar_2014': [(NetworkSpec(SHAPE, g_norm='batch'), '--g_norm=batch: mlp_cifar_2014 has')],
   'relu': [
-    (Spec((2,), init='2014'), '--init=2014: relu begins as --init=scaled or --init=torch only'),
-    (Spec((2,), d_dropout=True), '--d_dropout: relu has no dropout'),
+    (
+      NetworkSpec((2,), init='2014'),
+      '--init=2014: relu begins as --init=scaled or --init=torch only',
+    ),
+    (NetworkSpec((2,), d_dropout=True), '--d_dropout: relu has no dropout'),
   ],
   'dirac': [
-    (Spec((2,)), r'--network=dirac: .*\(2,\); use --network=relu'),
-    (Spec((1,), g_width=3), '--g_width=3: dirac is one number wide; use --g_width=0'),
+    (NetworkSpec((2,)), r'--network=dirac: .*\(2,\); use --network=relu'),
+    (NetworkSpec((1,), g_width=3), '--g_width=3: dirac is one number wide; use --g_width=0'),
   ],
 }
 

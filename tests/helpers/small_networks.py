@@ -4,19 +4,19 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from gan_jax.gan.networks import NETWORKS, Spec
+from gan_jax.gan.networks import NETWORKS, NetworkSpec
 
 KEY = jax.random.key(0)
 SHAPE = (8, 8, 3)
 SMALL = {
-  'mlp': Spec(SHAPE, 16, 8),
-  'mlp_cifar_2014': Spec(SHAPE, 16, 8),
-  'conv_2014': Spec(SHAPE, 16, 2),
-  'dcgan': Spec(SHAPE, 8, 8),
-  'sngan': Spec(SHAPE, 8, 8),
-  'r3gan': Spec(SHAPE, 16, 16),
-  'relu': Spec(SHAPE, 16, 16),
-  'dirac': Spec((1,)),
+  'mlp': NetworkSpec(SHAPE, 16, 8),
+  'mlp_cifar_2014': NetworkSpec(SHAPE, 16, 8),
+  'conv_2014': NetworkSpec(SHAPE, 16, 2),
+  'dcgan': NetworkSpec(SHAPE, 8, 8),
+  'sngan': NetworkSpec(SHAPE, 8, 8),
+  'r3gan': NetworkSpec(SHAPE, 16, 16),
+  'relu': NetworkSpec(SHAPE, 16, 16),
+  'dirac': NetworkSpec((1,)),
 }
 
 

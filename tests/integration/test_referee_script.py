@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.data.synthetic import GAMES
+from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.training import metric_writers
 from tests.helpers import commands
 
@@ -18,7 +18,7 @@ SHORT = ('--batch_size=16', '--steps=40', '--log_every=20', '--eval_every=20', '
 def files(tmp_path_factory):
   """Files of points: training data, held-out data, a perfect sampler, noise, and too few."""
   folder = tmp_path_factory.mktemp('sets')
-  draw = jax.jit(jax.vmap(GAMES['ring'].sample))
+  draw = jax.jit(jax.vmap(SYNTHETIC['ring'].sample))
   for i, name in enumerate(('real', 'heldout', 'good')):
     np.savez(folder / f'{name}.npz', draw(jax.random.split(jax.random.key(i), 2000)))
   good = np.load(folder / 'good.npz')['arr_0']

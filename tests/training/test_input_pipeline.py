@@ -15,21 +15,21 @@ import pytest
 
 from gan_jax.config.config import Config
 from gan_jax.data import Dataset, array_cache, dataset, device_batches
-from gan_jax.data.host_loader import Stream, rows
-from gan_jax.data.synthetic import GAMES
+from gan_jax.data.host_loader import HostLoader, take_shuffled
+from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.diagnosis import training_monitors
 from gan_jax.distributed import sharding
 from gan_jax.evaluation import tasks
-from gan_jax.evaluation.tasks import images
-from gan_jax.evaluation.tasks.images import ImageTask
-from gan_jax.evaluation.tasks.synthetic import GameTask
+from gan_jax.evaluation.tasks import image_task
+from gan_jax.evaluation.tasks.image_task import ImageTask
+from gan_jax.evaluation.tasks.synthetic_task import SyntheticTask
 from gan_jax.gan import train_step, update_ratio
-from gan_jax.gan.update_ratio import Balance, ratio
+from gan_jax.gan.update_ratio import RatioController, ratio_from_float
 from gan_jax.training import input_pipeline, load_run, session, train
 from gan_jax.utils.errors import UserError
 from tests.helpers import commands, device_layouts, process_groups, stream_reference
 from tests.helpers.stream_reference import BATCH_SIZE, CASES, STOPS, host_data, ran
-from tests.helpers.synthetic_runs import assert_close, assert_equal
+from tests.helpers.tiny_gan import assert_close, assert_equal
 
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
 
@@ -48,7 +48,7 @@ LAYOUTS = [
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
   """Windows of fewer minibatches than a stretch of steps needs."""
-  monkeypatch.setattr(input_pipeline, '_MOST', 4)
+  monkeypatch.setattr(input_pipeline, '_MAX_WINDOW', 4)
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,7 @@ def test_a_streamed_run_equals_a_resident_one_bit_for_bit(case, mapped, n_device
 def streamed(data, key=None, batch_size=BATCH_SIZE, ahead=3, places=None):
   key = jax.random.key(0) if key is None else key
   places = np.arange(batch_size) if places is None else places
-  return Stream(data, key, batch_size, places, ahead)
+  return HostLoader(data, key, batch_size, places, ahead)
 
 
 @pytest.mark.parametrize('at', [0, 3, 2**29 - 2, 2**31 - 8])
@@ -83,9 +83,9 @@ def test_a_window_holds_the_minibatches_of_the_shuffle_where_positions_begin_aga
   stream = streamed(data, key)
   window = device_batches.Window(*stream.window(at, 5), np.int32(at))
   stream.close()
-  recipe = lambda feed: train_step.Recipe(None, '', None, BATCH_SIZE, feed, feed)
+  recipe = lambda feed: train_step.TrainSpec(None, '', None, BATCH_SIZE, feed, feed)
   for i in range(at, at + 5):
-    draw = functools.partial(train_step.draw, key=key, i=jnp.int32(i), axis_name=None)
+    draw = functools.partial(train_step.get_train_batch, key=key, i=jnp.int32(i), axis_name=None)
     expected = draw(recipe(device_batches.from_images()), data=jax.tree.map(jnp.asarray, data))
     assert_equal(draw(recipe(device_batches.from_window(BATCH_SIZE)), data=window), expected)
 
@@ -104,8 +104,8 @@ def test_minibatches_that_do_not_divide_the_positions_begin_again_in_their_middl
 
 def test_a_stream_goes_on_from_any_minibatch_and_loads_each_once(monkeypatch):
   loaded = []
-  load = Stream.load
-  monkeypatch.setattr(Stream, 'load', lambda self, i: loaded.append(i) or load(self, i))
+  load = HostLoader.load
+  monkeypatch.setattr(HostLoader, 'load', lambda self, i: loaded.append(i) or load(self, i))
   stream = streamed(host_data(True).train)
   first = stream.window(7, 4)
   second = stream.window(10, 4)  # the last of the first comes again
@@ -120,7 +120,7 @@ def test_no_more_is_loaded_ahead_than_was_asked_for():
   loaded, hold = [], threading.Event()
   stream = streamed(host_data(True).train, ahead=3)
   stream.load = lambda i: (
-    loaded.append(i) or rows(stream._data, stream._key, np.arange(8, dtype=np.uint32))
+    loaded.append(i) or take_shuffled(stream._data, stream._key, np.arange(8, dtype=np.uint32))
   )
   stream.window(0, 4)
   hold.wait(0.2)
@@ -138,17 +138,17 @@ def test_an_error_of_a_loading_thread_reaches_the_loop():
 
 @pytest.mark.parametrize('k', [0.001, 0.4, 0.5, 1, 1.5, 3, 12.5])
 def test_updates_of_d_are_known_before_they_are_made(k):
-  pace = ratio(k)
+  pace = ratio_from_float(k)
   step = np.arange(2500)
   due = np.asarray(jax.vmap(pace.due)(step)) if pace.denominator > 1 else np.full(2500, int(k))
-  assert [pace.before(int(i)) for i in step] == [0, *np.cumsum(due)[:-1]]
-  width = input_pipeline.width(2 * 4, pace)
+  assert [pace.updates_before(int(i)) for i in step] == [0, *np.cumsum(due)[:-1]]
+  width = input_pipeline.minibatches_per_window(2 * 4, pace)
   assert width > due.max()
 
 
 def test_no_controller_asks_for_more_than_the_window_allows():
   """Credit is full and k the highest all the time, with the largest fraction left over."""
-  controller = Balance()
+  controller = RatioController()
   control = controller.start()._replace(
     k=jnp.float32(controller.high), credit=jnp.nextafter(jnp.float32(6), jnp.float32(0))
   )
@@ -156,17 +156,19 @@ def test_no_controller_asks_for_more_than_the_window_allows():
   for steps in range(1, 20):
     n, control = controller.due(control)
     total += int(n)
-    assert total <= controller.most(steps)
+    assert total <= controller.max_updates(steps)
 
 
 def test_a_window_has_no_more_bytes_than_it_may(monkeypatch):
-  monkeypatch.setattr(input_pipeline, '_BYTES', 1000)
-  monkeypatch.setattr(input_pipeline, '_MOST', 100)
-  assert input_pipeline.width(4 * 25, ratio(1)) == 10
-  assert input_pipeline.width(4 * 25, ratio(20)) == 21  # what a step needs comes first
-  assert input_pipeline.width(25, ratio(1)) == 40
-  monkeypatch.setattr(input_pipeline, '_MOST', 30)
-  assert input_pipeline.width(25, ratio(1)) == 30
+  monkeypatch.setattr(input_pipeline, '_WINDOW_BYTES', 1000)
+  monkeypatch.setattr(input_pipeline, '_MAX_WINDOW', 100)
+  assert input_pipeline.minibatches_per_window(4 * 25, ratio_from_float(1)) == 10
+  assert (
+    input_pipeline.minibatches_per_window(4 * 25, ratio_from_float(20)) == 21
+  )  # what a step needs comes first
+  assert input_pipeline.minibatches_per_window(25, ratio_from_float(1)) == 40
+  monkeypatch.setattr(input_pipeline, '_MAX_WINDOW', 30)
+  assert input_pipeline.minibatches_per_window(25, ratio_from_float(1)) == 30
 
 
 def noise(n_train=60, shape=(8, 8, 1)):
@@ -181,19 +183,19 @@ def test_auto_streams_what_does_not_fit_beside_everything_else(monkeypatch):
   nbytes = 60 * (64 + 4)
   for free, expected in ((5 * nbytes, False), (3 * nbytes, True)):
     monkeypatch.setattr(input_pipeline.memory, 'free_on', lambda devices, free=free: free)
-    assert input_pipeline.streams('auto', task, devices) is expected
-    assert input_pipeline.streams('no', task, devices) is False
-    assert input_pipeline.streams('yes', task, devices) is True
-    assert input_pipeline.streams('auto', GameTask(GAMES['ring']), devices) is False
+    assert input_pipeline.should_stream('auto', task, devices) is expected
+    assert input_pipeline.should_stream('no', task, devices) is False
+    assert input_pipeline.should_stream('yes', task, devices) is True
+    assert input_pipeline.should_stream('auto', SyntheticTask(SYNTHETIC['ring']), devices) is False
 
 
 def test_what_is_made_on_the_device_cannot_stream():
   stacked = ImageTask(noise()._replace(stack=3, name='stacked'))
-  for task in (GameTask(GAMES['ring']), stacked):
+  for task in (SyntheticTask(SYNTHETIC['ring']), stacked):
     with pytest.raises(UserError, match=f'--stream=yes: .* {task.name} .* give --stream=auto'):
-      input_pipeline.streams('yes', task, jax.devices()[:1])
+      input_pipeline.should_stream('yes', task, jax.devices()[:1])
     with pytest.raises(ValueError, match=task.name):
-      task.windowed(8)
+      task.window_batch_fn(8)
 
 
 # Whole runs
@@ -207,9 +209,9 @@ SMALL = Config(
 @pytest.fixture
 def little_data(monkeypatch):
   monkeypatch.setattr(tasks, 'load', lambda *args, **options: noise())
-  measured = tasks.Measurement({}, 0.0, 'line')
-  monkeypatch.setattr(images.ImageTask, 'measure', lambda *args: measured)
-  monkeypatch.setattr(images.ImageTask, 'paint', lambda *args: None)
+  measured = tasks.CheckpointEvaluation({}, 0.0, 'line')
+  monkeypatch.setattr(image_task.ImageTask, 'evaluate_checkpoint', lambda *args: measured)
+  monkeypatch.setattr(image_task.ImageTask, 'save_sample_figures', lambda *args: None)
   monkeypatch.setattr(train.plots, 'curves', lambda *args: None)
 
 
@@ -245,13 +247,15 @@ def test_a_look_sees_the_training_examples_that_it_would_see_among_all(little_da
   key, _, _ = training_monitors.keys(jax.random.fold_in(opened[0].key, training_monitors.STREAM))
   positions = jnp.arange(training_monitors.N, dtype=jnp.uint32)
   seen = [
-    (x.task.windowed(8) if isinstance(x.supply, input_pipeline.Streamed) else x.task.feed)(
-      key, positions, x.supply.shown.train
-    )
+    (
+      x.task.window_batch_fn(8)
+      if isinstance(x.pipeline, input_pipeline.StreamingPipeline)
+      else x.task.train_batch_fn
+    )(key, positions, x.pipeline.shown.train)
     for x in opened
   ]
   assert_equal(*seen)
-  assert update_ratio.ratio(1.5) == opened[1].supply._pace
+  assert update_ratio.ratio_from_float(1.5) == opened[1].pipeline._pace
 
 
 @pytest.mark.slow
@@ -298,11 +302,11 @@ status = pathlib.Path('/proc/self/status').read_text()
 held = next(int(line.split()[1]) for line in status.splitlines() if line.startswith('VmData'))
 resource.setrlimit(resource.RLIMIT_DATA, (held * 1024 + int(sys.argv[2]),) * 2)
 opened = session.open_session(config, pathlib.Path(), jax.devices()[:1], stream='yes')
-state = opened.start()
+state = opened.initial_state()
 state, _ = opened.advance(state, 0, 20)
 state, _ = opened.advance(state, 20, 20)
 jax.block_until_ready(state)
-opened.supply.close()
+opened.pipeline.close()
 try:
   np.array(opened.task.dataset.train)
 except MemoryError:

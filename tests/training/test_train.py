@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gan_jax import data
-from gan_jax.evaluation import evaluate, sampling, tasks
-from gan_jax.evaluation.tasks import image_scores, images
+from gan_jax.evaluation import sampling, tasks
+from gan_jax.evaluation.tasks import image_scorer, image_task
 from gan_jax.training import (
   checkpoints,
   load_run,
@@ -23,7 +23,7 @@ from gan_jax.utils.errors import DivergedError, UserError
 from tests.helpers import small_runs
 from tests.helpers.small_runs import RING, SMALL, final, run
 
-MEASURE = images.ImageTask.measure
+MEASURE = image_task.ImageTask.evaluate_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ def test_checkpoints_that_a_killed_process_had_no_time_to_delete_go_at_the_next_
 def test_training_never_sees_validation_or_test_images(tmp_path, little_data):
   """Nor labels, unless its networks ask for them; validation images only to choose k and to look."""
   blind = dataclasses.replace(SMALL, referee_every=0)
-  opened = lambda config: session.open_session(config, tmp_path, jax.devices()[:1]).supply.data
+  opened = lambda config: session.open_session(config, tmp_path, jax.devices()[:1]).pipeline.data
   seen = opened(blind)
   np.testing.assert_array_equal(seen.train.images, little_data.train)
   assert seen.train.labels is None
@@ -111,19 +111,19 @@ def test_a_game_needs_no_data_folder(tmp_path, monkeypatch, pictures):
   assert trained.shape == (2,)
   assert (tmp_path / 'samples' / 'points_00000025.png').exists()
   assert (tmp_path / 'curves.png').exists()
-  task = tasks.open_task(trained.config)
+  task = tasks.load_task(trained.config)
   scored = {record['step']: record for record in final(tmp_path)[1] if 'score' in record}
   assert sorted(scored) == [20, 25]
   assert scored[25]['score'] == -scored[25]['cell_kl_ema']
-  report = task.report(trained.gan, trained.state, 'test', 0)
+  report = task.full_report(trained.gan, trained.state, 'test', 0)
   assert report.values['oracle']['ema'] == pytest.approx(
-    {name: scored[trained.step][f'{name}_ema'] for name in task.game.ideal}, rel=1e-4
+    {name: scored[trained.step][f'{name}_ema'] for name in task.distribution.perfect_scores}, rel=1e-4
   )
-  for name in task.game.ideal:
+  for name in task.distribution.perfect_scores:
     assert name in report.text
   json.dumps(report.values)
   latents = sampling.fixed_latents(trained.gan.latent, 0, 1500)
-  drawn = sampling.points(trained.gan, trained.state.g_ema, latents)
+  drawn = sampling.generate_samples(trained.gan, trained.state.g_ema, latents)
   assert (drawn.shape, drawn.dtype) == ((1500, 2), np.float32)
 
 
@@ -134,9 +134,9 @@ def test_a_run_is_measured_on_validation_images(tmp_path, monkeypatch):
     probabilities=lambda pictures: np.eye(3)[pictures[:, 0, 0, 0] % 3],
     hash='c1a55',
   )
-  monkeypatch.setattr(images.ImageTask, 'measure', MEASURE)
-  monkeypatch.setattr(image_scores.classifier_lib, 'load_or_train', lambda *args: fake)
-  monkeypatch.setattr(evaluate, 'N_SAMPLES', 50)
+  monkeypatch.setattr(image_task.ImageTask, 'evaluate_checkpoint', MEASURE)
+  monkeypatch.setattr(image_scorer.classifier_lib, 'load_or_train', lambda *args: fake)
+  monkeypatch.setattr(sampling, 'N_SAMPLES', 50)
   config = dataclasses.replace(SMALL, steps=1, conditional=True)
   run(tmp_path, config)
   record = next(r for r in final(tmp_path)[1] if 'score' in r)
@@ -144,7 +144,7 @@ def test_a_run_is_measured_on_validation_images(tmp_path, monkeypatch):
   assert names <= set(record)
   assert record['score'] == -record['validation_frechet_ema']
   trained = load_run.open_run(tmp_path, 'last')
-  report = tasks.open_task(config).report(trained.gan, trained.state, 'test', 0)
+  report = tasks.load_task(config).full_report(trained.gan, trained.state, 'test', 0)
   assert sum(report.values['class_shares']) == pytest.approx(1)
   assert set(report.values['features']) == {'raw', 'ema', 'train', 'fresh'}
   assert report.values['protocol']['features_n'] == 50
@@ -181,7 +181,7 @@ def test_a_value_that_is_not_finite_is_named_with_its_step_and_the_last_checkpoi
     run(tmp_path, config)
   step = int(str(error.value).split('at step ')[1].split(';')[0])
   opened = session.open_session(config, tmp_path, jax.devices()[:1])
-  before, _ = opened.advance(opened.start(), 0, step - 1)
+  before, _ = opened.advance(opened.initial_state(), 0, step - 1)
   assert nonfinite.first_not_finite(before) is None
 
 

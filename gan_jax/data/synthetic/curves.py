@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.synthetic.distribution import Density, Game
+from gan_jax.data.synthetic.distribution import Density, SyntheticDistribution
 from gan_jax.metrics.kolmogorov_smirnov import expected_ks_distance, ks_distance
 
 _PANEL = 4.0  # lengths of the noise that one panel of the quadrature spans
@@ -64,12 +64,12 @@ def spiral(arms: int = 2, noise: float = 0.02) -> Curve:
   )
 
 
-def one_arm(curve: Curve) -> Curve:
+def first_arm(curve: Curve) -> Curve:
   """Only the first arm."""
   return curve._replace(turns=curve.turns[:1], offsets=curve.offsets[:1])
 
 
-def point(curve: Curve, which: jax.Array, s: jax.Array) -> jax.Array:
+def point_at(curve: Curve, which: jax.Array, s: jax.Array) -> jax.Array:
   """The point [2] of the arm `which` at arc length s."""
   turn = jnp.asarray(curve.turns)[which]
   x, y = curve.arm(s)
@@ -82,7 +82,7 @@ def sample(curve: Curve, key: jax.Array) -> jax.Array:
   arm_key, length_key, noise_key = jax.random.split(key, 3)
   which = jax.random.randint(arm_key, (), 0, len(curve.turns))
   s = jax.random.uniform(length_key, maxval=curve.length)
-  return point(curve, which, s) + curve.noise * jax.random.normal(noise_key, (2,))
+  return point_at(curve, which, s) + curve.noise * jax.random.normal(noise_key, (2,))
 
 
 def _nodes(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,7 +102,7 @@ def _nodes(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def log_density(curve: Curve, x: jax.Array) -> jax.Array:
   """Of one point [2], in nats: the noise's density averaged over the curve by Gauss-Legendre quadrature."""
   which, s, weights = _nodes(curve)
-  points = jax.vmap(partial(point, curve))(jnp.asarray(which), jnp.asarray(s))
+  points = jax.vmap(partial(point_at, curve))(jnp.asarray(which), jnp.asarray(s))
   squares = jnp.sum(((x[None] - points) / curve.noise) ** 2, axis=1)
   normaliser = math.log(len(curve.turns) * curve.length * 2 * math.pi * curve.noise**2)
   return jax.nn.logsumexp(jnp.log(jnp.asarray(weights)) - squares / 2) - normaliser
@@ -113,12 +113,12 @@ def density(curve: Curve) -> Density:
   return Density(partial(sample, curve), partial(log_density, curve))
 
 
-def project(curve: Curve, x: jax.Array) -> Projection:
+def project_onto_curve(curve: Curve, x: jax.Array) -> Projection:
   """The nearest point of the curve to one point [2]: the nearest node, and from there along its tangent."""
   which, s, _ = (jnp.asarray(array) for array in _nodes(curve))
-  points = jax.vmap(partial(point, curve))(which, s)
+  points = jax.vmap(partial(point_at, curve))(which, s)
   nearest = jnp.argmin(jnp.sum((x[None] - points) ** 2, axis=1))
-  at = partial(point, curve, which[nearest])
+  at = partial(point_at, curve, which[nearest])
   start = s[nearest]
   position, tangent = jax.jvp(at, (start,), (jnp.ones_like(start),))
   end = jnp.clip(start + jnp.dot(x - position, tangent), 0.0, curve.length)
@@ -132,7 +132,7 @@ def curve_scores(curve: Curve, samples: jax.Array) -> dict[str, jax.Array]:
   crowded. 'ks_across' compares distances with those of the noise: too far as well as too near. 'ks' is
   their sum.
   """
-  along, across = jax.vmap(partial(project, curve))(samples)
+  along, across = jax.vmap(partial(project_onto_curve, curve))(samples)
   total = len(curve.turns) * curve.length
   ks_along = ks_distance(along, lambda s: s / total)
   ks_across = ks_distance(across, lambda r: jax.lax.erf(r / (curve.noise * math.sqrt(2))))
@@ -144,25 +144,25 @@ def curve_scores(curve: Curve, samples: jax.Array) -> dict[str, jax.Array]:
   }
 
 
-def game(name: str, curve: Curve, n: int = 2500) -> Game:
+def curve_distribution(name: str, curve: Curve, n: int = 2500) -> SyntheticDistribution:
   """Whether G follows the curve from end to end, at the right distance."""
   ends = (
     4 / (3 * math.sqrt(2 * math.pi)) * curve.noise / curve.length
   )  # noise that overshoots an arm
-  return Game(
+  return SyntheticDistribution(
     name,
     shape=(2,),
     sample=partial(sample, curve),
     log_density=partial(log_density, curve),
-    oracle=partial(curve_scores, curve),
-    ideal={
+    score_samples=partial(curve_scores, curve),
+    perfect_scores={
       'off_curve': curve.noise * math.sqrt(1 + ends),
       'ks_along': expected_ks_distance(n),
       'ks_across': expected_ks_distance(n),
       'ks': 2 * expected_ks_distance(n),
     },
-    best_by='ks',
+    ranking_score='ks',
     higher_is_better=False,
-    n_judged=n,
+    n_scored=n,
     extent=(-1.5, 2.5, -1.0, 1.5) if name == 'moons' else (-1.25, 1.25, -1.25, 1.25),
   )

@@ -9,7 +9,7 @@ import numpy as np
 
 Sample = Callable[[jax.Array], jax.Array]  # one key to one example
 LogDensity = Callable[[jax.Array], jax.Array]  # one example to its log-density, nats
-Oracle = Callable[[jax.Array], dict[str, jax.Array]]  # samples [n, *shape] to numbers
+Scorer = Callable[[jax.Array], dict[str, jax.Array]]  # samples [n, *shape] to numbers
 
 
 class Density(NamedTuple):
@@ -19,23 +19,23 @@ class Density(NamedTuple):
   log_density: LogDensity
 
 
-class Game(NamedTuple):
+class SyntheticDistribution(NamedTuple):
   """A distribution to learn, and how samples of a generator are judged against it."""
 
   name: str
   shape: tuple[int, ...]  # of one example
   sample: Sample
   log_density: LogDensity | None  # exact; None where there is no density
-  oracle: Oracle
-  ideal: dict[str, float]  # what `n_judged` samples of the truth itself get, on average
-  best_by: str  # the number of the oracle by which checkpoints are ranked
+  score_samples: Scorer
+  perfect_scores: dict[str, float]  # what `n_judged` samples of the truth itself get, on average
+  ranking_score: str  # the number of the oracle by which checkpoints are ranked
   higher_is_better: bool
-  n_judged: int  # samples that the oracle is shown
+  n_scored: int  # samples that the oracle is shown
   extent: tuple[float, ...] | None = None  # window of a picture: (low, high) of each axis in a row
-  modes: np.ndarray | None = None  # centres [m, d], where there are any
+  mode_centres: np.ndarray | None = None  # centres [m, d], where there are any
 
 
-def density_of(game: Game) -> Density:
+def density_of(game: SyntheticDistribution) -> Density:
   """The game's data as a density; raises ValueError where it has none."""
   if game.log_density is None:
     raise ValueError(f'the data of the game {game.name!r} have no density')

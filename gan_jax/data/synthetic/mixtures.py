@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.synthetic.distribution import Density, Game
+from gan_jax.data.synthetic.distribution import Density, SyntheticDistribution
 from gan_jax.metrics.kolmogorov_smirnov import expected_ks_distance, ks_distance
 from gan_jax.metrics.mode_coverage import HIGH_QUALITY_SIGMAS, mode_scores, normal_ball_probability
 
@@ -65,7 +65,7 @@ def reweighted(mix: Mixture, weights: Sequence[float]) -> Mixture:
   return mixture(mix.centres, mix.sigmas, weights)
 
 
-def without(mix: Mixture, dropped: Sequence[int]) -> Mixture:
+def without_components(mix: Mixture, dropped: Sequence[int]) -> Mixture:
   """The mixture without the components of these indices, the others scaled up alike."""
   weights = mix.weights.copy()
   weights[list(dropped)] = 0
@@ -89,7 +89,7 @@ def grid() -> Mixture:
   return mixture(np.stack(np.meshgrid(marks, marks), axis=-1).reshape(-1, 2), 0.05)
 
 
-def modes_game(name: str, mix: Mixture) -> Game:
+def mixture_distribution(name: str, mix: Mixture) -> SyntheticDistribution:
   """Whether G finds every mode of a mixture in the plane, its weight and width; 2,500 samples, as published.
 
   For equal weights, and one sigma that is small beside the distances between centres.
@@ -98,24 +98,24 @@ def modes_game(name: str, mix: Mixture) -> Game:
   high_quality = normal_ball_probability(2, HIGH_QUALITY_SIGMAS)
   margin = 0.25 * np.abs(mix.centres).max()
   low, high = mix.centres.min(axis=0) - margin, mix.centres.max(axis=0) + margin
-  return Game(
+  return SyntheticDistribution(
     name,
     shape=(2,),
     sample=partial(sample, mix),
     log_density=partial(log_density, mix),
-    oracle=lambda samples: mode_scores(samples, jnp.asarray(mix.centres), float(mix.sigmas[0])),
-    ideal={
+    score_samples=lambda samples: mode_scores(samples, jnp.asarray(mix.centres), float(mix.sigmas[0])),
+    perfect_scores={
       'modes': float(m),
       'high_quality': high_quality,
       'reverse_kl': (m - 1) / (2 * n * high_quality),  # half a chi-square over n, to first order
       'covariance_ratio': 1.0,
       'cell_kl': 2 * m / (2 * n),
     },
-    best_by='cell_kl',
+    ranking_score='cell_kl',
     higher_is_better=False,
-    n_judged=n,
+    n_scored=n,
     extent=(float(low[0]), float(high[0]), float(low[1]), float(high[1])),
-    modes=mix.centres,
+    mode_centres=mix.centres,
   )
 
 
@@ -132,26 +132,26 @@ def gaussian_scores(samples: jax.Array, mean: float, std: float) -> dict[str, ja
   }
 
 
-def gaussian_game() -> Game:
+def gaussian_distribution() -> SyntheticDistribution:
   """One Gaussian on a line, the game of Figure 1 of Goodfellow et al. (2014)."""
   mix, n = gaussian(), 10_000
   mean, std = float(mix.centres[0, 0]), float(mix.sigmas[0])
-  return Game(
+  return SyntheticDistribution(
     'gaussian',
     shape=(1,),
     sample=partial(sample, mix),
     log_density=partial(log_density, mix),
-    oracle=lambda samples: gaussian_scores(samples, mean, std),
-    ideal={
+    score_samples=lambda samples: gaussian_scores(samples, mean, std),
+    perfect_scores={
       'mean': mean,
       'std': std,
       'ks': expected_ks_distance(n),
       # sqrt(2 / pi n) times the integral of sqrt(F (1 - F)), which is 1.6147 for N(0, 1).
       'wasserstein': std * 1.6147 * math.sqrt(2 / (math.pi * n)),
     },
-    best_by='wasserstein',
+    ranking_score='wasserstein',
     higher_is_better=False,
-    n_judged=n,
+    n_scored=n,
     extent=(mean - 6 * std, mean + 6 * std),
-    modes=mix.centres,
+    mode_centres=mix.centres,
   )

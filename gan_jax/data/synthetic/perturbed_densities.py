@@ -12,7 +12,7 @@ def _background(centre: np.ndarray, sigma: float) -> Density:
   return mixtures.density(mixtures.mixture(centre[None], sigma))
 
 
-def of_mixture(mix: mixtures.Mixture) -> dict[str, Density]:
+def perturbed_mixtures(mix: mixtures.Mixture) -> dict[str, Density]:
   """Right but for one thing: place (by one sigma), width, a tenth of noise, half of the modes, weights."""
   truth, sigma = mixtures.density(mix), float(mix.sigmas[0])
   m, d = mix.centres.shape
@@ -24,12 +24,12 @@ def of_mixture(mix: mixtures.Mixture) -> dict[str, Density]:
     'noisy': blended(truth, _background(mix.centres.mean(axis=0), max(spread, 3 * sigma)), 0.1),
   }
   if m > 1:
-    rivals['missing'] = mixtures.density(mixtures.without(mix, range(m // 2)))
+    rivals['missing'] = mixtures.density(mixtures.without_components(mix, range(m // 2)))
     rivals['uneven'] = mixtures.density(mixtures.reweighted(mix, range(1, m + 1)))
   return rivals
 
 
-def of_curve(curve: curves.Curve, centre: np.ndarray) -> dict[str, Density]:
+def perturbed_curves(curve: curves.Curve, centre: np.ndarray) -> dict[str, Density]:
   """Right but for one thing: place (by the noise), width, a tenth of noise about `centre` [2], or an arm."""
   truth = curves.density(curve)
   return {
@@ -37,14 +37,14 @@ def of_curve(curve: curves.Curve, centre: np.ndarray) -> dict[str, Density]:
     'narrow': curves.density(curve._replace(noise=0.5 * curve.noise)),
     'wide': curves.density(curve._replace(noise=2 * curve.noise)),
     'noisy': blended(truth, _background(centre, 0.3), 0.1),
-    'missing': curves.density(curves.one_arm(curve)),
+    'missing': curves.density(curves.first_arm(curve)),
   }
 
 
-RIVALS: dict[str, dict[str, Density]] = {
-  'gaussian': of_mixture(mixtures.gaussian()),
-  'ring': of_mixture(mixtures.ring()),
-  'grid': of_mixture(mixtures.grid()),
-  'moons': of_curve(curves.moons(), np.array([0.5, 0.25])),
-  'spiral': of_curve(curves.spiral(), np.zeros(2)),
+PERTURBED_DENSITIES: dict[str, dict[str, Density]] = {
+  'gaussian': perturbed_mixtures(mixtures.gaussian()),
+  'ring': perturbed_mixtures(mixtures.ring()),
+  'grid': perturbed_mixtures(mixtures.grid()),
+  'moons': perturbed_curves(curves.moons(), np.array([0.5, 0.25])),
+  'spiral': perturbed_curves(curves.spiral(), np.zeros(2)),
 }

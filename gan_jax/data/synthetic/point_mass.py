@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from gan_jax.data.synthetic.distribution import Game
+from gan_jax.data.synthetic.distribution import SyntheticDistribution
 
 
 def sample(key: jax.Array) -> jax.Array:
@@ -12,18 +12,18 @@ def sample(key: jax.Array) -> jax.Array:
   return jnp.zeros(1)
 
 
-def game() -> Game:
+def dirac_distribution() -> SyntheticDistribution:
   """Whether G converges to a point at all; a point has no density."""
-  return Game(
+  return SyntheticDistribution(
     'dirac',
     shape=(1,),
     sample=sample,
     log_density=None,
-    oracle=lambda samples: {'mean_abs': jnp.abs(samples).mean()},
-    ideal={'mean_abs': 0.0},
-    best_by='mean_abs',
+    score_samples=lambda samples: {'mean_abs': jnp.abs(samples).mean()},
+    perfect_scores={'mean_abs': 0.0},
+    ranking_score='mean_abs',
     higher_is_better=False,
-    n_judged=2500,
+    n_scored=2500,
     extent=(-2.0, 2.0),
-    modes=None,
+    mode_centres=None,
   )

@@ -47,11 +47,11 @@ AUGMENTATIONS: dict[str, Augmentation] = {
   'cutout': _together(diffaugment.cutout),
   'diffaugment': _together(*_COLOR, diffaugment.translation, diffaugment.cutout),
   'flip': _flip,
-  'ada': ada_transforms.pipeline,
+  'ada': ada_transforms.ada_pipeline,
 }
 
 
-def check(name: str, shape: tuple[int, ...]) -> None:
+def check_augmentation(name: str, shape: tuple[int, ...]) -> None:
   """Raises UserError where points of this shape are not images and `name` works on images only."""
   if name != 'none' and len(shape) != 3:
     raise UserError(
@@ -60,7 +60,7 @@ def check(name: str, shape: tuple[int, ...]) -> None:
     )
 
 
-def augment(name: str, keys: jax.Array, images: jax.Array, p: Scalar = 1.0) -> jax.Array:
+def augment_images(name: str, keys: jax.Array, images: jax.Array, p: Scalar = 1.0) -> jax.Array:
   """Each of `images` [n, h, w, c] in [-1, 1] changed as its own key of [n] says; results may leave [-1, 1]."""
   return jax.vmap(AUGMENTATIONS[name], (0, 0, None))(keys, images, p)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 Scalar = float | jax.Array
 
 
-class Controls(NamedTuple):
+class AdaState(NamedTuple):
   """All that the controller remembers: float32 scalars, for a checkpoint to hold."""
 
   p: jax.Array  # how often augmentations are made
@@ -16,28 +16,30 @@ class Controls(NamedTuple):
 
 
 MAX_P = 0.8  # above it Karras et al. (2020) saw augmentations leak into the samples
-MEMORY = 0.75  # of r_t, for a mean age of a few minibatches: theirs is the mean of four
+R_T_DECAY = 0.75  # of r_t, for a mean age of a few minibatches: theirs is the mean of four
 
 
-def init() -> Controls:
+def init_ada() -> AdaState:
   """No augmentation yet."""
-  return Controls(jnp.zeros(()), jnp.zeros(()))
+  return AdaState(jnp.zeros(()), jnp.zeros(()))
 
 
-def update(
-  controls: Controls,
+def update_ada(
+  controls: AdaState,
   mean_sign: Scalar,
   batch_size: int,
   target: float = 0.6,
   images_to_one: int = 500_000,
   max_p: float = MAX_P,
-) -> Controls:
+) -> AdaState:
   """The controls after a minibatch on which sign D(x) had this mean; on many devices, over all of them."""
-  r_t = MEMORY * controls.r_t + (1 - MEMORY) * mean_sign
-  return Controls(adapt(controls.p, r_t, target, batch_size, images_to_one, max_p), r_t)
+  r_t = R_T_DECAY * controls.r_t + (1 - R_T_DECAY) * mean_sign
+  return AdaState(
+    update_probability(controls.p, r_t, target, batch_size, images_to_one, max_p), r_t
+  )
 
 
-def adapt(
+def update_probability(
   p: Scalar,
   r_t: Scalar,
   target: float,

@@ -105,7 +105,7 @@ def recolor(
   return changed
 
 
-def pipeline(key: jax.Array, image: jax.Array, p: Scalar) -> jax.Array:
+def ada_pipeline(key: jax.Array, image: jax.Array, p: Scalar) -> jax.Array:
   """Flips, turns, warps and colours of Karras et al. (2020), each by itself with probability p.
 
   Left out are its image-space filters, noise and cutout, which it found of little use, and the wavelet

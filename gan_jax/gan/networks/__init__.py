@@ -9,15 +9,15 @@ from collections.abc import Callable
 import flax.linen as nn
 
 from gan_jax.gan.networks import conv_2014, dcgan, dirac_gan, mlp_2014, r3gan, relu_mlp, sngan
-from gan_jax.gan.networks.network_spec import Spec
+from gan_jax.gan.networks.network_spec import NetworkSpec
 
-NETWORKS: dict[str, Callable[[Spec], tuple[nn.Module, nn.Module]]] = {
-  'mlp': mlp_2014.pair,
-  'mlp_cifar_2014': mlp_2014.cifar_pair,
-  'conv_2014': conv_2014.pair,
-  'dcgan': dcgan.pair,
-  'sngan': sngan.pair,
-  'r3gan': r3gan.pair,
-  'relu': relu_mlp.pair,
-  'dirac': dirac_gan.pair,
+NETWORKS: dict[str, Callable[[NetworkSpec], tuple[nn.Module, nn.Module]]] = {
+  'mlp': mlp_2014.build_networks,
+  'mlp_cifar_2014': mlp_2014.build_cifar_networks,
+  'conv_2014': conv_2014.build_networks,
+  'dcgan': dcgan.build_networks,
+  'sngan': sngan.build_networks,
+  'r3gan': r3gan.build_networks,
+  'relu': relu_mlp.build_networks,
+  'dirac': dirac_gan.build_networks,
 }

@@ -15,14 +15,19 @@ from gan_jax.gan.networks.layers import (
   First,
   Initializer,
   Logit,
-  apply,
+  apply_layer,
   begin_at,
   begin_bias,
-  dense,
   first_weights,
+  make_dense,
 )
 from gan_jax.gan.networks.mlp_2014 import Maxout
-from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.network_spec import (
+  NetworkSpec,
+  SupportedOptions,
+  compute_dtype,
+  resolve_spec,
+)
 from gan_jax.utils.errors import UserError
 
 # Of D's layers: channels for a width of 32, size, padding, and the size of the pool, which moves by 2.
@@ -49,8 +54,8 @@ class Generator(nn.Module):
     del train, axis_name  # no dropout and no batch statistics
     h, w, c = self.shape
     x = Conditioned(self.n_classes)(latents, labels)
-    x = nn.relu(dense(x, self.width, self.first, self.dtype)(x))
-    x = nn.sigmoid(dense(x, self.width, self.first, self.dtype)(x))
+    x = nn.relu(make_dense(x, self.width, self.first, self.dtype)(x))
+    x = nn.sigmoid(make_dense(x, self.width, self.first, self.dtype)(x))
     x = x.reshape(x.shape[0], (h - 2) // 3, (w - 2) // 3, -1)
     return Conv(
       c,
@@ -92,7 +97,7 @@ class Discriminator(nn.Module):
         dtype=self.dtype,
         as_products=self.as_products,
       )
-      x = apply(layer, x, train, self.norm)
+      x = apply_layer(layer, x, train, self.norm)
       x = x.reshape(*x.shape[:-1], PIECES, units).max(axis=-2)
       # Pools that reach over the far edge count, with what they hold of the image.
       edges = [(0, (size - pool) % 2) for size in x.shape[1:3]]
@@ -104,16 +109,18 @@ class Discriminator(nn.Module):
     return Logit(self.n_classes, self.first, self.norm)(x, labels, train)
 
 
-OFFER = Offer(d_norms=('none', 'spectral'), inits=('scaled', '2014', 'torch'), dropout=True)
+OFFER = SupportedOptions(
+  d_norms=('none', 'spectral'), inits=('scaled', '2014', 'torch'), dropout=True
+)
 
 
-def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
+def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   """G relu 8000, sigmoid 8000 as 10x10x80, deconvolution; D maxout-conv 32, 32, 192, maxout 500.
 
   `init` '2014' draws weights from U(+-.05) for G and U(+-.005) for D. Labels: an embedding beside the
   latent in G, projection in D.
   """
-  spec = settle('conv_2014', spec, OFFER)
+  spec = resolve_spec('conv_2014', spec, OFFER)
   h, w, _ = spec.shape
   if h % 3 != 2 or w % 3 != 2 or min(h, w) < 8:
     raise UserError(

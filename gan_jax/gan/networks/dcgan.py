@@ -15,15 +15,20 @@ from gan_jax.gan.networks.layers import (
   First,
   Initializer,
   Logit,
-  apply,
+  apply_layer,
   batch_norm,
   begin_at,
   begin_bias,
-  dense,
+  make_dense,
   normal,
   scaled,
 )
-from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.network_spec import (
+  NetworkSpec,
+  SupportedOptions,
+  compute_dtype,
+  resolve_spec,
+)
 from gan_jax.utils.errors import UserError
 
 FIRST = normal(0.02)
@@ -62,9 +67,9 @@ class Generator(nn.Module):
     first = _first(self.norm)
     x = Conditioned(self.n_classes)(latents, labels)
     for _ in range(self.depth):
-      x = dense(x, HIDDEN, first, self.dtype)(x)
+      x = make_dense(x, HIDDEN, first, self.dtype)(x)
       x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
-    x = dense(x, math.prod(smallest), first, self.dtype)(x).reshape(-1, *smallest)
+    x = make_dense(x, math.prod(smallest), first, self.dtype)(x).reshape(-1, *smallest)
     for i in range(self.doublings):
       x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
       last = i == self.doublings - 1
@@ -102,18 +107,18 @@ class Discriminator(nn.Module):
       layer = Conv(
         self.width << i, 4, 2, first=first, dtype=self.dtype, as_products=self.as_products
       )
-      x = apply(layer, x, train, self.norm)
+      x = apply_layer(layer, x, train, self.norm)
       if i:
         x = batch_norm(x, train, axis_name, self.norm, self.dtype)
       x = nn.leaky_relu(x, 0.2)
     x = x.reshape(x.shape[0], -1)
     for _ in range(self.depth):
-      x = apply(dense(x, HIDDEN, first, self.dtype), x, train, self.norm)
+      x = apply_layer(make_dense(x, HIDDEN, first, self.dtype), x, train, self.norm)
       x = nn.leaky_relu(batch_norm(x, train, axis_name, self.norm, self.dtype), 0.2)
     return Logit(self.n_classes, first, self.norm)(x, labels, train)
 
 
-def doublings(name: str, spec: Spec) -> int:
+def doublings(name: str, spec: NetworkSpec) -> int:
   """How often the smallest image, of at least 4 pixels a side, doubles on its way to `spec.shape`.
 
   Raises UserError where a side is no multiple of 4, or below 8.
@@ -131,10 +136,12 @@ def doublings(name: str, spec: Spec) -> int:
 
 
 # Batch norm first in G only: with it in D no gradient is one example's own, and R1 means nothing.
-OFFER = Offer(g_norms=('batch', 'none'), d_norms=('none', 'batch', 'spectral'), depth=True)
+OFFER = SupportedOptions(
+  g_norms=('batch', 'none'), d_norms=('none', 'batch', 'spectral'), depth=True
+)
 
 
-def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
+def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   """Widths of 64 next to the image, batch norm in G; weights from N(0, .02^2), or by fan-in without any norm.
 
   `d_norm` 'batch' is the paper's, on all layers of D but the first; it goes with no gradient penalty.
@@ -143,7 +150,7 @@ def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
 
   Labels: an embedding beside the latent in G, projection in D.
   """
-  spec = settle('dcgan', spec, OFFER)
+  spec = resolve_spec('dcgan', spec, OFFER)
   times = doublings('dcgan', spec)
   generator = Generator(
     tuple(spec.shape),

@@ -5,7 +5,12 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.distributed.randomness import BatchAxis
-from gan_jax.gan.networks.network_spec import Offer, Spec, check_labels, settle
+from gan_jax.gan.networks.network_spec import (
+  NetworkSpec,
+  SupportedOptions,
+  check_labels,
+  resolve_spec,
+)
 from gan_jax.utils.errors import UserError
 
 
@@ -45,9 +50,9 @@ class Discriminator(nn.Module):
     return psi * images[:, 0]
 
 
-def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
+def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   """G(z) = theta and D(x) = psi x on the line; both start at 1, the equilibrium with data 0 is at 0."""
-  spec = settle('dirac', spec, Offer(points=True))
+  spec = resolve_spec('dirac', spec, SupportedOptions(points=True))
   if tuple(spec.shape) != (1,):
     raise UserError(
       f'--network=dirac: lives on a line, shape (1,), not {tuple(spec.shape)}; use --network=relu'

@@ -57,13 +57,13 @@ def begin_bias(first: First, bias: Initializer | None) -> First:
   return first if bias is None else lambda fan_in: (first(fan_in)[0], bias)
 
 
-def dense(x: jax.Array, features: int, first: First, dtype: Any) -> nn.Dense:
+def make_dense(x: jax.Array, features: int, first: First, dtype: Any) -> nn.Dense:
   """A linear layer for x [n, inputs], not yet applied."""
   kernel_init, bias_init = first(x.shape[-1])
   return nn.Dense(features, kernel_init=kernel_init, bias_init=bias_init, dtype=dtype)
 
 
-def apply(layer: nn.Module, x: jax.Array, train: bool, norm: str) -> jax.Array:
+def apply_layer(layer: nn.Module, x: jax.Array, train: bool, norm: str) -> jax.Array:
   """`layer` at x, its weights divided by their largest singular value where `norm` is 'spectral'.
 
   Miyato et al. (2018): one step of power iteration per call, remembered in training.
@@ -129,10 +129,10 @@ class Logit(nn.Module):
     """Features phi [n, f] and labels [n] to logits [n], float32 whatever the features are."""
     check_labels(labels, self.n_classes)
     features = features.astype(jnp.float32)
-    layer = dense(features, 1, self.first, jnp.float32)
-    logits = apply(layer, features, train, self.norm)[:, 0]
+    layer = make_dense(features, 1, self.first, jnp.float32)
+    logits = apply_layer(layer, features, train, self.norm)[:, 0]
     if labels is None:
       return logits
     kernel_init, _ = self.first(features.shape[-1])
     embed = nn.Embed(self.n_classes, features.shape[-1], embedding_init=kernel_init)
-    return logits + jnp.sum(features * apply(embed, labels, train, self.norm), axis=-1)
+    return logits + jnp.sum(features * apply_layer(embed, labels, train, self.norm), axis=-1)

@@ -15,16 +15,21 @@ from gan_jax.gan.networks.layers import (
   First,
   Initializer,
   Logit,
-  apply,
+  apply_layer,
   batch_norm,
   begin_at,
   begin_bias,
-  dense,
   first_weights,
+  make_dense,
   scaled,
   uniform,
 )
-from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.network_spec import (
+  NetworkSpec,
+  SupportedOptions,
+  compute_dtype,
+  resolve_spec,
+)
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -51,8 +56,8 @@ class Maxout(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """[n, inputs] to [n, units]."""
-    layer = dense(x, self.units * self.pieces, self.first, self.dtype)
-    x = apply(layer, x, train, self.norm)
+    layer = make_dense(x, self.units * self.pieces, self.first, self.dtype)
+    x = apply_layer(layer, x, train, self.norm)
     return x.reshape(*x.shape[:-1], self.pieces, self.units).max(axis=-2)
 
 
@@ -77,10 +82,10 @@ class Generator(nn.Module):
     """[n, size] and [n] to [n, *shape]."""
     x = Conditioned(self.n_classes)(latents, labels)
     for activation in self.activations:
-      x = dense(x, self.width, self.first, self.dtype)(x)
+      x = make_dense(x, self.width, self.first, self.dtype)(x)
       x = activation(batch_norm(x, train, axis_name, self.norm, self.dtype))
     first = begin_bias(self.output_first, self.output_bias)
-    x = dense(x, math.prod(self.shape), first, self.dtype)(x)
+    x = make_dense(x, math.prod(self.shape), first, self.dtype)(x)
     return self.output(x.astype(jnp.float32)).reshape(-1, *self.shape)
 
 
@@ -119,7 +124,7 @@ def marginals_bias(mean_image: jax.Array | None) -> Initializer | None:
   return begin_at(jax.scipy.special.logit(jnp.clip(mean_image, 1e-7, 1 - 1e-7)))
 
 
-OFFER = Offer(
+OFFER = SupportedOptions(
   g_norms=('none', 'batch'),
   d_norms=('none', 'spectral'),
   inits=('scaled', '2014', 'torch'),
@@ -129,12 +134,12 @@ OFFER = Offer(
 )
 
 
-def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
+def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   """The 2014 networks; at their default widths 1200 and 240, those of the paper's MNIST run.
 
   `init` '2014' draws weights as released, U(+-.05) for G and U(+-.005) for D.
   """
-  spec = settle('mlp', spec, OFFER)
+  spec = resolve_spec('mlp', spec, OFFER)
   generator = Generator(
     tuple(spec.shape),
     spec.g_width or 1200,
@@ -150,12 +155,12 @@ def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
   return generator, _maxout(spec, 240, black_is_zero=True)
 
 
-def cifar_pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
+def build_cifar_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   """The fully connected networks of the paper's CIFAR-10 run: G relu 8000, sigmoid 8000, linear output.
 
   D is maxout 1600x5 twice. `init` '2014': U(+-.05), G's last layer U(+-.5), D's U(+-.005).
   """
-  spec = settle('mlp_cifar_2014', spec, OFFER._replace(depth=False, g_norms=('none',)))
+  spec = resolve_spec('mlp_cifar_2014', spec, OFFER._replace(depth=False, g_norms=('none',)))
   released = spec.init == '2014'
   generator = Generator(
     tuple(spec.shape),
@@ -171,7 +176,7 @@ def cifar_pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
   return generator, _maxout(spec, 1600, black_is_zero=False)
 
 
-def _maxout(spec: Spec, width: int, *, black_is_zero: bool) -> Discriminator:
+def _maxout(spec: NetworkSpec, width: int, *, black_is_zero: bool) -> Discriminator:
   return Discriminator(
     spec.d_width or width,
     spec.d_depth or 2,

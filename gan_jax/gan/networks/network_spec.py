@@ -13,7 +13,7 @@ NORMS = ('', 'none', 'batch', 'spectral')
 DTYPES = ('float32', 'bfloat16')
 
 
-class Spec(NamedTuple):
+class NetworkSpec(NamedTuple):
   """The pair to build; 0 and '' stand for the network's own default."""
 
   shape: tuple[int, ...]  # of one example: (h, w, c), or (d,) for points
@@ -37,7 +37,7 @@ class Spec(NamedTuple):
   )
 
 
-class Offer(NamedTuple):
+class SupportedOptions(NamedTuple):
   """What one network of the registry can be; its default norm comes first."""
 
   g_norms: Sequence[str] = ('none',)
@@ -51,7 +51,7 @@ class Offer(NamedTuple):
   conditional: bool = True
 
 
-def settle(name: str, spec: Spec, offer: Offer) -> Spec:
+def resolve_spec(name: str, spec: NetworkSpec, offer: SupportedOptions) -> NetworkSpec:
   """`spec` with its norms chosen; raises UserError where network `name` does not offer it."""
   _check_shape(name, spec, offer)
   if spec.init not in offer.inits:
@@ -78,7 +78,7 @@ def settle(name: str, spec: Spec, offer: Offer) -> Spec:
   )
 
 
-def _check_shape(name: str, spec: Spec, offer: Offer) -> None:
+def _check_shape(name: str, spec: NetworkSpec, offer: SupportedOptions) -> None:
   if len(spec.shape) != 3 and not offer.points:
     raise UserError(
       f'--network={name}: makes images, not points of shape {tuple(spec.shape)}; use --network=relu'
@@ -93,7 +93,7 @@ def _refuse(setting: str, name: str, why: str) -> None:
   raise UserError(f'{setting}: {name} {why}')
 
 
-def compute_dtype(spec: Spec) -> Any:
+def compute_dtype(spec: NetworkSpec) -> Any:
   """The type that layers compute in."""
   return jnp.dtype(spec.dtype)
 

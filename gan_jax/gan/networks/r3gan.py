@@ -18,9 +18,14 @@ from gan_jax.gan.networks.layers import (
   Logit,
   begin_at,
   begin_bias,
-  dense,
+  make_dense,
 )
-from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.network_spec import (
+  NetworkSpec,
+  SupportedOptions,
+  compute_dtype,
+  resolve_spec,
+)
 from gan_jax.utils.errors import UserError
 
 SLOPE = 0.2
@@ -113,7 +118,7 @@ class Generator(nn.Module):
     block = nn.remat(Block) if self.remat else Block
     kind = {'dtype': self.dtype, 'as_products': self.as_products}
     z = Conditioned(self.n_classes)(latents, labels)
-    scales = dense(z, self.widths[0], gain(1.0), self.dtype)(z)
+    scales = make_dense(z, self.widths[0], gain(1.0), self.dtype)(z)
     basis = self.param(
       'basis', nn.initializers.normal(1.0), (h >> times, w >> times, self.widths[0])
     )
@@ -161,14 +166,14 @@ class Discriminator(nn.Module):
     return Logit(self.n_classes, gain(1.0))(features, labels, train)
 
 
-def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
+def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   """One block for each size and 64 channels; published for CIFAR-10: widths 768 and depths 2.
 
   Those have 96 groups of 16 channels inside, 4 sizes from 4x4 to 32x32, and latents of 64. The output
   is linear, without bounds. Above 32x32 the larger images have half the channels of the next smaller.
   Labels: an embedding beside the latent in G, projection in D.
   """
-  spec = settle('r3gan', spec, Offer(depth=True, remat=True))
+  spec = resolve_spec('r3gan', spec, SupportedOptions(depth=True, remat=True))
   times = doublings('r3gan', spec)
   output_bias = None
   if spec.mean_image is not None:

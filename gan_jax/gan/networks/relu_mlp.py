@@ -13,16 +13,21 @@ from gan_jax.gan.networks.layers import (
   First,
   Initializer,
   Logit,
-  apply,
+  apply_layer,
   batch_norm,
   begin_at,
-  dense,
   first_weights,
+  make_dense,
   scaled,
   symmetric_uniform,
 )
 from gan_jax.gan.networks.mlp_2014 import Generator, linear
-from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.network_spec import (
+  NetworkSpec,
+  SupportedOptions,
+  compute_dtype,
+  resolve_spec,
+)
 
 
 def spread(fan_in: int) -> tuple[Initializer, Initializer]:
@@ -48,12 +53,12 @@ class Discriminator(nn.Module):
     """[n, ...] and [n] to [n]."""
     x = images.reshape(images.shape[0], -1) / self.scale
     for _ in range(self.depth):
-      x = apply(dense(x, self.width, self.first, self.dtype), x, train, self.norm)
+      x = apply_layer(make_dense(x, self.width, self.first, self.dtype), x, train, self.norm)
       x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
     return Logit(self.n_classes, self.first, self.norm)(x, labels, train)
 
 
-OFFER = Offer(
+OFFER = SupportedOptions(
   g_norms=('none', 'batch'),
   d_norms=('none', 'batch', 'spectral'),
   inits=('scaled', 'torch'),
@@ -63,14 +68,14 @@ OFFER = Offer(
 )
 
 
-def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
+def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   """Two ReLU layers of 128 in either network, and an output without bounds.
 
   With latents of 5, shape (15,), depth 1 and `init` 'torch' they are the networks of the PyTorch
   tutorial whose GAN paints parabolas: G 5-128-15, D 15-128-1. D divides its inputs by `scale`, and
   G multiplies its outputs, so that both work with numbers of about 1.
   """
-  spec = settle('relu', spec, OFFER)
+  spec = resolve_spec('relu', spec, OFFER)
   first = spread if spec.init == 'scaled' else first_weights(spec.init, 0.05)
   generator = Generator(
     tuple(spec.shape),

@@ -16,13 +16,18 @@ from gan_jax.gan.networks.layers import (
   First,
   Initializer,
   Logit,
-  apply,
+  apply_layer,
   batch_norm,
   begin_at,
   begin_bias,
-  dense,
+  make_dense,
 )
-from gan_jax.gan.networks.network_spec import Offer, Spec, compute_dtype, settle
+from gan_jax.gan.networks.network_spec import (
+  NetworkSpec,
+  SupportedOptions,
+  compute_dtype,
+  resolve_spec,
+)
 
 
 def glorot(fan_in: int) -> tuple[nn.initializers.Initializer, nn.initializers.Initializer]:
@@ -88,7 +93,7 @@ class Generator(nn.Module):
     first = (h >> times, w >> times, self.widths[0])
     block = nn.remat(GeneratorBlock, static_argnums=(2, 3)) if self.remat else GeneratorBlock
     x = Conditioned(self.n_classes)(latents, labels)
-    x = dense(x, math.prod(first), glorot, self.dtype)(x).reshape(-1, *first)
+    x = make_dense(x, math.prod(first), glorot, self.dtype)(x).reshape(-1, *first)
     for i, width in enumerate(self.widths[1:]):
       x = block(width, self.norm, self.dtype, self.as_products, name=f'block_{i}')(
         x, train, collective_axis_name(axis_name)
@@ -115,7 +120,7 @@ class DiscriminatorBlock(nn.Module):
 
     def conv(x: jax.Array, size: int) -> jax.Array:
       kind = {'first': glorot, 'dtype': self.dtype, 'as_products': self.as_products}
-      return apply(Conv(self.features, size, padding=size // 2, **kind), x, train, self.norm)
+      return apply_layer(Conv(self.features, size, padding=size // 2, **kind), x, train, self.norm)
 
     y = conv(x if self.starts else nn.relu(x), 3)
     y = conv(nn.relu(y), 3)
@@ -152,17 +157,17 @@ class Discriminator(nn.Module):
     return Logit(self.n_classes, glorot, self.norm)(features, labels, train)
 
 
-OFFER = Offer(g_norms=('batch', 'none'), d_norms=('spectral', 'none'), remat=True)
+OFFER = SupportedOptions(g_norms=('batch', 'none'), d_norms=('spectral', 'none'), remat=True)
 
 
-def pair(spec: Spec) -> tuple[nn.Module, nn.Module]:
+def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   """Up to 32x32 the CIFAR-10 networks, of one width; published: --g_width=256 --d_width=128.
 
   Above, the first blocks of G and the last of D are wider by powers of 2, up to 16 times; 64 is usual
   there. The default width is 64, above 32x32 it is 16. Labels: an embedding beside the latent in G (the
   conditional batch norm of the paper is not needed for that), projection in D.
   """
-  spec = settle('sngan', spec, OFFER)
+  spec = resolve_spec('sngan', spec, OFFER)
   times = doublings('sngan', spec)
   small = min(spec.shape[:2]) <= 32
   default = 64 if small else 16
