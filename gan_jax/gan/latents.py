@@ -34,12 +34,12 @@ class Latent(NamedTuple):
   size: int
 
 
-def sample(latent: Latent, keys: jax.Array) -> jax.Array:
+def sample_latents(latent: Latent, keys: jax.Array) -> jax.Array:
   """One latent for each key: [n] keys to [n, size]."""
   return jax.vmap(lambda key: LATENTS[latent.name](key, latent.size))(keys)
 
 
-def interpolate(latent: Latent, start: jax.Array, end: jax.Array, n: int) -> jax.Array:
+def interpolate_latents(latent: Latent, start: jax.Array, end: jax.Array, n: int) -> jax.Array:
   """A path of n latents [n, size] from `start` to `end` [size] that stays where the prior has its mass.
 
   A straight line for the uniform prior; for the binary one, coordinates that change one after another;

@@ -48,12 +48,12 @@ def non_saturating(real: jax.Array, fake: jax.Array) -> jax.Array:
   return jnp.mean(jax.nn.softplus(-fake))
 
 
-def squares(real: jax.Array, fake: jax.Array, smoothing: float | jax.Array = 0) -> jax.Array:
+def least_squares(real: jax.Array, fake: jax.Array, smoothing: float | jax.Array = 0) -> jax.Array:
   """1/2 (D(x) - 1)^2 + 1/2 D(G(z))^2, eq. 9 of Mao et al. (2017); `smoothing` lowers the 1."""
   return (jnp.mean((real - (1 - smoothing)) ** 2) + jnp.mean(fake**2)) / 2
 
 
-def squares_generator(real: jax.Array, fake: jax.Array) -> jax.Array:
+def least_squares_generator(real: jax.Array, fake: jax.Array) -> jax.Array:
   """1/2 (D(G(z)) - 1)^2, eq. 9 of Mao et al. (2017)."""
   del real
   return jnp.mean((fake - 1) ** 2) / 2
@@ -69,7 +69,7 @@ def wasserstein(real: jax.Array, fake: jax.Array) -> jax.Array:
   return jnp.mean(fake) - jnp.mean(real)
 
 
-def approval(real: jax.Array, fake: jax.Array) -> jax.Array:
+def linear_generator(real: jax.Array, fake: jax.Array) -> jax.Array:
   """-E D(G(z)): the generator's part of the hinge and the Wasserstein game."""
   del real
   return -jnp.mean(fake)
@@ -89,12 +89,14 @@ LOSSES = {
   'non_saturating': Loss(cross_entropy, non_saturating),
   'saturating': Loss(cross_entropy, saturating),
   # Its best output is a probability itself, and 4 is the slope of log-odds at 1/2.
-  'least_squares': Loss(squares, squares_generator, undecided=0.5, slope=4.0),
-  'hinge': Loss(hinge, approval),
-  'wasserstein': Loss(wasserstein, approval, paired=True),
+  'least_squares': Loss(least_squares, least_squares_generator, undecided=0.5, slope=4.0),
+  'hinge': Loss(hinge, linear_generator),
+  'wasserstein': Loss(wasserstein, linear_generator, paired=True),
   'relativistic': Loss(relativistic, relativistic_generator, paired=True),
 }
-SMOOTHABLE = frozenset({'non_saturating', 'saturating', 'least_squares'})  # have a target to lower
+SMOOTHABLE_LOSSES = frozenset(
+  {'non_saturating', 'saturating', 'least_squares'}
+)  # have a target to lower
 
 
 def smooth_labels(loss: Loss, smoothing: float | jax.Array) -> Loss:
@@ -103,12 +105,12 @@ def smooth_labels(loss: Loss, smoothing: float | jax.Array) -> Loss:
   Where data and samples are equal, D's best belief falls from 1/2 to (1 - smoothing) / 2.
   """
   log = jnp.log if isinstance(smoothing, jax.Array) else math.log
-  squared = loss.discriminator is squares
+  squared = loss.discriminator is least_squares
   undecided = (1 - smoothing) / 2 if squared else log((1 - smoothing) / (1 + smoothing))
   smoothed = functools.partial(loss.discriminator, smoothing=smoothing)
   return loss._replace(discriminator=smoothed, undecided=undecided)
 
 
-def weigh_discriminator(loss: Loss, weight: float | jax.Array) -> Loss:
+def scale_discriminator_loss(loss: Loss, weight: float | jax.Array) -> Loss:
   """The same game with D's loss times `weight`; 1/2 makes it the mean over the equal mixture (log 2)."""
   return loss._replace(discriminator=lambda real, fake: weight * loss.discriminator(real, fake))

@@ -43,10 +43,10 @@ def released_2014(lr: Any, steps: Any) -> Schedule:
 
 
 SCHEDULES = {'constant': constant, 'linear': linear, 'cosine': cosine, '2014': released_2014}
-DEPEND_ON_STEPS = frozenset({'linear', 'cosine'})
+SCHEDULES_OF_RUN_LENGTH = frozenset({'linear', 'cosine'})
 
 
-def scale_by_rate() -> optax.GradientTransformationExtraArgs:
+def scale_by_learning_rate() -> optax.GradientTransformationExtraArgs:
   """Times minus the `learning_rate` of this call."""
 
   def update(
@@ -61,20 +61,20 @@ def scale_by_rate() -> optax.GradientTransformationExtraArgs:
 def adam(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
   """Kingma & Ba (2015)."""
   del epoch
-  return optax.chain(optax.scale_by_adam(b1, b2), scale_by_rate())
+  return optax.chain(optax.scale_by_adam(b1, b2), scale_by_learning_rate())
 
 
 def smooth_adam(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
   """Adam with 1e-16 under its root, where a gradient of 0 would have no derivative: for unrolling."""
   del epoch
-  return optax.chain(optax.scale_by_adam(b1, b2, eps_root=1e-16), scale_by_rate())
+  return optax.chain(optax.scale_by_adam(b1, b2, eps_root=1e-16), scale_by_learning_rate())
 
 
 def sgd(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
   """Gradient descent with classical momentum b1: v = b1 v - lr g, w += v."""
   del b2, epoch
   # The rate comes before the accumulator: a later change of rate does not rescale what is in it.
-  return optax.chain(scale_by_rate(), optax.trace(b1))
+  return optax.chain(scale_by_learning_rate(), optax.trace(b1))
 
 
 def sgd_2014(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
@@ -83,7 +83,9 @@ def sgd_2014(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
   def momentum(count: jnp.ndarray) -> jnp.ndarray:
     return b1 + (b2 - b1) * jnp.minimum((count // epoch).astype(jnp.float32) / 249, 1)
 
-  return optax.chain(scale_by_rate(), optax.inject_hyperparams(optax.trace)(decay=momentum))
+  return optax.chain(
+    scale_by_learning_rate(), optax.inject_hyperparams(optax.trace)(decay=momentum)
+  )
 
 
 OPTIMIZERS = {'adam': adam, 'sgd': sgd, 'sgd_2014': sgd_2014}

@@ -7,49 +7,49 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.distributed.randomness import Axis, mapped_axis
+from gan_jax.distributed.randomness import BatchAxis, collective_axis_name
 
 Critic = Callable[[jax.Array], jax.Array]  # images [n, ...] to logits [n]
 # critic, real [n, ...], fake [n, ...], keys [n] (one for each place in the batch), axis_name: a scalar
-PenaltyFn = Callable[[Critic, jax.Array, jax.Array, jax.Array, Axis], jax.Array]
+PenaltyFn = Callable[[Critic, jax.Array, jax.Array, jax.Array, BatchAxis], jax.Array]
 
 
-def slopes(critic: Critic, images: jax.Array) -> jax.Array:
+def squared_gradient_norms(critic: Critic, images: jax.Array) -> jax.Array:
   """|grad D| with respect to each of `images` [n, ...], squared: [n]."""
   gradients = jax.grad(lambda images: critic(images).sum())(images)
   return jnp.sum(gradients.reshape(gradients.shape[0], -1) ** 2, axis=1)
 
 
 def r1(
-  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: BatchAxis
 ) -> jax.Array:
   """1/2 E |grad D(x)|^2 on the data, eq. 9 of Mescheder et al. (2018), their 1/2 included.
 
   The gradient is of the logit with respect to images in [-1, 1].
   """
   del fake, keys, axis_name
-  return jnp.mean(slopes(critic, real)) / 2
+  return jnp.mean(squared_gradient_norms(critic, real)) / 2
 
 
 def r2(
-  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: BatchAxis
 ) -> jax.Array:
   """1/2 E |grad D(G(z))|^2 on the samples, eq. 10 of Mescheder et al. (2018), their 1/2 included."""
   del real, keys, axis_name
-  return jnp.mean(slopes(critic, fake)) / 2
+  return jnp.mean(squared_gradient_norms(critic, fake)) / 2
 
 
 def gradient_penalty(
-  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: BatchAxis
 ) -> jax.Array:
   """E (|grad D| - 1)^2 between data and samples: WGAN-GP, eq. 3 of Gulrajani et al. (2017)."""
   del axis_name
   between = jax.vmap(lambda key, x, y: x + jax.random.uniform(key) * (y - x))(keys, real, fake)
-  return _one_lipschitz(critic, between)
+  return _unit_norm_penalty(critic, between)
 
 
 def dragan(
-  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: Axis
+  critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: BatchAxis
 ) -> jax.Array:
   """E (|grad D| - 1)^2 around the data, Kodali et al. (2017): x + u std(x) / 2, u ~ U(0, 1)^d.
 
@@ -57,14 +57,14 @@ def dragan(
   """
   del fake
   moments = jnp.stack([jnp.mean(real), jnp.mean(real**2)])
-  axis = mapped_axis(axis_name)
+  axis = collective_axis_name(axis_name)
   mean, square = moments if axis is None else lax.pmean(moments, axis)
   noise = jax.vmap(lambda key: jax.random.uniform(key, real.shape[1:]))(keys)
-  return _one_lipschitz(critic, real + jnp.sqrt(jnp.maximum(square - mean**2, 0)) / 2 * noise)
+  return _unit_norm_penalty(critic, real + jnp.sqrt(jnp.maximum(square - mean**2, 0)) / 2 * noise)
 
 
-def _one_lipschitz(critic: Critic, images: jax.Array) -> jax.Array:
-  squares = slopes(critic, images)
+def _unit_norm_penalty(critic: Critic, images: jax.Array) -> jax.Array:
+  squares = squared_gradient_norms(critic, images)
   # The root has no slope at 0, where a critic that is flat would turn everything into NaN.
   norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
   return jnp.mean((norms - 1) ** 2)
@@ -86,7 +86,7 @@ class Penalty(NamedTuple):
   every: int = 1
 
 
-def weighted_sum(
+def make_penalties(
   weights: Mapping[str, float | jax.Array], every: Mapping[str, int] | None = None
 ) -> tuple[Penalty, ...]:
   """The penalties of `PENALTIES` whose weight is not 0, or traced; `every` holds their lazy intervals."""
@@ -97,14 +97,14 @@ def weighted_sum(
   )
 
 
-def total(
+def total_penalty(
   penalties: tuple[Penalty, ...],
   critic: Critic,
   real: jax.Array,
   fake: jax.Array,
   keys: jax.Array,
   count: jax.Array,
-  axis_name: Axis = None,
+  axis_name: BatchAxis = None,
 ) -> jax.Array:
   """What `penalties` add to D's loss at its update number `count`, a scalar.
 

@@ -1,4 +1,4 @@
-"""Many training steps as one pure program over data that lie on the device."""
+"""Runs training steps: one step of a `TrainSpec`, and n steps as one compilable function."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,170 +7,210 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.data.device_batches import Data, Feed
-from gan_jax.data.shuffle import Batch
-from gan_jax.distributed.randomness import Axis, example_keys, global_indices, mapped_axis
+from gan_jax.data.device_batches import Batch, BatchFn, DeviceData
+from gan_jax.distributed.randomness import (
+  BatchAxis,
+  collective_axis_name,
+  example_keys,
+  global_example_indices,
+)
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import update_ratio
-from gan_jax.gan.gan import Gan, GanState, Metrics
-from gan_jax.gan.latents import sample as sample_latents
-from gan_jax.gan.player import Weights
-from gan_jax.gan.update_ratio import Balance, Ratio
-from gan_jax.gan.update_rules import UPDATES
+from gan_jax.gan.gan import Gan, GanState, Metrics, Weights
+from gan_jax.gan.latents import sample_latents
+from gan_jax.gan.update_ratio import RatioController, UpdateRatio
+from gan_jax.gan.update_rules import UPDATE_RULES
+from gan_jax.gan.updates import update_discriminator, update_generator
 
-# The numbers that a compiled training program takes as arguments, by the name of their setting.
+# Numeric hyperparameters, arguments of a compiled training program, by the name of their setting.
 Hyperparameters = Mapping[str, Any]
 
 
-class Recipe(NamedTuple):
-  """How a Gan is trained: in which order, how often, on what."""
+class TrainSpec(NamedTuple):
+  """Holds all that defines a training step: the Gan, its update rule, k, batch size and batch functions."""
 
   gan: Gan
-  update: str  # a name in UPDATES
-  k: Ratio | None  # None where the gan's `balance` chooses
+  update: str  # a key of UPDATE_RULES
+  k: UpdateRatio | None  # updates of D per step; None where `gan.ratio_controller` adapts k
   batch_size: int  # over all devices
-  feed: Feed
-  held_out: Feed  # of what training never sees, for the controller of k
+  train_examples: BatchFn  # maps (key, positions, data.train) to a Batch
+  held_out_examples: BatchFn  # maps (key, positions, data.held_out) to a Batch, for adapting k
 
 
-class Keys(NamedTuple):
-  """The keys of a run, all made from its root."""
+class RunKeys(NamedTuple):
+  """Holds the random keys of a run."""
 
   data: jax.Array  # the order of training examples
-  noise: jax.Array  # what the updates draw
-  held_out: jax.Array  # what the controller of k measures with
+  noise: jax.Array  # latents, dropout and augmentation
+  held_out: jax.Array  # measurements for adapting k
 
 
-def keys(key: jax.Array) -> Keys:
-  """Those of the run whose root is `key`."""
-  return Keys(*jax.random.split(key, 3))
+def split_run_key(key: jax.Array) -> RunKeys:
+  """Splits a run's root key by purpose."""
+  return RunKeys(*jax.random.split(key, 3))
 
 
-def draw(recipe: Recipe, key: jax.Array, data: Any, i: jax.Array, axis_name: Axis) -> Batch:
-  """This device's share of the i-th minibatch, counted in updates of D."""
-  axis = mapped_axis(axis_name)
-  rows = recipe.batch_size // (1 if axis is None else lax.axis_size(axis))
-  start = i.astype(jnp.uint32) * jnp.uint32(recipe.batch_size)
-  return recipe.feed(key, start + global_indices(rows, axis_name).astype(jnp.uint32), data)
+def get_train_batch(
+  spec: TrainSpec, key: jax.Array, data: Any, i: jax.Array, axis_name: BatchAxis
+) -> Batch:
+  """Returns this device's share of the i-th minibatch of the run, counted in updates of D.
+
+  Args:
+    spec: gives the batch size and the function that makes examples.
+    key: the `RunKeys.data` of the run.
+    data: the training part of `DeviceData`.
+    i: the number of the minibatch.
+    axis_name: the mapped axis of devices, if any.
+  """
+  axis = collective_axis_name(axis_name)
+  n = spec.batch_size // (1 if axis is None else lax.axis_size(axis))
+  start = i.astype(jnp.uint32) * jnp.uint32(spec.batch_size)
+  positions = start + global_example_indices(n, axis_name).astype(jnp.uint32)
+  return spec.train_examples(key, positions, data)
 
 
 def train_step(
-  recipe: Recipe, key: jax.Array, state: GanState, data: Data, axis_name: Axis
+  spec: TrainSpec, key: jax.Array, state: GanState, data: DeviceData, axis_name: BatchAxis
 ) -> tuple[GanState, Metrics]:
-  """One step of the recipe: the updates of D that are due, the update of G, the controllers."""
-  gan = recipe.gan
-  data_key, noise_key, held_out_key = keys(key)
-  if gan.balance is None:
-    assert recipe.k is not None
-    n_d = recipe.k.due(state.step)
+  """Takes one training step: updates of D and of G by the update rule, then adapts k where it is adaptive.
+
+  Args:
+    spec: defines the step.
+    key: the run's root key.
+    state: the state before the step.
+    data: training and held-out data on the device.
+    axis_name: the mapped axis of devices, if any.
+  """
+  gan = spec.gan
+  data_key, noise_key, held_out_key = split_run_key(key)
+  if gan.ratio_controller is None:
+    assert spec.k is not None
+    n_d = spec.k.updates_at(state.step)
   else:
-    n_d, control = gan.balance.due(state.controls['k'])
+    n_d, control = gan.ratio_controller.next_updates(state.controls['k'])
     state = state.replace(controls=state.controls | {'k': control})
   step_key = jax.random.fold_in(noise_key, state.step)
-  state, metrics = UPDATES[recipe.update](
-    gan,
-    step_key,
-    state,
-    lambda i: draw(recipe, data_key, data.train, i, axis_name),
-    n_d,
-    axis_name=axis_name,
-  )
-  if gan.balance is not None:
-    state = rebalance(recipe, gan.balance, (data_key, held_out_key), state, data, axis_name)
-    control = state.controls['k']
+  get_batch = lambda i: get_train_batch(spec, data_key, data.train, i, axis_name)
+  rule = UPDATE_RULES[spec.update]
+  state, metrics = rule(gan, step_key, state, get_batch, n_d, axis_name=axis_name)
+  if gan.ratio_controller is not None:
+    control = adapt_update_ratio(
+      spec, gan.ratio_controller, held_out_key, state, data.held_out, get_batch, axis_name
+    )
+    state = state.replace(controls=state.controls | {'k': control})
     metrics = metrics | {'gain': control.gain, 'undone': control.undone}
   if gan.ada is not None:
     metrics = metrics | {'augment_p': state.controls['augment'].p}
   return state, metrics
 
 
-def rebalance(
-  recipe: Recipe,
-  controller: Balance,
-  keys: tuple[jax.Array, jax.Array],
+def adapt_update_ratio(
+  spec: TrainSpec,
+  controller: RatioController,
+  key: jax.Array,
   state: GanState,
-  data: Data,
-  axis_name: Axis,
-) -> GanState:
-  """The state with k adapted to what either player's next updates do, where a measurement is due.
+  held_out: Any,
+  get_batch: Callable[[jax.Array], Batch],
+  axis_name: BatchAxis,
+) -> update_ratio.Control:
+  """Returns the controller's state, with k adapted if a measurement is due at `state.step`.
 
-  `keys` are those of the minibatches and of the measurements.
+  A measurement is the change of D's held-out cross-entropy by `controller.n_lookahead` updates of D alone
+  and of G alone.
+
+  Args:
+    spec: gives the Gan and the function that makes held-out examples.
+    controller: the controller of k.
+    key: the `RunKeys.held_out` of the run.
+    state: the state after the step's updates.
+    held_out: the held-out part of `DeviceData`.
+    get_batch: returns the i-th minibatch, for the updates.
+    axis_name: the mapped axis of devices, if any.
   """
-  gan, (data_key, key) = recipe.gan, keys
-  turn = state.step.astype(jnp.uint32)
+  gan, n = spec.gan, controller.n_examples
+  step = state.step.astype(jnp.uint32)
   held_out_key, z_key, d_key, g_key = jax.random.split(key, 4)
 
-  def ahead(update: Callable[..., tuple[GanState, Metrics]], key: jax.Array) -> GanState:
-    """The state after a few updates of one player, which nobody keeps."""
-    key = jax.random.fold_in(key, turn)
+  def look_ahead(update: Callable[..., tuple[GanState, Metrics]], key: jax.Array) -> GanState:
+    """Applies `n_lookahead` updates of one player to a copy of the state, for measuring only."""
+    key = jax.random.fold_in(key, step)
 
-    def look(i: jax.Array, state: GanState) -> GanState:
-      batch = draw(recipe, data_key, data.train, state.d.count, axis_name)
+    def body(i: jax.Array, state: GanState) -> GanState:
+      batch = get_batch(state.d.count)
       return update(gan, jax.random.fold_in(key, i), state, batch, axis_name=axis_name)[0]
 
-    return lax.fori_loop(0, controller.ahead, look, state)
+    return lax.fori_loop(0, controller.n_lookahead, body, state)
 
-  def measured() -> update_ratio.Control:
-    positions = turn * jnp.uint32(controller.n) + jnp.arange(controller.n, dtype=jnp.uint32)
-    batch = recipe.held_out(held_out_key, positions, data.held_out)
-    z_keys = example_keys(jax.random.fold_in(z_key, turn), controller.n, None)
-    latents = sample_latents(gan.latent, z_keys)
+  def measure() -> update_ratio.Control:
+    positions = step * jnp.uint32(n) + jnp.arange(n, dtype=jnp.uint32)
+    batch = spec.held_out_examples(held_out_key, positions, held_out)
+    latents = sample_latents(gan.latent, example_keys(jax.random.fold_in(z_key, step), n, None))
 
     def cost(d: Weights, g: Weights) -> jax.Array:
       fakes = gan_lib.sample(gan, g, latents, batch.labels)
       real, fake = (gan_lib.logits(gan, d, x, batch.labels) for x in (batch.images, fakes))
-      return update_ratio.cross_entropy(*gan.loss.log_odds(real, fake))
+      return update_ratio.log_odds_cross_entropy(*gan.loss.log_odds(real, fake))
 
     d, g = state.d.weights, state.g.weights
     now = cost(d, g)
-    gain = now - cost(ahead(gan_lib.update_discriminator, d_key).d.weights, g)
-    undone = cost(d, ahead(gan_lib.update_generator, g_key).g.weights) - now
-    return controller.adapt(state.controls['k'], gain / controller.ahead, undone / controller.ahead)
+    gain = now - cost(look_ahead(update_discriminator, d_key).d.weights, g)
+    undone = cost(d, look_ahead(update_generator, g_key).g.weights) - now
+    per_update = (x / controller.n_lookahead for x in (gain, undone))
+    return controller.adapt(state.controls['k'], *per_update)
 
-  due = controller.measures(state.step)
-  control = lax.cond(due, measured, lambda: state.controls['k'])
-  return state.replace(controls=state.controls | {'k': control})
+  due = controller.is_due(state.step)
+  return lax.cond(due, measure, lambda: state.controls['k'])
 
 
 def run_steps(
-  recipe: Recipe,
+  spec: TrainSpec,
   key: jax.Array,
   state: GanState,
-  data: Data,
+  data: DeviceData,
   n: int | jax.Array,
   *,
-  axis_name: Axis = None,
+  axis_name: BatchAxis = None,
 ) -> tuple[GanState, Metrics]:
-  """N training steps in one program: the new state, and the mean of each metric.
+  """Takes `n` training steps; returns the new state and the mean of each metric.
 
-  The mean is over steps, for metrics named d_* over updates of D; `k` is how many of these there were
-  per step. `n` is traced, so that every stretch between two events of the loop runs the same
-  program: that is what makes a resumed run equal an unbroken one bit for bit.
+  Means are over steps, for metrics named d_* over updates of D; the metric `k` is the number of updates of
+  D per step. As `n` is traced, one compiled program serves every interval between events of the
+  loop, which keeps a resumed run bit-equal to an unbroken one.
+
+  Args:
+    spec: defines the steps.
+    key: the run's root key.
+    state: the state before the steps.
+    data: training and held-out data on the device.
+    n: the number of steps.
+    axis_name: the mapped axis of devices, if any.
   """
 
-  def add(_: Any, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
-    state, metrics = train_step(recipe, key, carry[0], data, axis_name)
+  def add_step(_: Any, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
+    state, metrics = train_step(spec, key, carry[0], data, axis_name)
     return state, jax.tree.map(jnp.add, carry[1], metrics)
 
-  shapes = jax.eval_shape(lambda: train_step(recipe, key, state, data, None))[1]
+  shapes = jax.eval_shape(lambda: train_step(spec, key, state, data, None))[1]
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  state, sums = lax.fori_loop(0, n, add, (state, zeros))
+  state, sums = lax.fori_loop(0, n, add_step, (state, zeros))
   d_updates = sums.pop('d_updates')
-  # Where D did not move there is nothing to take the mean of: NaN would look like divergence, so 0.
+  # Without an update of D the means of d_* are 0: NaN would be taken for divergence.
   d_weight = 1 / jnp.maximum(d_updates, 1)
   means = {name: x * d_weight if name.startswith('d_') else x / n for name, x in sums.items()}
   return state, {**means, 'k': d_updates / n}
 
 
-def as_program(
-  recipe_of: Callable[[Hyperparameters], Recipe],
+def make_run_steps(
+  make_spec: Callable[[Hyperparameters], TrainSpec],
 ) -> Callable[..., tuple[GanState, Metrics]]:
-  """`run_steps` with the numbers of its recipe as its first argument: (numbers, key, state, data, n).
+  """Returns `run_steps` as a function of (hyperparameters, key, state, data, n, axis_name=...).
 
-  One compilation then serves all runs that differ in these and in their seed, alone or side by side.
+  One compilation then serves all runs that differ only in hyperparameters and seed.
   """
 
-  def run(numbers: Hyperparameters, *args: Any, axis_name: Axis = None) -> tuple[GanState, Metrics]:
-    return run_steps(recipe_of(numbers), *args, axis_name=axis_name)
+  def run(
+    hyperparameters: Hyperparameters, *args: Any, axis_name: BatchAxis = None
+  ) -> tuple[GanState, Metrics]:
+    return run_steps(make_spec(hyperparameters), *args, axis_name=axis_name)
 
   return run

@@ -1,8 +1,9 @@
-"""Who moves when: the order of the updates within one step, each rule one pure function.
+"""Combines updates of D and of G into one training step: alternating, simultaneous, extragradient, RK4.
 
-Every rule is called as rule(gan, key, state, draw, n_d, axis_name=...): `draw` gives the i-th minibatch
-of the run, counted in updates of D, and `n_d` is how many of them are due. Each returns the new
-state and its metrics; those named d_* are sums over the updates of D, whose number is `d_updates`.
+An update rule is called as rule(gan, key, state, get_batch, n_d, axis_name=...), where `get_batch(i)` returns
+the i-th minibatch of the run, counted in updates of D, and `n_d` is the number of updates of D (1 where
+k does not apply). A rule returns the new state and its metrics, of which those named d_* are sums over
+the `d_updates` updates of D.
 """
 
 import functools
@@ -14,39 +15,39 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from gan_jax.data.shuffle import Batch
-from gan_jax.distributed.randomness import Axis
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan.gan import Gan, GanState, Metrics
-from gan_jax.gan.gradient_accumulation import mean_over_parts, pmean
-from gan_jax.gan.player import PyTree, direction
+from gan_jax.data.device_batches import Batch
+from gan_jax.distributed.randomness import BatchAxis
+from gan_jax.gan import updates
+from gan_jax.gan.forward import discriminate, generate, penalty_value
+from gan_jax.gan.gan import Gan, GanState, Metrics, PyTree
+from gan_jax.gan.gradient_accumulation import mean_over_microbatches, pmean
 
-Draw = Callable[[jax.Array], Batch]
+GetBatch = Callable[[jax.Array], Batch]
 
 
 def alternating_step(
   gan: Gan,
   key: jax.Array,
   state: GanState,
-  draw: Draw,
+  get_batch: GetBatch,
   n_d: int | jax.Array,
   *,
-  axis_name: Axis = None,
+  axis_name: BatchAxis = None,
 ) -> tuple[GanState, Metrics]:
-  """Algorithm 1 of Goodfellow et al. (2014): n_d discriminator updates, then one of the generator.
+  """Updates D `n_d` times, then G once: algorithm 1 of Goodfellow et al. (2014).
 
-  A traced `n_d`, 0 included, changes from step to step without a new compilation, and update i draws
-  the same noise whatever n_d is.
+  A traced `n_d`, 0 included, changes from step to step without recompiling; the randomness of D's i-th
+  update is independent of `n_d`.
   """
   d_key, g_key = jax.random.split(key)
-  first = state.d.count  # whose minibatch G meets as well
+  first = state.d.count  # G's minibatch is that of D's first update
 
   def update(i: int | jax.Array, state: GanState) -> tuple[GanState, Metrics]:
     i_key = jax.random.fold_in(d_key, i)
-    batch = draw(state.d.count)
-    return gan_lib.update_discriminator(gan, i_key, state, batch, axis_name=axis_name)
+    batch = get_batch(state.d.count)
+    return updates.update_discriminator(gan, i_key, state, batch, axis_name=axis_name)
 
-  def another(i: jax.Array, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
+  def add_update(i: jax.Array, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
     state, metrics = update(i, carry[0])
     return state, jax.tree.map(jnp.add, carry[1], metrics)
 
@@ -55,13 +56,14 @@ def alternating_step(
   else:
     shapes = jax.eval_shape(update, 0, state)[1]
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    state, d_metrics = lax.fori_loop(0, n_d, another, (state, zeros))
-  state, g_metrics = gan_lib.update_generator(gan, g_key, state, draw(first), axis_name=axis_name)
+    state, d_metrics = lax.fori_loop(0, n_d, add_update, (state, zeros))
+  batch = get_batch(first)
+  state, g_metrics = updates.update_generator(gan, g_key, state, batch, axis_name=axis_name)
   return state, {**d_metrics, **g_metrics, 'd_updates': jnp.asarray(n_d, jnp.float32)}
 
 
-class Field(NamedTuple):
-  """The gradients of both players at one point, from one forward pass."""
+class PlayerGradients(NamedTuple):
+  """Holds the gradients of both players at the same state, with the statistics and metrics of that forward pass."""
 
   d_grads: PyTree
   g_grads: PyTree
@@ -70,27 +72,25 @@ class Field(NamedTuple):
   metrics: Metrics
 
 
-def field(gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: Axis) -> Field:
-  """What each player would descend at `state`: same minibatch, same noise, same dropout mask.
-
-  With `gan.consensus`, both also descend weight times 1/2 |v|^2, v = (D's gradient, G's gradient):
-  Mescheder et al. (2017).
-  """
-  part = functools.partial(_field_of_part, gan, key, state)
-  return pmean(mean_over_parts(part, batch, gan.accumulate, axis_name), axis_name)
+def player_gradients(
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: BatchAxis
+) -> PlayerGradients:
+  """Returns both players' gradients at `state`, from one minibatch, one noise and one dropout mask."""
+  microbatch = functools.partial(_microbatch_gradients, gan, key, state)
+  return pmean(mean_over_microbatches(microbatch, batch, gan.accumulate, axis_name), axis_name)
 
 
-def _field_of_part(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: Axis
-) -> Field:
+def _microbatch_gradients(
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: BatchAxis
+) -> PlayerGradients:
   z_key, d_key = jax.random.split(key)
   fakes, g_pullback, g_stats = jax.vjp(
-    lambda params: gan_lib.generate(gan, params, state.g.stats, z_key, batch, axis_name),
+    lambda params: generate(gan, params, state.g.stats, z_key, batch, axis_name),
     state.g.params,
     has_aux=True,
   )
   (real, fake), d_pullback, d_stats = jax.vjp(
-    lambda params, fakes: gan_lib.discriminate(
+    lambda params, fakes: discriminate(
       gan, state, params, state.d.stats, d_key, batch, fakes, axis_name
     ),
     state.d.params,
@@ -103,128 +103,134 @@ def _field_of_part(
   d_grads, _ = d_pullback(d_cotangents)
   (g_grads,) = g_pullback(d_pullback(g_cotangents)[1])
   penalty, penalty_grads = jax.value_and_grad(
-    lambda params: gan_lib.penalize(gan, state, params, d_key, batch, fakes, axis_name)
+    lambda params: penalty_value(gan, state, params, d_key, batch, fakes, axis_name)
   )(state.d.params)
   d_grads = jax.tree.map(jnp.add, d_grads, penalty_grads)
-  beliefs = gan_lib.beliefs(gan, real, fake)
-  metrics = {'d_loss': d_loss, 'd_penalty': penalty, 'g_loss': g_loss, **beliefs}
-  return Field(d_grads, g_grads, d_stats, g_stats, metrics)
+  probabilities = updates.mean_probabilities(gan, real, fake)
+  metrics = {'d_loss': d_loss, 'd_penalty': penalty, 'g_loss': g_loss, **probabilities}
+  return PlayerGradients(d_grads, g_grads, d_stats, g_stats, metrics)
 
 
-def consensus_field(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: Axis
-) -> Field:
-  """The field of both players plus the gradient of the consensus term, where there is one."""
-  here = field(gan, key, state, batch, axis_name)
+def consensus_gradients(
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: BatchAxis
+) -> PlayerGradients:
+  """Returns `player_gradients`, plus those of `gan.consensus` / 2 |v|^2 (Mescheder et al., 2017).
+
+  v = (D's gradient, G's gradient) as one vector.
+  """
+  plain = player_gradients(gan, key, state, batch, axis_name)
   if isinstance(gan.consensus, float) and gan.consensus == 0:
-    return here
+    return plain
 
-  def disagreement(d_params: PyTree, g_params: PyTree) -> jax.Array:
+  def consensus_term(d_params: PyTree, g_params: PyTree) -> jax.Array:
     d, g = state.d.replace(params=d_params), state.g.replace(params=g_params)
-    there = field(gan, key, state.replace(d=d, g=g), batch, axis_name)
-    return gan.consensus / 2 * optax.tree.norm((there.d_grads, there.g_grads), squared=True)
+    moved = player_gradients(gan, key, state.replace(d=d, g=g), batch, axis_name)
+    return gan.consensus / 2 * optax.tree.norm((moved.d_grads, moved.g_grads), squared=True)
 
-  pulls = jax.grad(disagreement, (0, 1))(state.d.params, state.g.params)
-  d_grads, g_grads = jax.tree.map(jnp.add, (here.d_grads, here.g_grads), pmean(pulls, axis_name))
-  return here._replace(d_grads=d_grads, g_grads=g_grads)
+  extra = jax.grad(consensus_term, (0, 1))(state.d.params, state.g.params)
+  d_grads, g_grads = jax.tree.map(jnp.add, (plain.d_grads, plain.g_grads), pmean(extra, axis_name))
+  return plain._replace(d_grads=d_grads, g_grads=g_grads)
 
 
-def move(gan: Gan, state: GanState, grads: Field) -> GanState:
-  """Both players one update further, neither having seen the other's."""
-  state = gan_lib.advance_discriminator(gan, state, grads.d_grads, grads.d_stats, grads.metrics)
-  return gan_lib.advance_generator(gan, state, grads.g_grads, grads.g_stats)
+def apply_player_gradients(gan: Gan, state: GanState, grads: PlayerGradients) -> GanState:
+  """Applies the gradients of both players, computed at the same state."""
+  state = updates.apply_discriminator_gradients(
+    gan, state, grads.d_grads, grads.d_stats, grads.metrics
+  )
+  return updates.apply_generator_gradients(gan, state, grads.g_grads, grads.g_stats)
 
 
 def simultaneous_step(
   gan: Gan,
   key: jax.Array,
   state: GanState,
-  draw: Draw,
+  get_batch: GetBatch,
   n_d: int | jax.Array = 1,
   *,
-  axis_name: Axis = None,
+  axis_name: BatchAxis = None,
 ) -> tuple[GanState, Metrics]:
-  """One update of both players from one forward pass, as in the code released with the 2014 paper.
+  """Updates D and G once each from one forward pass, as the code released with the 2014 paper does.
 
-  Both objectives see the same fakes through the same dropout mask, and neither sees the other's
-  update. There is no k here.
+  Both losses have the same fakes and the same dropout mask; `n_d` is ignored.
   """
   del n_d
-  here = consensus_field(gan, key, state, draw(state.d.count), axis_name)
-  return move(gan, state, here), {**here.metrics, 'd_updates': jnp.ones(())}
+  grads = consensus_gradients(gan, key, state, get_batch(state.d.count), axis_name)
+  return apply_player_gradients(gan, state, grads), {**grads.metrics, 'd_updates': jnp.ones(())}
 
 
 def extragradient_step(
   gan: Gan,
   key: jax.Array,
   state: GanState,
-  draw: Draw,
+  get_batch: GetBatch,
   n_d: int | jax.Array = 1,
   *,
-  axis_name: Axis = None,
+  axis_name: BatchAxis = None,
 ) -> tuple[GanState, Metrics]:
-  """Both players look one update ahead, and take the gradient from there (Korpelevich, 1976).
+  """Updates both players by their gradients at the point one update ahead (Korpelevich, 1976).
 
-  With Adam it is algorithm 4 of Gidel et al. (2019): the moments take in both gradients. The look ahead
-  and the update use the same minibatch and noise (Mishchenko et al., 2020). Batch
-  statistics take in both.
+  With Adam: algorithm 4 of Gidel et al. (2019), whose moments accumulate both gradients, as do batch
+  statistics. The extrapolation and the update share minibatch and noise (Mishchenko et al., 2020).
+  `n_d` is ignored.
   """
   del n_d
-  batch = draw(state.d.count)
-  ahead = move(gan, state, consensus_field(gan, key, state, batch, axis_name))
-  # Time stands still: schedules, lazy penalties and controllers are the same at both points.
+  batch = get_batch(state.d.count)
+  first = consensus_gradients(gan, key, state, batch, axis_name)
+  ahead = apply_player_gradients(gan, state, first)
+  # Schedules, lazy penalties and controllers are the same at both points.
   d = ahead.d.replace(count=state.d.count)
   ahead = ahead.replace(step=state.step, controls=state.controls, d=d)
-  there = consensus_field(gan, key, ahead, batch, axis_name)
+  grads = consensus_gradients(gan, key, ahead, batch, axis_name)
   state = state.replace(
     d=state.d.replace(opt_state=ahead.d.opt_state), g=state.g.replace(opt_state=ahead.g.opt_state)
   )
-  return move(gan, state, there), {**there.metrics, 'd_updates': jnp.ones(())}
+  return apply_player_gradients(gan, state, grads), {**grads.metrics, 'd_updates': jnp.ones(())}
 
 
 def rk4_step(
   gan: Gan,
   key: jax.Array,
   state: GanState,
-  draw: Draw,
+  get_batch: GetBatch,
   n_d: int | jax.Array = 1,
   *,
-  axis_name: Axis = None,
+  axis_name: BatchAxis = None,
 ) -> tuple[GanState, Metrics]:
-  """One step of the fourth-order Runge-Kutta method along both players' gradients (Qin et al., 2020).
+  """Takes one fourth-order Runge-Kutta step along both players' gradients (Qin et al., 2020).
 
-  The learning rate is the length of the step, so the optimizers have to be plain gradient descent:
-  anything with a memory makes another equation of it. Projections act on arrival, not in between.
+  The step length is the learning rate, so the optimizers must be plain gradient descent. Projections
+  apply to the end point only; `n_d` is ignored.
   """
   del n_d
-  batch = draw(state.d.count)
+  batch = get_batch(state.d.count)
 
-  def slope(at: GanState) -> Field:
-    return consensus_field(gan, key, at, batch, axis_name)
+  def gradients(state: GanState) -> PlayerGradients:
+    return consensus_gradients(gan, key, state, batch, axis_name)
 
-  def along(there: Field, part: float) -> GanState:
+  def move(grads: PlayerGradients, fraction: float) -> GanState:
     t = state.step
-    d, _ = direction(gan.d_tx, gan.d_rate(t), state.d, there.d_grads)
-    g, _ = direction(gan.g_tx, gan.g_rate(t), state.g, there.g_grads)
+    d, _ = updates.compute_updates(gan.d_tx, gan.d_rate(t), state.d, grads.d_grads)
+    g, _ = updates.compute_updates(gan.g_tx, gan.g_rate(t), state.g, grads.g_grads)
     d_params, g_params = jax.tree.map(
-      lambda x, u: x + part * u, (state.d.params, state.g.params), (d, g)
+      lambda x, u: x + fraction * u, (state.d.params, state.g.params), (d, g)
     )
     return state.replace(d=state.d.replace(params=d_params), g=state.g.replace(params=g_params))
 
-  first = slope(state)
-  second = slope(along(first, 0.5))
-  third = slope(along(second, 0.5))
-  fourth = slope(along(third, 1.0))
+  first = gradients(state)
+  second = gradients(move(first, 0.5))
+  third = gradients(move(second, 0.5))
+  fourth = gradients(move(third, 1.0))
   d_grads, g_grads = jax.tree.map(
     lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6,
     *((each.d_grads, each.g_grads) for each in (first, second, third, fourth)),
   )
-  state = move(gan, state, first._replace(d_grads=d_grads, g_grads=g_grads))
+  mean = first._replace(d_grads=d_grads, g_grads=g_grads)
+  state = apply_player_gradients(gan, state, mean)
   return state, {**first.metrics, 'd_updates': jnp.ones(())}
 
 
-StepFn = Callable[..., tuple[GanState, Metrics]]
-UPDATES: dict[str, StepFn] = {
+UpdateRule = Callable[..., tuple[GanState, Metrics]]
+UPDATE_RULES: dict[str, UpdateRule] = {
   'alternating': alternating_step,
   'simultaneous': simultaneous_step,
   'extragradient': extragradient_step,
@@ -232,14 +238,14 @@ UPDATES: dict[str, StepFn] = {
   'unrolled': alternating_step,  # with `gan.unroll` above 0
   'rk4': rk4_step,
 }
-HAVE_K = frozenset({'alternating', 'unrolled'})
+RULES_WITH_K = frozenset({'alternating', 'unrolled'})
 
 
 def gradient_evaluations(update: str, unroll: int, steps: float, d_updates: float) -> float:
-  """Gradients of one player on one minibatch that so many steps and updates of D have cost.
+  """Counts the gradients (of one player, on one minibatch) that `steps` steps with `d_updates` updates of D take.
 
-  Penalties and the consensus term, which differentiate gradients, are not counted.
+  `update` is a key of `UPDATE_RULES`. Gradients of penalties and of the consensus term are not counted.
   """
-  if update in HAVE_K:
+  if update in RULES_WITH_K:
     return d_updates + steps * (1 + (2 * unroll if update == 'unrolled' else 0))
   return steps * 2 * {'extragradient': 2, 'rk4': 4}.get(update, 1)

@@ -30,7 +30,7 @@ def max_column_norm(bound: float | jax.Array) -> Projection:
   return lambda params: jax.tree.map(shorten, params)
 
 
-def sequence(*projections: Projection) -> Projection | None:
+def chain(*projections: Projection) -> Projection | None:
   """One after another; None where there are none."""
   if not projections:
     return None

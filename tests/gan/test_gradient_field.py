@@ -11,8 +11,8 @@ from jax.flatten_util import ravel_pytree
 
 from gan_jax.distributed.randomness import example_keys
 from gan_jax.gan import optimizers
-from gan_jax.gan.latents import sample as sample_latents
-from gan_jax.gan.penalties import weighted_sum
+from gan_jax.gan.latents import sample_latents
+from gan_jax.gan.penalties import make_penalties
 from tests.helpers.smooth_game import (
   ADAM,
   KEY,
@@ -143,9 +143,9 @@ def test_time_stands_still_while_extragradient_looks_ahead():
 
 def test_both_gradients_of_extragradient_are_of_one_time():
   """A lazy penalty has its turn in both or in neither; rates and noise are those of the step."""
-  plain = {'penalties': weighted_sum({'r1': 0.6}), 'noise': lambda step: jnp.full((), 0.1)}
+  plain = {'penalties': make_penalties({'r1': 0.6}), 'noise': lambda step: jnp.full((), 0.1)}
   timed = {
-    'penalties': weighted_sum({'r1': 0.3}, {'r1': 2}),
+    'penalties': make_penalties({'r1': 0.3}, {'r1': 2}),
     'noise': lambda step: 0.1 / (1 + step),
     'g_rate': lambda step: 0.1 / (1 + step),
     'd_rate': lambda step: 0.2 / (1 + step),

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from gan_jax.gan.losses import LOSSES, SMOOTHABLE, Loss, smooth_labels, weigh_discriminator
+from gan_jax.gan.losses import (
+  LOSSES,
+  SMOOTHABLE_LOSSES,
+  Loss,
+  scale_discriminator_loss,
+  smooth_labels,
+)
 
 REAL = jnp.array([-3.0, 0.2, 1.5, 9.0])
 FAKE = jnp.array([-8.0, -0.4, 0.9, 2.0])
@@ -67,7 +73,7 @@ def test_losses_have_their_values_at_equilibrium(loss):
   undecided = jnp.full(5, answer)
   assert LOSSES[loss].discriminator(undecided, undecided) == pytest.approx(d_loss, rel=1e-6)
   assert LOSSES[loss].generator(undecided, undecided) == pytest.approx(g_loss, rel=1e-6)
-  half = weigh_discriminator(LOSSES[loss], 0.5).discriminator(undecided, undecided)
+  half = scale_discriminator_loss(LOSSES[loss], 0.5).discriminator(undecided, undecided)
   assert half == pytest.approx(d_loss / 2, rel=1e-6)
 
 
@@ -93,7 +99,7 @@ def test_half_the_loss_is_the_cross_entropy_on_the_equal_mixture():
   labels = np.repeat([1.0, 0.0], 4)
   p = expit(logits)
   mixture = -np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p))
-  half = weigh_discriminator(LOSSES['non_saturating'], 0.5)
+  half = scale_discriminator_loss(LOSSES['non_saturating'], 0.5)
   assert half.discriminator(REAL, FAKE) == pytest.approx(mixture, rel=1e-5)
   assert half.generator is LOSSES['non_saturating'].generator
 
@@ -109,7 +115,7 @@ def test_smoothing_is_the_cross_entropy_with_a_lower_target_on_data(loss, smooth
   assert smooth.generator is LOSSES[loss].generator  # one-sided
 
 
-@pytest.mark.parametrize('loss', sorted(SMOOTHABLE))
+@pytest.mark.parametrize('loss', sorted(SMOOTHABLE_LOSSES))
 def test_smoothing_moves_the_best_answer_on_data_to_its_target(loss):
   """The slope is 0 where D(x) is 1 - smoothing: a probability, or least squares' logit itself."""
   target = jnp.full(1, 0.8)
@@ -127,7 +133,7 @@ def test_least_squares_with_smoothing_lowers_the_one():
 
 def test_smoothing_and_weight_compose():
   smooth = smooth_labels(LOSSES['non_saturating'], 0.1)
-  value = weigh_discriminator(smooth, 0.5).discriminator(REAL, FAKE)
+  value = scale_discriminator_loss(smooth, 0.5).discriminator(REAL, FAKE)
   assert value == pytest.approx(float(smooth.discriminator(REAL, FAKE)) / 2, rel=1e-6)
 
 
@@ -167,7 +173,7 @@ def test_gradient_ratio_of_the_two_generator_losses_is_the_odds_against_the_samp
 def test_an_undecided_discriminator_is_at_rest_and_believes_a_half(loss, smoothing):
   """Where data and samples are equal no common output is better than `undecided`, and its odds are even."""
   game = LOSSES[loss]
-  if smoothing and loss not in SMOOTHABLE:
+  if smoothing and loss not in SMOOTHABLE_LOSSES:
     return
   game = smooth_labels(game, smoothing) if smoothing else game
   at = lambda x: game.discriminator(jnp.full(3, x), jnp.full(3, x))
@@ -190,7 +196,7 @@ def test_beliefs_do_not_change_with_what_the_loss_does_not_see(loss):
 @pytest.mark.parametrize('loss', LOSSES)
 def test_losses_and_gradients_stay_finite_at_certain_discriminators(loss, logit):
   x = jnp.full(3, logit)
-  game = smooth_labels(LOSSES[loss], 0.1) if loss in SMOOTHABLE else LOSSES[loss]
+  game = smooth_labels(LOSSES[loss], 0.1) if loss in SMOOTHABLE_LOSSES else LOSSES[loss]
   for fn in (*LOSSES[loss][:2], game.discriminator):
     value, grads = jax.value_and_grad(fn, (0, 1))(x, -x)
     assert jnp.isfinite(value)

@@ -3,12 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.data.shuffle import Batch
+from gan_jax.data.device_batches import Batch
 from gan_jax.distributed.randomness import example_keys
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan.penalties import PENALTIES, Penalty, total, weighted_sum
-from gan_jax.gan.update_rules import UPDATES
-from tests.helpers.synthetic_runs import assert_close, batch, differs, draw, images, jit, tiny
+from gan_jax.gan import updates
+from gan_jax.gan.penalties import PENALTIES, Penalty, make_penalties, total_penalty
+from gan_jax.gan.update_rules import UPDATE_RULES
+from tests.helpers.tiny_gan import assert_close, batch, differs, draw, images, jit, tiny
 
 KEYS = example_keys(jax.random.key(0), 48, None)
 REAL = jax.random.normal(jax.random.key(1), (48, 2, 2, 3))
@@ -110,17 +110,17 @@ def test_penalties_and_their_gradients_are_finite_where_the_critic_is_flat(name)
 
 
 def test_weights_multiply_and_zero_means_none():
-  assert weighted_sum({'r1': 0.0, 'dragan': 0.0}) == ()
-  (one,) = weighted_sum({'r1': 3.0, 'r2': 0.0}, {'r1': 4})
+  assert make_penalties({'r1': 0.0, 'dragan': 0.0}) == ()
+  (one,) = make_penalties({'r1': 3.0, 'r2': 0.0}, {'r1': 4})
   assert (one.fn, one.weight, one.every) == (PENALTIES['r1'], 3.0, 4)
-  thrice = total(weighted_sum({'r1': 3.0}), quadratic, REAL, FAKE, KEYS, FIRST)
+  thrice = total_penalty(make_penalties({'r1': 3.0}), quadratic, REAL, FAKE, KEYS, FIRST)
   assert thrice == pytest.approx(3 * float(value('r1', quadratic)), rel=1e-6)
-  assert total((), quadratic, REAL, FAKE, KEYS, FIRST) == 0
+  assert total_penalty((), quadratic, REAL, FAKE, KEYS, FIRST) == 0
 
 
 def test_several_penalties_are_their_sum():
   weights = {'r1': 0.5, 'r2': 2.0, 'gradient_penalty': 10.0, 'dragan': 3.0}
-  together = total(weighted_sum(weights), quadratic, REAL, FAKE, KEYS, FIRST)
+  together = total_penalty(make_penalties(weights), quadratic, REAL, FAKE, KEYS, FIRST)
   apart = sum(weight * float(value(name, quadratic)) for name, weight in weights.items())
   assert together == pytest.approx(apart, rel=1e-5)
 
@@ -128,7 +128,9 @@ def test_several_penalties_are_their_sum():
 def test_a_lazy_penalty_acts_in_its_turn_with_the_weight_of_those_it_passed_over():
   """At updates 0, 4, 8 four times over: the mean over four is that of one that is never lazy."""
   lazy = jit(
-    lambda count: total((Penalty(PENALTIES['r1'], 2.0, 4),), quadratic, REAL, FAKE, KEYS, count)
+    lambda count: total_penalty(
+      (Penalty(PENALTIES['r1'], 2.0, 4),), quadratic, REAL, FAKE, KEYS, count
+    )
   )
   paid = np.array([lazy(jnp.int32(count)) for count in range(9)])
   always = 2 * float(value('r1', quadratic))
@@ -139,8 +141,10 @@ def test_a_lazy_penalty_acts_in_its_turn_with_the_weight_of_those_it_passed_over
 
 def test_a_discriminator_pays_a_lazy_penalty_by_the_count_of_its_own_updates():
   """Whatever the step: with an interval of two at its updates 0, 2, 4, also where k is 3."""
-  gan, key, state = tiny(penalties=weighted_sum({'r1': 1.0}, {'r1': 2}), dropout=False, lr=0.0)
-  step = jit(lambda state, n_d: UPDATES['alternating'](gan, key, state, draw(images(1, 4)), n_d))
+  gan, key, state = tiny(penalties=make_penalties({'r1': 1.0}, {'r1': 2}), dropout=False, lr=0.0)
+  step = jit(
+    lambda state, n_d: UPDATE_RULES['alternating'](gan, key, state, draw(images(1, 4)), n_d)
+  )
   paid = []
   for n_d in (1, 1, 1, 3, 3):
     state, metrics = step(state, jnp.int32(n_d))
@@ -154,9 +158,9 @@ def test_a_lazy_penalty_of_a_frozen_discriminator_has_the_same_mean_gradient():
   """R1 every second update: the mean over two updates from one state is that of R1 always."""
   gradients = {}
   for every in (1, 2):
-    gan, key, state = tiny(penalties=weighted_sum({'r1': 1.0}, {'r1': every}), dropout=False)
+    gan, key, state = tiny(penalties=make_penalties({'r1': 1.0}, {'r1': every}), dropout=False)
     step = jit(
-      lambda state, gan=gan, key=key: gan_lib.update_discriminator(gan, key, state, batch(4))
+      lambda state, gan=gan, key=key: updates.update_discriminator(gan, key, state, batch(4))
     )
     at = [state.replace(d=state.d.replace(count=jnp.int32(i))) for i in (0, 1)]
     moved = [step(each)[0].d.params for each in at]
@@ -167,10 +171,10 @@ def test_a_lazy_penalty_of_a_frozen_discriminator_has_the_same_mean_gradient():
 @pytest.mark.parametrize('update', ['alternating', 'simultaneous'])
 def test_the_penalty_reaches_the_discriminator_and_no_reported_loss(update):
   results = []
-  for terms in ((), weighted_sum({'r1': 10.0})):
+  for terms in ((), make_penalties({'r1': 10.0})):
     gan, key, state = tiny(penalties=terms, dropout=False)
     step = jit(
-      lambda state, gan=gan, key=key: UPDATES[update](gan, key, state, draw(images(1, 8)), 1)
+      lambda state, gan=gan, key=key: UPDATE_RULES[update](gan, key, state, draw(images(1, 8)), 1)
     )
     results.append(step(state))
   (plain, plain_metrics), (penalized, metrics) = results
@@ -182,7 +186,7 @@ def test_the_penalty_reaches_the_discriminator_and_no_reported_loss(update):
 
 def test_r1_of_a_network_is_the_penalty_written_by_hand():
   """On the logits that D gives in training, through the same dropout mask."""
-  gan, key, state = tiny(penalties=weighted_sum({'r1': 2.0}))
+  gan, key, state = tiny(penalties=make_penalties({'r1': 2.0}))
   real = images(4)
   _, d_key = jax.random.split(key)
   real_key, _ = jax.random.split(d_key)
@@ -192,5 +196,5 @@ def test_r1_of_a_network_is_the_penalty_written_by_hand():
   )[0]
   # The mask of an example is that of its place in the batch, so only the first can be asked alone.
   by_hand = float((jax.grad(logits)(real[0]) ** 2).sum())
-  _, metrics = gan_lib.update_discriminator(gan, key, state, Batch(real[:1]))
+  _, metrics = updates.update_discriminator(gan, key, state, Batch(real[:1]))
   assert metrics['d_penalty'] == pytest.approx(by_hand, rel=1e-5)

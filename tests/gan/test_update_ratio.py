@@ -10,11 +10,16 @@ from sklearn.metrics import log_loss
 
 from gan_jax.config.config import Config
 from gan_jax.data import device_batches
-from gan_jax.data.device_batches import Data
+from gan_jax.data.device_batches import DeviceData
 from gan_jax.evaluation import sampling
 from gan_jax.gan import train_step
-from gan_jax.gan.update_ratio import Balance, Ratio, cross_entropy, ratio
-from tests.helpers.synthetic_runs import tiny
+from gan_jax.gan.update_ratio import (
+  RatioController,
+  UpdateRatio,
+  log_odds_cross_entropy,
+  ratio_from_float,
+)
+from tests.helpers.tiny_gan import tiny
 
 KS = [0.5, 1, 1.5, 2, 1 / 3, 5]
 
@@ -25,7 +30,7 @@ KS = [0.5, 1, 1.5, 2, 1 / 3, 5]
 @pytest.mark.parametrize('k', KS)
 def test_updates_are_spread_evenly_and_the_discriminator_comes_first(k):
   """After n steps there were n k updates, rounded up: never one too early or too late."""
-  due = [int(ratio(k).due(jnp.int32(step))) for step in range(24)]
+  due = [int(ratio_from_float(k).due(jnp.int32(step))) for step in range(24)]
   exact = Fraction(k).limit_denominator(64)
   assert np.cumsum(due).tolist() == [math.ceil(n * exact) for n in range(1, 25)]
   assert due[0] == math.ceil(k) >= 1
@@ -33,24 +38,24 @@ def test_updates_are_spread_evenly_and_the_discriminator_comes_first(k):
 
 @pytest.mark.parametrize('k', KS)
 def test_a_traced_ratio_equals_a_static_one(k):
-  fixed = ratio(k)
-  traced = jax.jit(lambda n, d, step: Ratio(n, d).due(step))
+  fixed = ratio_from_float(k)
+  traced = jax.jit(lambda n, d, step: UpdateRatio(n, d).due(step))
   for step in (0, 1, 2, 5, 2**31 - 2):
     static = fixed.due(jnp.int32(step))
     assert traced(fixed.numerator, fixed.denominator, jnp.int32(step)) == static
 
 
 def test_a_whole_k_is_a_python_number_that_unrolls_no_loop():
-  assert ratio(3.0).due(jnp.int32(7)) == 3
-  assert isinstance(ratio(3.0).due(jnp.int32(7)), int)
+  assert ratio_from_float(3.0).due(jnp.int32(7)) == 3
+  assert isinstance(ratio_from_float(3.0).due(jnp.int32(7)), int)
 
 
 def test_a_ratio_is_the_nearest_small_fraction():
-  assert ratio(1 / 3) == Ratio(1, 3)
-  assert ratio(1 / 64) == Ratio(1, 64)
-  assert ratio(0.7) == Ratio(7, 10)
-  assert ratio(0.99) == Ratio(99, 100)
-  assert Config(k='1.5').ratio == Ratio(3, 2)
+  assert ratio_from_float(1 / 3) == UpdateRatio(1, 3)
+  assert ratio_from_float(1 / 64) == UpdateRatio(1, 64)
+  assert ratio_from_float(0.7) == UpdateRatio(7, 10)
+  assert ratio_from_float(0.99) == UpdateRatio(99, 100)
+  assert Config(k='1.5').ratio == UpdateRatio(3, 2)
   assert Config(k='auto').ratio is None
 
 
@@ -62,7 +67,9 @@ def test_cross_entropy_is_that_of_scikit_learn():
   real, fake = rng.normal(0.7, 1, 60), rng.normal(0, 1, 60)
   labels = np.repeat([1, 0], 60)
   theirs = log_loss(labels, 1 / (1 + np.exp(-np.concatenate([real, fake]))))
-  assert cross_entropy(jnp.asarray(real), jnp.asarray(fake)) == pytest.approx(2 * theirs, rel=1e-5)
+  assert log_odds_cross_entropy(jnp.asarray(real), jnp.asarray(fake)) == pytest.approx(
+    2 * theirs, rel=1e-5
+  )
 
 
 @pytest.mark.parametrize(
@@ -72,13 +79,13 @@ def test_cross_entropy_is_that_of_scikit_learn():
 def test_k_rises_where_d_does_not_keep_up_and_falls_where_it_does_or_gains_nothing(
   gain, undone, way
 ):
-  balance = Balance(target=2.0)
+  balance = RatioController(target=2.0)
   control = balance.start()._replace(k=jnp.float32(2))
   assert np.sign(balance.adapt(control, jnp.float32(gain), jnp.float32(undone)).k - 2) == way
 
 
 def test_log2_k_moves_by_the_rate_times_the_octaves_of_the_ratio_of_the_means():
-  balance = Balance(target=0.5, rate=0.2, memory=0.75)
+  balance = RatioController(target=0.5, rate=0.2, memory=0.75)
   control = balance.start()._replace(gain=jnp.float32(0.1), undone=jnp.float32(0.05))
   new = balance.adapt(control, jnp.float32(0.14), jnp.float32(0.09))
   gain, undone = 0.75 * 0.1 + 0.25 * 0.14, 0.75 * 0.05 + 0.25 * 0.09
@@ -88,7 +95,7 @@ def test_log2_k_moves_by_the_rate_times_the_octaves_of_the_ratio_of_the_means():
 
 
 def test_a_scale_of_both_losses_changes_nothing():
-  balance = Balance()
+  balance = RatioController()
   one, other = (
     functools.reduce(
       lambda control, pair, scale=scale: balance.adapt(control, *(jnp.float32(scale * x) for x in pair)),
@@ -102,7 +109,7 @@ def test_a_scale_of_both_losses_changes_nothing():
 
 @pytest.mark.parametrize(('undone', 'k'), [(0.13, 1.3**4), (0.2, 5.0), (0.05, 1.0)])
 def test_k_starts_at_its_lower_bound_and_the_first_measurement_may_take_it_anywhere(undone, k):
-  balance = Balance()
+  balance = RatioController()
   assert float(balance.start().k) == 1
   control = balance.adapt(balance.start(), jnp.float32(0.1), jnp.float32(undone))
   assert float(control.k) == pytest.approx(k, rel=1e-5)
@@ -110,7 +117,7 @@ def test_k_starts_at_its_lower_bound_and_the_first_measurement_may_take_it_anywh
 
 @pytest.mark.parametrize(('undone', 'end'), [(1.0, 5.0), (0.01, 1.0)])
 def test_k_comes_to_its_bounds_and_no_further(undone, end):
-  balance = Balance()
+  balance = RatioController()
   adapt = jax.jit(balance.adapt)
   control, last = balance.start()._replace(k=jnp.float32(2), gain=jnp.float32(0.1)), 2.0
   for _ in range(20):
@@ -123,7 +130,7 @@ def test_k_comes_to_its_bounds_and_no_further(undone, end):
 
 def test_k_leaves_its_bounds_again():
   """Nothing is wound up: at a bound the controller turns as soon as the means do."""
-  balance = Balance()
+  balance = RatioController()
   gain, undone = jnp.float32(0.1), jnp.float32(0.3)
   control = balance.start()._replace(k=jnp.float32(5), gain=gain, undone=undone)
   for _ in range(5):
@@ -132,7 +139,7 @@ def test_k_leaves_its_bounds_again():
 
 
 def test_measurements_come_often_at_first_and_what_they_cost_is_known():
-  balance = Balance(every=10, second=4, ahead=3)
+  balance = RatioController(every=10, second=4, ahead=3)
   due = [step for step in range(1, 31) if bool(balance.measures(jnp.int32(step)))]
   assert due == [1, 4, 8, 10, 20, 30]
   for steps in range(31):
@@ -141,7 +148,7 @@ def test_measurements_come_often_at_first_and_what_they_cost_is_known():
 
 def test_no_credit_is_lost():
   """Updates so far are the integral of k, rounded down, and the first comes at once."""
-  balance, rng = Balance(), np.random.default_rng(0)
+  balance, rng = RatioController(), np.random.default_rng(0)
   control, updates, integral = balance.start(), [], 1.0
   for k in rng.uniform(0.5, 5, 200).astype(np.float32):
     n, control = balance.due(control._replace(k=jnp.float32(k)))
@@ -155,7 +162,7 @@ def test_no_credit_is_lost():
 
 def test_a_steady_controller_gives_what_a_fixed_k_gives():
   for k in (0.5, 1.5, 2.0):
-    balance, due = Balance(), []
+    balance, due = RatioController(), []
     control = balance.start()._replace(k=jnp.float32(k))
     for _ in range(20):
       n, control = balance.due(control)
@@ -165,16 +172,18 @@ def test_a_steady_controller_gives_what_a_fixed_k_gives():
 
 def players(psi, lr=0.5, g_lr=0.0):
   """D(x) = psi x beside data at 3 and samples at theta, where psi has to grow."""
-  balance = Balance(every=1, n=8, ahead=2, memory=0.0)
-  gan, key, state = tiny('wasserstein', shape=(1,), network='dirac', lr=lr, balance=balance)
+  balance = RatioController(every=1, n_examples=8, n_lookahead=2, memory=0.0)
+  gan, key, state = tiny(
+    'wasserstein', shape=(1,), network='dirac', lr=lr, ratio_controller=balance
+  )
   gan = gan._replace(g_rate=lambda step: g_lr)
   d = state.d.replace(params={'psi': jnp.full(1, psi, jnp.float32)})
   feed = device_batches.from_game(lambda key: jnp.full(1, 3.0))
-  return train_step.Recipe(gan, 'alternating', None, 4, feed, feed), key, state.replace(d=d)
+  return train_step.TrainSpec(gan, 'alternating', None, 4, feed, feed), key, state.replace(d=d)
 
 
 def theta_of(recipe, state):
-  return float(sampling.points(recipe.gan, state.g.weights, jnp.zeros((1, 1)))[0, 0])
+  return float(sampling.generate_samples(recipe.gan, state.g.weights, jnp.zeros((1, 1)))[0, 0])
 
 
 def test_both_look_ahead_and_leave_no_trace():
@@ -182,7 +191,7 @@ def test_both_look_ahead_and_leave_no_trace():
   recipe, key, state = players(psi=0.1, lr=0.05, g_lr=0.3)
   theta = theta_of(recipe, state)
   new, metrics = jax.jit(functools.partial(train_step.run_steps, recipe))(
-    key, state, Data(()), np.int32(1)
+    key, state, DeviceData(()), np.int32(1)
   )
   psi = float(new.d.params['psi'][0])
   assert psi == pytest.approx(0.1 + 0.05 * (3 - theta), rel=1e-5)  # one update, not three
@@ -210,7 +219,7 @@ def test_in_training_k_follows_the_ratio_without_a_new_compilation(lr, g_lr, k):
     return train_step.run_steps(recipe, *args)
 
   run = jax.jit(counted)
-  data, ks = Data(()), [3.0]
+  data, ks = DeviceData(()), [3.0]
   for _ in range(4):
     before = int(state.d.count)
     state, metrics = run(key, state, data, np.int32(1))
@@ -223,11 +232,13 @@ def test_in_training_k_follows_the_ratio_without_a_new_compilation(lr, g_lr, k):
 
 def test_measurements_come_in_their_turn_only():
   recipe, key, state = players(0.01, 0.03)
-  gan = recipe.gan._replace(balance=recipe.gan.balance._replace(every=5, second=2, low=1e-6))
+  gan = recipe.gan._replace(
+    ratio_controller=recipe.gan.ratio_controller._replace(every=5, second=2, low=1e-6)
+  )
   run = jax.jit(functools.partial(train_step.run_steps, recipe._replace(gan=gan)))
   ks = [float(state.controls['k'].k)]
   for _ in range(10):
-    state, _ = run(key, state, Data(()), np.int32(1))
+    state, _ = run(key, state, DeviceData(()), np.int32(1))
     ks.append(float(state.controls['k'].k))
   changes = [i for i in range(1, 11) if ks[i] != ks[i - 1]]
   assert changes == [1, 2, 4, 5, 10]

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from gan_jax.data.shuffle import Batch
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import update_rules
+from gan_jax.data.device_batches import Batch
+from gan_jax.gan import forward, update_rules, updates
 from gan_jax.gan.losses import LOSSES
-from gan_jax.gan.update_rules import UPDATES
+from gan_jax.gan.update_rules import UPDATE_RULES
 from tests.helpers.smooth_game import (
   KEY,
   N,
@@ -29,7 +28,7 @@ from tests.helpers.smooth_game import (
   rule,
 )
 
-ALL = pytest.mark.parametrize('name', [*UPDATES, 'consensus'])
+ALL = pytest.mark.parametrize('name', [*UPDATE_RULES, 'consensus'])
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +63,7 @@ def test_a_donated_state_is_used_up_and_its_step_goes_on(name):
 @ALL
 def test_four_shards_equal_the_whole_batch(name):
   gan, state = game(name), first(name)
-  n_d = 2 if name in update_rules.HAVE_K else 1
+  n_d = 2 if name in update_rules.RULES_WITH_K else 1
 
   def on_shard(shard, n_d):
     own = lambda i: Batch(shard[i % 5])
@@ -80,7 +79,7 @@ def test_four_shards_equal_the_whole_batch(name):
 # Rules with a k.
 
 
-@pytest.mark.parametrize('name', sorted(update_rules.HAVE_K))
+@pytest.mark.parametrize('name', sorted(update_rules.RULES_WITH_K))
 def test_no_update_of_d_leaves_it_as_it_was(name):
   (state, metrics), start = compiled(name)(first(name), 0), first(name)
   assert_equal(state.d, start.d)
@@ -103,12 +102,12 @@ def test_alternating_is_k_updates_of_d_then_one_of_g_and_its_d_metrics_are_sums(
   """D meets a new minibatch each time, G the first of them."""
   gan, state = game(), first()
   d_key, g_key = jax.random.split(KEY)
-  update_d = jit(functools.partial(gan_lib.update_discriminator, gan))
+  update_d = jit(functools.partial(updates.update_discriminator, gan))
   sums = {}
   for i in range(3):
     state, metrics = update_d(jax.random.fold_in(d_key, i), state, draw(i))
     sums = {each: sums.get(each, 0) + x for each, x in metrics.items()}
-  state, g_metrics = jit(functools.partial(gan_lib.update_generator, gan))(g_key, state, draw(0))
+  state, g_metrics = jit(functools.partial(updates.update_generator, gan))(g_key, state, draw(0))
   actual, metrics = compiled('alternating')(first(), 3)
   assert_close(actual, state)
   assert_close(metrics, {**sums, **g_metrics, 'd_updates': 3.0})
@@ -150,8 +149,8 @@ def test_unrolled_follows_finite_differences_through_the_updates_of_d():
 
   @jit
   def looked_ahead(flat):
-    fakes, _ = gan_lib.generate(gan, unravel(flat), {}, z_key, batch, None)
-    loss = lambda d: gan_lib.discriminator_loss(gan, start, d, look_key, batch, fakes, None)[0]
+    fakes, _ = forward.generate(gan, unravel(flat), {}, z_key, batch, None)
+    loss = lambda d: updates.discriminator_loss(gan, start, d, look_key, batch, fakes, None)[0]
     d = after.d.params  # its own update came before
     for _ in range(2):
       d = jax.tree.map(lambda x, slope: x - 0.2 * slope, d, jax.grad(loss)(d))
@@ -168,7 +167,7 @@ def test_unrolled_follows_finite_differences_through_the_updates_of_d():
 # Costs.
 
 
-@pytest.mark.parametrize('name', sorted(UPDATES.keys() - {'unrolled'}))
+@pytest.mark.parametrize('name', sorted(UPDATE_RULES.keys() - {'unrolled'}))
 def test_gradient_evaluations_are_as_many_as_the_losses_met(name):
   met, loss = [], LOSSES['non_saturating']
 

@@ -4,16 +4,8 @@ import numpy as np
 import pytest
 
 from gan_jax.gan import weight_constraints
-from gan_jax.gan.update_rules import UPDATES
-from tests.helpers.synthetic_runs import (
-  assert_close,
-  assert_equal,
-  differs,
-  draw,
-  images,
-  jit,
-  tiny,
-)
+from gan_jax.gan.update_rules import UPDATE_RULES
+from tests.helpers.tiny_gan import assert_close, assert_equal, differs, draw, images, jit, tiny
 
 PARAMS = {
   'dense': {
@@ -80,8 +72,8 @@ def test_columns_of_zeros_stay_zero():
 
 def test_a_sequence_is_one_after_another_and_none_of_none():
   clip, norm = weight_constraints.clip(0.3), weight_constraints.max_column_norm(0.5)
-  assert_equal(weight_constraints.sequence(norm, clip)(PARAMS), clip(norm(PARAMS)))
-  assert weight_constraints.sequence() is None
+  assert_equal(weight_constraints.chain(norm, clip)(PARAMS), clip(norm(PARAMS)))
+  assert weight_constraints.chain() is None
 
 
 @pytest.mark.parametrize('update', ['alternating', 'simultaneous', 'extragradient'])
@@ -95,7 +87,7 @@ def test_after_every_update_the_weights_are_within_their_bounds(update):
   gan, key, state = tiny(lr=1.0, **options)
   assert largest(state.d.params) > clip
   assert column_norms(state.g.params).max() > norm
-  step = jit(lambda key, state: UPDATES[update](gan, key, state, draw(images(2, 8)), 2)[0])
+  step = jit(lambda key, state: UPDATE_RULES[update](gan, key, state, draw(images(2, 8)), 2)[0])
   for i in range(3):
     state = step(jax.random.fold_in(key, i), state)
     assert largest(state.d.params) <= clip
@@ -112,7 +104,7 @@ def test_without_a_projection_the_other_player_is_untouched():
   }.items():
     gan, _, _ = tiny(**options)
     step = jit(
-      lambda state, gan=gan: UPDATES['simultaneous'](gan, key, state, draw(images(1, 8)), 1)[0]
+      lambda state, gan=gan: UPDATE_RULES['simultaneous'](gan, key, state, draw(images(1, 8)), 1)[0]
     )
     after[name] = step(state)
   assert_equal(after['clipped'].g, after['free'].g)

@@ -15,8 +15,8 @@ from gan_jax.gan.gan import Gan
 from gan_jax.gan.latents import Latent
 from gan_jax.gan.losses import LOSSES, Loss
 from gan_jax.gan.networks import dirac_gan
-from gan_jax.gan.update_ratio import Ratio
-from gan_jax.gan.update_rules import UPDATES
+from gan_jax.gan.update_ratio import UpdateRatio
+from gan_jax.gan.update_rules import UPDATE_RULES
 
 START = (1.2, 0.7)  # psi, theta
 # Programs this small are sooner compiled badly than well.
@@ -85,7 +85,7 @@ def build(rule, case):
 def step(rule, case, state):
   draw = lambda i: Batch(jnp.zeros((2, 1)))
   n_d = case.k.due(state.step)
-  return UPDATES[rule.update](build(rule, case), jax.random.key(0), state, draw, n_d)[0]
+  return UPDATE_RULES[rule.update](build(rule, case), jax.random.key(0), state, draw, n_d)[0]
 
 
 def place(state, point):
@@ -146,7 +146,7 @@ def memory(state):
 
 def as_arrays(case):
   """The case as a compiled step takes it."""
-  loss, k = list(LOSSES).index(case.loss), Ratio(case.k.numerator, case.k.denominator)
+  loss, k = list(LOSSES).index(case.loss), UpdateRatio(case.k.numerator, case.k.denominator)
   return jax.tree.map(np.asarray, case._replace(loss=loss, k=k))
 
 

@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.shuffle import Batch
+from gan_jax.data.device_batches import Batch
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import optimizers
 from gan_jax.gan.gan import Gan
 from gan_jax.gan.latents import Latent
 from gan_jax.gan.losses import LOSSES
-from gan_jax.gan.penalties import weighted_sum
-from gan_jax.gan.update_rules import UPDATES
+from gan_jax.gan.penalties import make_penalties
+from gan_jax.gan.update_rules import UPDATE_RULES
 
 KEY = jax.random.key(7)
 N = 8  # points in a minibatch
@@ -49,7 +49,7 @@ def game(name='alternating', tx=SGD, **options):
     'g_rate': lambda step: 0.1,
     'd_rate': lambda step: 0.2,
     'ema_decay': 0.9,
-    'penalties': weighted_sum({'r1': 0.3}),
+    'penalties': make_penalties({'r1': 0.3}),
     'consensus': 0.4 if name == 'consensus' else 0.0,
     'unroll': 2 if name == 'unrolled' else 0,
   }
@@ -87,7 +87,7 @@ def judged(gan, params, x):
 
 
 def rule(name):
-  return UPDATES['simultaneous' if name == 'consensus' else name]
+  return UPDATE_RULES['simultaneous' if name == 'consensus' else name]
 
 
 @functools.cache

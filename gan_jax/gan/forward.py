@@ -1,0 +1,125 @@
+"""Runs G and D in training mode: batch statistics, dropout, augmentation and penalties included."""
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.data.device_batches import Batch
+from gan_jax.distributed.randomness import BatchAxis, example_keys, gather_weights
+from gan_jax.gan import augment
+from gan_jax.gan.gan import Gan, GanState, PyTree
+from gan_jax.gan.latents import sample_latents
+from gan_jax.gan.penalties import total_penalty
+
+
+def generate(
+  gan: Gan, params: PyTree, stats: PyTree, key: jax.Array, batch: Batch, axis_name: BatchAxis
+) -> tuple[jax.Array, PyTree]:
+  """Generates one fake per example of `batch`, with the same label, in training mode.
+
+  Returns the fakes [n, ...] and G's new batch statistics.
+  """
+  latents = sample_latents(gan.latent, example_keys(key, batch.images.shape[0], axis_name))
+  return gan.generator.apply(
+    {'params': gather_weights(params, axis_name), **stats},
+    latents,
+    batch.labels,
+    train=True,
+    axis_name=axis_name,
+    mutable=list(stats),
+  )
+
+
+def apply_discriminator(
+  gan: Gan,
+  state: GanState,
+  params: PyTree,
+  stats: PyTree,
+  key: jax.Array,
+  batch: Batch,
+  axis_name: BatchAxis,
+) -> tuple[jax.Array, PyTree]:
+  """Returns D's logits [n] of the augmented `batch` in training mode, and D's new batch statistics.
+
+  Args:
+    gan: the GAN.
+    state: gives the augmentation's probability and the step.
+    params: D's parameters.
+    stats: D's batch statistics.
+    key: for augmentation and dropout.
+    batch: n images with their labels.
+    axis_name: the mapped axis of devices, if any.
+  """
+  return gan.discriminator.apply(
+    {'params': gather_weights(params, axis_name), **stats},
+    augment_inputs(gan, state, key, batch.images, axis_name),
+    batch.labels,
+    train=True,
+    axis_name=axis_name,
+    mutable=list(stats),
+    rngs={'dropout': key},
+  )
+
+
+def augment_inputs(
+  gan: Gan, state: GanState, key: jax.Array, images: jax.Array, axis_name: BatchAxis
+) -> jax.Array:
+  """Applies the augmentation of `gan`, then instance noise, to D's input `images` [n, ...]."""
+  if gan.augment == 'none' and gan.noise is None:
+    return images
+  keys = example_keys(jax.random.fold_in(key, 2), images.shape[0], axis_name)
+  if gan.augment != 'none':
+    p = gan.augment_p if gan.ada is None else state.controls['augment'].p
+    images = augment.augment_images(gan.augment, keys, images, p)
+  if gan.noise is not None:
+    # A number that no augmentation's split reaches: fold_in(key, i) is the i-th key of a split.
+    noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1 << 16))(keys)
+    images = augment.instance_noise(noise_keys, images, gan.noise(state.step))
+  return images
+
+
+def discriminate(
+  gan: Gan,
+  state: GanState,
+  params: PyTree,
+  stats: PyTree,
+  key: jax.Array,
+  batch: Batch,
+  fakes: jax.Array,
+  axis_name: BatchAxis,
+) -> tuple[tuple[jax.Array, jax.Array], PyTree]:
+  """Returns D's logits (real [n], fake [n]) of a batch and of fakes, and D's new batch statistics.
+
+  Args: as of `apply_discriminator`; `fakes` [n, ...] have the labels of `batch`.
+  """
+  real_key, fake_key = jax.random.split(key)
+  real, stats = apply_discriminator(gan, state, params, stats, real_key, batch, axis_name)
+  fake_batch = batch._replace(images=fakes)
+  fake, stats = apply_discriminator(gan, state, params, stats, fake_key, fake_batch, axis_name)
+  return (real, fake), stats
+
+
+def penalty_value(
+  gan: Gan,
+  state: GanState,
+  params: PyTree,
+  key: jax.Array,
+  batch: Batch,
+  fakes: jax.Array,
+  axis_name: BatchAxis,
+) -> jax.Array:
+  """Returns the scaled sum of D's penalties, a scalar; dropout and augmentation are those of real images.
+
+  Args: as of `discriminate`, with the same `key`.
+  """
+  if not gan.penalties:
+    return jnp.zeros(())
+  # The same key as in `discriminate`, so that the compiler computes that forward pass only once.
+  real_key, _ = jax.random.split(key)
+
+  def critic(images: jax.Array) -> jax.Array:
+    inputs = batch._replace(images=images)
+    return apply_discriminator(gan, state, params, state.d.stats, real_key, inputs, axis_name)[0]
+
+  keys = example_keys(jax.random.fold_in(key, 1), fakes.shape[0], axis_name)
+  value = total_penalty(gan.penalties, critic, batch.images, fakes, keys, state.d.count, axis_name)
+  return value if gan.penalty_scale is None else gan.penalty_scale(state.step) * value

@@ -1,0 +1,178 @@
+"""Updates one player: D's loss, the gradients of D and of G, and the optimizer's step along them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from gan_jax.data.device_batches import Batch
+from gan_jax.distributed.randomness import BatchAxis
+from gan_jax.gan.forward import discriminate, generate, penalty_value
+from gan_jax.gan.gan import Gan, GanState, Metrics, Player, PyTree
+from gan_jax.gan.gradient_accumulation import mean_over_microbatches, pmean
+from gan_jax.gan.weight_constraints import Projection
+
+
+def update_discriminator(
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, *, axis_name: BatchAxis = None
+) -> tuple[GanState, Metrics]:
+  """Takes one optimizer step of D on `batch` and as many fakes; G stays unchanged."""
+  z_key, d_key = jax.random.split(key)
+
+  def gradients(batch: Batch, axis: BatchAxis) -> tuple[PyTree, tuple[PyTree, Metrics]]:
+    fakes, _ = generate(gan, state.g.params, state.g.stats, z_key, batch, axis)
+    return jax.grad(
+      lambda params: discriminator_loss(gan, state, params, d_key, batch, fakes, axis), has_aux=True
+    )(state.d.params)
+
+  local = mean_over_microbatches(gradients, batch, gan.accumulate, axis_name)
+  grads, (stats, metrics) = pmean(local, axis_name)
+  return apply_discriminator_gradients(gan, state, grads, stats, metrics), metrics
+
+
+def update_generator(
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, *, axis_name: BatchAxis = None
+) -> tuple[GanState, Metrics]:
+  """Takes one optimizer step of G and updates G's moving average; D stays unchanged.
+
+  `batch` gives the number of fakes and their labels, and D's logits on data to relativistic losses.
+  """
+  z_key, d_key = jax.random.split(key)
+
+  def gradients(batch: Batch, axis: BatchAxis) -> tuple[tuple[jax.Array, PyTree], PyTree]:
+    def loss_fn(params: PyTree) -> tuple[jax.Array, PyTree]:
+      fakes, stats = generate(gan, params, state.g.stats, z_key, batch, axis)
+      d = unroll_discriminator(gan, d_key, state, batch, fakes, axis)
+      (real, fake), _ = discriminate(gan, state, d.params, d.stats, d_key, batch, fakes, axis)
+      return gan.loss.generator(real, fake), stats
+
+    return jax.value_and_grad(loss_fn, has_aux=True)(state.g.params)
+
+  local = mean_over_microbatches(gradients, batch, gan.accumulate, axis_name)
+  (loss, stats), grads = pmean(local, axis_name)
+  return apply_generator_gradients(gan, state, grads, stats), {'g_loss': loss}
+
+
+def discriminator_loss(
+  gan: Gan,
+  state: GanState,
+  params: PyTree,
+  key: jax.Array,
+  batch: Batch,
+  fakes: jax.Array,
+  axis_name: BatchAxis,
+) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+  """Returns D's loss with penalties, a scalar, and (D's new batch statistics, D's metrics).
+
+  Args:
+    gan: the GAN.
+    state: gives all but D's parameters.
+    params: D's parameters, by which the loss is differentiated.
+    key: for augmentation, dropout and penalties.
+    batch: n real images with their labels.
+    fakes: n generated images with the same labels.
+    axis_name: the mapped axis of devices, if any.
+  """
+  (real, fake), stats = discriminate(
+    gan, state, params, state.d.stats, key, batch, fakes, axis_name
+  )
+  loss = gan.loss.discriminator(real, fake)
+  penalty = penalty_value(gan, state, params, key, batch, fakes, axis_name)
+  metrics = {'d_loss': loss, 'd_penalty': penalty, **mean_probabilities(gan, real, fake)}
+  return loss + penalty, (stats, metrics)
+
+
+def mean_probabilities(gan: Gan, real: jax.Array, fake: jax.Array) -> Metrics:
+  """Returns the means of D(x) and D(G(z)) as probabilities of being data, and of sign(D(x) - 1/2).
+
+  `real` [n] and `fake` [n] are D's outputs.
+  """
+  real, fake = gan.loss.log_odds(real, fake)
+  return {
+    'd_real': jnp.mean(jax.nn.sigmoid(real)),
+    'd_fake': jnp.mean(jax.nn.sigmoid(fake)),
+    'd_sign': jnp.mean(jnp.sign(real)),
+  }
+
+
+def unroll_discriminator(
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, fakes: jax.Array, axis_name: BatchAxis
+) -> Player:
+  """Returns D after `gan.unroll` further updates, differentiable by `fakes` (Metz et al., 2017).
+
+  Args:
+    gan: the GAN.
+    key: for augmentation, dropout and penalties, the same in all updates.
+    state: the state before the updates.
+    batch: n real images with their labels, the same in all updates.
+    fakes: n generated images, the same in all updates.
+    axis_name: the mapped axis of devices, if any.
+  """
+
+  def update(player: Player, _: Any) -> tuple[Player, None]:
+    unrolled = state.replace(d=player)
+    grads, (stats, _) = jax.grad(
+      lambda params: discriminator_loss(gan, unrolled, params, key, batch, fakes, axis_name),
+      has_aux=True,
+    )(player.params)
+    grads, stats = pmean((grads, stats), axis_name)
+    rate = gan.d_rate(state.step)
+    return apply_gradients(gan.d_tx, rate, player, grads, stats, gan.d_project), None
+
+  return lax.scan(update, state.d, length=gan.unroll)[0] if gan.unroll else state.d
+
+
+def apply_discriminator_gradients(
+  gan: Gan, state: GanState, grads: PyTree, stats: PyTree, metrics: Metrics
+) -> GanState:
+  """Applies `grads` to D, stores its batch statistics, and adapts the augmentation's probability."""
+  controls = state.controls
+  if gan.ada is not None:
+    controls = controls | {'augment': gan.ada(controls['augment'], metrics['d_sign'])}
+  d = apply_gradients(gan.d_tx, gan.d_rate(state.step), state.d, grads, stats, gan.d_project)
+  return state.replace(d=d, controls=controls)
+
+
+def apply_generator_gradients(gan: Gan, state: GanState, grads: PyTree, stats: PyTree) -> GanState:
+  """Applies `grads` to G, stores its batch statistics, updates its moving average and counts the step.
+
+  The decay of the average is min(ema_decay, (1 + step) / (10 + step)): the random start is soon forgotten.
+  """
+  g = apply_gradients(gan.g_tx, gan.g_rate(state.step), state.g, grads, stats, gan.g_project)
+  t = state.step.astype(jnp.float32)
+  decay = jnp.minimum(gan.ema_decay, (1 + t) / (10 + t))
+  g_ema = optax.incremental_update(g.weights, state.g_ema, 1 - decay)
+  return state.replace(step=state.step + 1, g=g, g_ema=g_ema)
+
+
+def apply_gradients(
+  tx: optax.GradientTransformation,
+  rate: Any,
+  player: Player,
+  grads: PyTree,
+  stats: PyTree,
+  project: Projection | None = None,
+) -> Player:
+  """Returns the player after one optimizer step, with its parameters projected and its updates counted.
+
+  Args:
+    tx: the optimizer.
+    rate: its learning rate.
+    player: the player before the step.
+    grads: gradients of its parameters.
+    stats: its new batch statistics.
+    project: the constraint on its parameters, if any.
+  """
+  updates, opt_state = compute_updates(tx, rate, player, grads)
+  params = optax.apply_updates(player.params, updates)
+  return Player(project(params) if project else params, stats, opt_state, player.count + 1)
+
+
+def compute_updates(
+  tx: optax.GradientTransformation, rate: Any, player: Player, grads: PyTree
+) -> tuple[PyTree, optax.OptState]:
+  """Returns the optimizer's updates (added to the parameters) for `grads`, and its new state."""
+  wrapped = optax.with_extra_args_support(tx)
+  return wrapped.update(grads, player.opt_state, player.params, learning_rate=rate)
