@@ -33,15 +33,15 @@ def ran(case, accumulate, n_devices, name='pmap'):
   """The state and the metrics after some steps."""
   update, k, options = CASES[case]
   gan, key, state = tiny(**options)
-  feed = device_batches.from_images()
+  feed = device_batches.image_batches()
   gan = gan._replace(accumulate=accumulate)
-  recipe = train_step.TrainSpec(gan, update, ratio_from_float(k), 16, feed, feed)
+  spec = train_step.TrainSpec(gan, update, ratio_from_float(k), 16, feed, feed)
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (80, *SHAPE), np.uint8)
   data = DeviceData(Images(images, np.arange(80) % 3 if gan.n_classes else None))
   devices = jax.devices()[:n_devices]
-  maps = pmap.MAPS | {sharding.SHARDED: pmap.sharded}
-  call = maps[name](functools.partial(train_step.run_steps, recipe), devices, 4, 1)
+  maps = pmap.STEP_MAPS | {sharding.SHARDED_PARAMS: pmap.jit_sharded}
+  call = maps[name](functools.partial(train_step.run_steps, spec), devices, 4, 1)
   return jax.tree.map(
     np.asarray, call(key, sharding.replicate(state, devices), data, np.int32(STEPS))
   )
@@ -62,7 +62,7 @@ def test_parts_equal_the_whole(case, accumulate, n_devices):
 
 def test_parts_under_a_spread_program_equal_the_whole():
   whole, _ = ran('alternating', 1, 1)
-  parts, _ = ran('alternating', 2, 4, sharding.SHARDED)
+  parts, _ = ran('alternating', 2, 4, sharding.SHARDED_PARAMS)
   assert_close(parts, whole, rtol=2e-5, atol=2e-6)
 
 

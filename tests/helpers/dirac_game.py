@@ -84,7 +84,7 @@ def build(rule, case):
 
 def step(rule, case, state):
   draw = lambda i: Batch(jnp.zeros((2, 1)))
-  n_d = case.k.due(state.step)
+  n_d = case.k.updates_at(state.step)
   return UPDATE_RULES[rule.update](build(rule, case), jax.random.key(0), state, draw, n_d)[0]
 
 
