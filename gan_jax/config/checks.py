@@ -5,8 +5,8 @@ import math
 from typing import Any
 
 from gan_jax.config.settings import ALARMS, Settings
-from gan_jax.gan.losses import SMOOTHABLE
-from gan_jax.gan.update_rules import HAVE_K
+from gan_jax.gan.losses import SMOOTHABLE_LOSSES
+from gan_jax.gan.update_rules import RULES_WITH_K
 from gan_jax.utils.errors import UserError
 
 _ABOVE_ZERO = {'k_target', 'g_lr', 'd_lr', 'd_loss_weight', 'penalty_decay', 'scale'}
@@ -93,6 +93,14 @@ def check_batch(config: Settings, n_devices: int) -> None:
     )
 
 
+def check_batch_size(config: Settings, n_train: int | None) -> None:
+  """Raises UserError where a minibatch is larger than the training set of `n_train` examples."""
+  if n_train is not None and config.batch_size > n_train:
+    raise UserError(
+      f'--batch_size={config.batch_size}: {config.dataset} has only {n_train} training images'
+    )
+
+
 def _check_idle(config: Settings) -> None:
   """Raise UserError where a setting was changed that nothing in this run would look at."""
   penalised = config.r1 or config.r2 or config.gradient_penalty or config.dragan
@@ -120,11 +128,11 @@ def _check_idle(config: Settings) -> None:
 
 def _check_update(config: Settings) -> None:
   rule = f'--update={config.update}'
-  if config.update not in HAVE_K and config.k not in ('1', '1.0'):
+  if config.update not in RULES_WITH_K and config.k not in ('1', '1.0'):
     raise UserError(
       f'--k={config.k}: {rule} moves both players once per step; use --k=1, or --update=alternating'
     )
-  if config.consensus and config.update in HAVE_K:
+  if config.consensus and config.update in RULES_WITH_K:
     raise UserError(
       f'--consensus={config.consensus}: it is made of both gradients at one point, and {rule} takes them '
       'at two; use --update=simultaneous, extragradient, optimistic or rk4'
@@ -151,10 +159,10 @@ def _check_update(config: Settings) -> None:
 
 
 def _check_loss(config: Settings) -> None:
-  if config.label_smoothing and config.loss not in SMOOTHABLE:
+  if config.label_smoothing and config.loss not in SMOOTHABLE_LOSSES:
     raise UserError(
       f'--label_smoothing={config.label_smoothing}: --loss={config.loss} has no target on data to lower; '
-      f'use --label_smoothing=0, or --loss={", ".join(sorted(SMOOTHABLE))}'
+      f'use --label_smoothing=0, or --loss={", ".join(sorted(SMOOTHABLE_LOSSES))}'
     )
   bounded = config.gradient_penalty or config.d_clip or config.dragan or config.d_norm == 'spectral'
   bounded = bounded or (config.network == 'sngan' and config.d_norm in ('', 'spectral'))

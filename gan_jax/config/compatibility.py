@@ -23,7 +23,7 @@ _FREE = {
 def differences(old: dict[str, Any], new: Config) -> list[str]:
   """The settings in which a run folder's `old` flags forbid to go on with `new`, as '--flag=old, now new'."""
   free = set(_FREE)
-  falling = {new.g_schedule, new.d_schedule} & optimizers.DEPEND_ON_STEPS
+  falling = {new.g_schedule, new.d_schedule} & optimizers.SCHEDULES_OF_RUN_LENGTH
   if not (falling or new.instance_noise or new.penalty_decay != 1):
     free.add('steps')
   return [

@@ -43,7 +43,7 @@ def of(config: Settings, n: int | None) -> dict[str, float | int]:
     values['noise_steps'] = max(1, round(config.noise_share * config.steps))
   kind = k_kind(config)
   if kind == 'fixed':
-    ratio = update_ratio.ratio(float(config.k))
+    ratio = update_ratio.ratio_from_float(float(config.k))
     values |= {'k_numerator': int(ratio.numerator), 'k_denominator': int(ratio.denominator)}
   # An epoch is n examples, seen by D.
   k = 1.0 if kind == 'auto' else float(config.k)

@@ -11,7 +11,7 @@ from gan_jax.gan.latents import LATENTS
 from gan_jax.gan.losses import LOSSES
 from gan_jax.gan.networks import NETWORKS
 from gan_jax.gan.networks.network_spec import DTYPES, INITS, NORMS
-from gan_jax.gan.update_rules import UPDATES
+from gan_jax.gan.update_rules import UPDATE_RULES
 
 ALARMS = ('collapse', 'starved', 'overfitted', 'diverged')  # that --stop_on may name
 
@@ -74,7 +74,7 @@ class Settings:
   noise_share: float = _rare(1.0, 'Share of the run in which that noise falls to 0.')
   latent: str = _setting('uniform', 'Prior p(z), of unit variance.', LATENTS)
   latent_size: int = _setting(100, 'Dimensions of z.')
-  update: str = _setting('alternating', 'Order of the updates.', UPDATES)
+  update: str = _setting('alternating', 'Order of the updates.', UPDATE_RULES)
   k: str = _setting('1', 'Updates of D per update of G: a number, 0.5 too, or auto.')
   k_target: float = _rare(
     1.0, 'auto: updates of D that should make good what one of G undoes, on held-out data.'
@@ -111,6 +111,6 @@ class Settings:
     return tuple(name for name in self.stop_on.split(',') if name)
 
   @property
-  def ratio(self) -> update_ratio.Ratio | None:
+  def ratio(self) -> update_ratio.UpdateRatio | None:
     """The fixed k; None where it is chosen while training."""
-    return None if self.k == 'auto' else update_ratio.ratio(float(self.k))
+    return None if self.k == 'auto' else update_ratio.ratio_from_float(float(self.k))

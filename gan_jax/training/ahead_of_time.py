@@ -81,13 +81,13 @@ def trace(
   """The very program that training calls, for arrays that exist in shape only; raises UserError."""
   model = gan_factory.build_gan(settings, examples.shape, examples.n, examples.n_classes)
   checks.check_batch(settings, len(devices))
-  feed = images = device_batches.from_images(
+  feed = images = device_batches.image_batches(
     examples.stack, round(examples.n_classes ** (1 / examples.stack)), settings.contrast
   )
   if streamed:
-    feed = device_batches.from_window(settings.batch_size, settings.contrast)
+    feed = device_batches.window_batches(settings.batch_size, settings.contrast)
   if examples.n is None:
-    feed = images = device_batches.from_game(SYNTHETIC[settings.dataset].sample)
+    feed = images = device_batches.synthetic_batches(SYNTHETIC[settings.dataset].sample)
 
   def recipe_of(numbers: Hyperparameters) -> TrainSpec:
     gan = gan_factory.build_gan(
@@ -104,13 +104,13 @@ def trace(
   if streamed:
     window = _window(settings, there.train, len(devices))
     there = DeviceData(window, there.held_out)
-    images_, labels = sharding.split_shapes((window.images, window.labels), devices, mapped)
+    images_, labels = sharding.row_sharded_shapes((window.images, window.labels), devices, mapped)
     given = DeviceData(BatchWindow(images_, labels, window.first), there.held_out)
     idle = (idle, window)  # the next one comes while the device works
-  if mapped == sharding.SHARDED:
-    state, given, key = sharding.cut_shapes(state, given, key, devices)
+  if mapped == sharding.SHARDED_PARAMS:
+    state, given, key = sharding.sharded_arg_shapes(state, given, key, devices)
   parts = input_pipeline.STREAMED_ARGUMENTS if streamed else {}
-  call = pmap.program(make_run_steps(recipe_of), devices, 5, 2, mapped, parts)
+  call = pmap.lowerable_map(make_run_steps(recipe_of), devices, 5, 2, mapped, parts)
   numbers = dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(settings, examples.n))
   args = (numbers, key, state, given, jax.ShapeDtypeStruct((), jnp.int32))
   return Program(call.lower(*args), call.trace(*args), state, there, idle)

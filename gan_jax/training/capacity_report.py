@@ -113,7 +113,7 @@ def _of_gpus(where: Slice) -> dict[str, Any]:
     'platform': 'cuda',
     'topology_name': where.name,
     'topology': f'1x{where.n_slices}x{where.sides[0]}',
-    'target_config': gpu_targets.target(where.generation),
+    'target_config': gpu_targets.gpu_target_config(where.generation),
   }
 
 
@@ -137,15 +137,17 @@ def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL
   compiled = compiled_for(program, where, way)
   k = 1.0 if settings.k == 'auto' else float(settings.k)
   memory, text = compiled.memory_analysis(), compiled.as_text()
-  found = hlo_analysis.collectives(text, k)
-  share = where.n_chips if way.mapped == sharding.SHARDED else 1  # one program for all of them
-  flops, once = (hlo_analysis.flops(program.jaxpr, each) / share for each in (k, 1.0))
+  found = hlo_analysis.find_collectives(text, k)
+  share = (
+    where.n_chips if way.mapped == sharding.SHARDED_PARAMS else 1
+  )  # one program for all of them
+  flops, once = (hlo_analysis.count_flops(program.jaxpr, each) / share for each in (k, 1.0))
   cost = compiled.cost_analysis()
   if cost:
     # The compiler counts a loop over D's updates once; its bytes are taken to grow as its arithmetic does.
     n_bytes = float(cost['bytes accessed']) * (flops / once if once else 1.0)
   else:
-    n_bytes = hlo_analysis.product_bytes(program.jaxpr, k) / share
+    n_bytes = hlo_analysis.count_matmul_bytes(program.jaxpr, k) / share
   sums = [float(each.n_bytes) for each in found for _ in range(round(each.per_step))]
   state = program.state
   return Report(
@@ -167,8 +169,8 @@ def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL
     flops=flops,
     n_bytes=n_bytes,
     collectives=[(each.kind, each.n_bytes, each.per_step) for each in found],
-    host_transfers=hlo_analysis.host_transfers(text),
-    seconds=chip_specs.step_seconds(where, flops, n_bytes, sums),
+    host_transfers=hlo_analysis.find_host_transfers(text),
+    seconds=chip_specs.estimate_step_seconds(where, flops, n_bytes, sums),
   )
 
 
@@ -209,8 +211,10 @@ def scaling(report: Report, where: Slice) -> list[dict[str, float]]:
   sums = [float(n) for _, n, often in report.collectives for _ in range(round(often))]
   rows = []
   for n in (2**i for i in range(14)):
-    there = chip_specs.of_size(where.generation, n)
-    arithmetic, memory, between = chip_specs.step_seconds(there, report.flops, report.n_bytes, sums)
+    there = chip_specs.slice_of_size(where.generation, n)
+    arithmetic, memory, between = chip_specs.estimate_step_seconds(
+      there, report.flops, report.n_bytes, sums
+    )
     alone = max(arithmetic, memory)
     rows.append(
       {

@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from gan_jax.training import checksums
-from gan_jax.utils.errors import AgreedError, DivergedError, UserError
+from gan_jax.utils.errors import AllProcessesError, DivergedError, UserError
 
 _MOMENT = 10.0  # seconds for a checkpoint to become complete while this process breaks
 
@@ -150,7 +150,7 @@ def opened(folder: Path, keep: int, scores: dict[int, float]) -> Iterator[Checkp
   try:
     yield checkpoints
   except BaseException as error:
-    if jax.process_count() > 1 and not isinstance(error, (AgreedError, DivergedError)):
+    if jax.process_count() > 1 and not isinstance(error, (AllProcessesError, DivergedError)):
       closing = threading.Thread(target=_close_if_possible, args=(checkpoints,), daemon=True)
       closing.start()
       closing.join(_MOMENT)

@@ -12,21 +12,23 @@ from gan_jax.diagnosis import diagnostic_statistics, duality_gap, verdict_rules,
 from gan_jax.diagnosis.diagnostic_statistics import Reference
 from gan_jax.diagnosis.discriminator_outputs import outputs
 from gan_jax.diagnosis.duality_gap import Duality
-from gan_jax.evaluation.tasks import Task, open_task
+from gan_jax.evaluation.tasks import Task, load_task
 from gan_jax.training import metric_writers, report
 from gan_jax.training.load_run import Trained, open_run
-from gan_jax.training.session import rules
+from gan_jax.training.train_spec import train_spec_fn
 from gan_jax.utils.files import json_safe, write_atomically
 
 FILE = 'referee.json'
 
 
 def _duality(trained: Trained, task: Task, seed: int) -> Duality:
-  data = jax.tree.map(jnp.asarray, task.sample())
+  data = jax.tree.map(jnp.asarray, task.evaluation_data())
   data = data if trained.gan.n_classes else data.without_labels()
   key = jax.random.fold_in(jax.random.key(seed), duality_gap.STREAM)
   numbers = dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(trained.config, task.n_train))
-  return duality_gap.duality_gap(rules(trained.config, task), numbers, key, trained.state, data)
+  return duality_gap.duality_gap(
+    train_spec_fn(trained.config, task), numbers, key, trained.state, data
+  )
 
 
 def judge_run(
@@ -44,8 +46,8 @@ def judge_run(
   hand over the same one for many runs.
   """
   trained = open_run(folder, checkpoint)
-  task = open_task(trained.config, cache)
-  train, held_out, fake, embedding, classes = task.compared(
+  task = load_task(trained.config, cache)
+  train, held_out, fake, embedding, classes = task.comparison_sets(
     trained.gan, trained.state, weights, seed
   )
   records = [
@@ -80,5 +82,5 @@ def judge_run(
     names = [str(i) for i in range(task.n_classes)]
     record['evidence']['classes'] = classes | {'names': names}
   write_atomically(folder / FILE, (json.dumps(record, indent=2) + '\n').encode())
-  report.write(folder)
+  report.write_run_page(folder)
   return record, verdict_text.as_text(verdict, found, protocol)

@@ -36,11 +36,11 @@ def raise_diverged(
   last checkpoint to `start` and from there one step at a time.
   """
   saved.wait()
-  state, good = session.start(), 0
+  state, good = session.initial_state(), 0
   for step in reversed([step for step in saved.steps() if step <= start]):
     restored = saved.restore(step, state)
     if (
-      first_not_finite(session.here(restored)) is None
+      first_not_finite(session.eval_state(restored)) is None
     ):  # a state may break one step before its metrics
       state, good = restored, step
       break
@@ -48,11 +48,11 @@ def raise_diverged(
   if start > step:
     state, _ = session.advance(state, step, start - step)
     step = start
-  where = first_not_finite(session.here(state))
+  where = first_not_finite(session.eval_state(state))
   while where is None and step < stop:
     state, calls = session.advance(state, step, 1)
     step += 1
-    where = first_not_finite(calls[0][1]) or first_not_finite(session.here(state))
+    where = first_not_finite(calls[0][1]) or first_not_finite(session.eval_state(state))
   what = f'{where} at step {step}' if where else f'a mean over steps {start + 1} to {stop}'
   last = f'the last good checkpoint is step {good}' if good else 'no checkpoint was made before'
   raise DivergedError(

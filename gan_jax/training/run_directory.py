@@ -15,7 +15,7 @@ from typing import Any
 
 from gan_jax.config import compatibility
 from gan_jax.config.config import Config
-from gan_jax.distributed.processes import Group
+from gan_jax.distributed.processes import ProcessGroup
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
 
@@ -176,7 +176,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     yield
 
 
-def check_shared(folder: Path, group: Group) -> None:
+def check_shared(folder: Path, group: ProcessGroup) -> None:
   """Raise UserError, in every process, where one of them does not see the folder that process 0 made."""
   token = group.from_first(lambda: secrets.token_hex(8))
   path = folder / f'.shared-{token}'

@@ -1,127 +1,91 @@
-"""One run in one process: its data, its compiled programs, and the state it begins with."""
+"""Holds what one process needs to train one run: data, compiled programs and the initial state."""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import jax
-import jax.numpy as jnp
 
-from gan_jax.config import checks, dynamic_hyperparameters, gan_factory
+from gan_jax.config import checks, dynamic_hyperparameters
 from gan_jax.config.config import Config
 from gan_jax.diagnosis import training_monitors
 from gan_jax.distributed import pmap, processes, sharding
-from gan_jax.distributed.processes import Group
-from gan_jax.evaluation.tasks import Task, open_task
-from gan_jax.gan import gan as gan_lib
+from gan_jax.distributed.processes import ProcessGroup
+from gan_jax.evaluation.tasks import Task, load_task
 from gan_jax.gan.gan import Gan, GanState, Metrics
-from gan_jax.gan.train_step import Hyperparameters, Recipe, as_program
-from gan_jax.training import input_pipeline as supply_lib
-from gan_jax.training.input_pipeline import Calls, Resident, Streamed, Supply
-from gan_jax.utils.errors import UserError
+from gan_jax.gan.train_step import make_run_steps
+from gan_jax.training import input_pipeline
+from gan_jax.training.input_pipeline import (
+  InputPipeline,
+  ProgramCalls,
+  ResidentPipeline,
+  StreamingPipeline,
+)
+from gan_jax.training.train_spec import build_train_spec, initial_state_fn, train_spec_fn
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-  """What one process holds while it trains one run."""
+  """Holds one run in one process."""
 
   config: Config
   folder: Path
   task: Task
   gan: Gan
   devices: Sequence[jax.Device]
-  supply: Supply
-  stretch: Callable[..., tuple[GanState, Metrics]]  # run_steps, compiled: (key, state, data, n)
-  watch: Callable[..., Metrics]  # signals.look, compiled: (key, state, data)
+  pipeline: InputPipeline
+  run_steps: Callable[..., tuple[GanState, Metrics]]  # compiled: (key, state, data, n)
+  monitor_fn: Callable[..., Metrics]  # compiled: (key, state, data)
   mapped: str = 'pmap'
 
   @property
   def key(self) -> jax.Array:
-    """The root of everything random in the run."""
+    """Returns the root key, from which every random number of the run derives."""
     return jax.random.key(self.config.seed)
 
-  def start(self) -> GanState:
-    """The state before the first update, on every device, or in parts over all of them."""
-    init = first_state(self.config, self.task)
-    numbers = dynamic_hyperparameters.arrays(
+  def initial_state(self) -> GanState:
+    """Returns the state before the first update: on every device, or sharded over the devices."""
+    init = initial_state_fn(self.config, self.task)
+    values = dynamic_hyperparameters.arrays(
       dynamic_hyperparameters.of(self.config, self.task.n_train)
     )
-    if self.mapped == sharding.SHARDED:
-      parts = sharding.partition(jax.eval_shape(init, numbers, self.key), self.devices)
-      return cast(GanState, jax.jit(init, out_shardings=parts)(numbers, self.key))
-    return cast(GanState, sharding.replicate(jax.jit(init)(numbers, self.key), self.devices))
+    if self.mapped == sharding.SHARDED_PARAMS:
+      shards = sharding.param_shardings(jax.eval_shape(init, values, self.key), self.devices)
+      return cast(GanState, jax.jit(init, out_shardings=shards)(values, self.key))
+    return cast(GanState, sharding.replicate(jax.jit(init)(values, self.key), self.devices))
 
-  def advance(self, state: GanState, step: int, n: int) -> tuple[GanState, Calls]:
-    """The state `n` steps after `step`, and what each call of the program said on the way."""
-    return self.supply.advance(functools.partial(self.stretch, self.key), state, step, n)
+  def advance(self, state: GanState, step: int, n: int) -> tuple[GanState, ProgramCalls]:
+    """Trains `n` steps from `step` on; returns the new state and the mean metrics of each program call.
 
-  def look(self, state: GanState) -> Metrics:
-    """The referee's look at a state from `here`: the same examples and latents at every look."""
-    # Of a key that training does not use.
-    return self.watch(
-      jax.random.fold_in(self.key, training_monitors.STREAM), state, self.supply.shown
-    )
+    A resident data set needs one call; a stream needs one call for each window of minibatches.
+    """
+    calls = []
+    stop = step + n
+    while step < stop:
+      data, n_steps = self.pipeline.next_data(state, step, stop - step)
+      state, means = self.run_steps(self.key, state, data, n_steps)
+      self.pipeline.dispatched(means)
+      calls.append((int(n_steps), means))
+      step += int(n_steps)
+    return state, calls
 
-  def here(self, state: GanState) -> GanState:
-    """The state for work besides the step; all processes have to ask for it at once.
+  def monitor(self, state: GanState) -> Metrics:
+    """Computes the training monitors of an `eval_state`, on the same examples and latents every time."""
+    # A key that training does not use.
+    key = jax.random.fold_in(self.key, training_monitors.STREAM)
+    return self.monitor_fn(key, state, self.pipeline.monitor_data)
 
-    It is on one device, or, with --shard_params, in parts over all devices of the one process, or on the
+  def eval_state(self, state: GanState) -> GanState:
+    """Returns the state where work outside the training step can use it; a collective call.
+
+    The copy is on one device; with --shard_params sharded over the devices of a single process, or on the
     host of each of several processes.
     """
-    if self.mapped == sharding.SHARDED and jax.process_count() > 1:
-      return cast(GanState, sharding.gathered(state))
-    return cast(GanState, sharding.seen(state, self.mapped))
-
-
-def recipe_of(
-  config: Config, task: Task, numbers: Hyperparameters | None = None, streamed: bool = False
-) -> Recipe:
-  """How a run with these settings is trained on this task; raises UserError.
-
-  `numbers` are its scalars as a program receives them, by default those of `config` themselves. A run
-  that is `streamed` finds its minibatches in a window, and not among all images.
-  """
-  numbers = dynamic_hyperparameters.of(config, task.n_train) if numbers is None else numbers
-  gan = gan_factory.build_gan(
-    config, task.shape, task.n_train, task.n_classes, task.mean_image, numbers
-  )
-  ratio = gan_factory.fixed_ratio(config, numbers)
-  feed = task.windowed(config.batch_size) if streamed else task.feed
-  return Recipe(gan, config.update, ratio, config.batch_size, feed, task.held_out)
-
-
-def first_state(config: Config, task: Task) -> Callable[[Hyperparameters, jax.Array], GanState]:
-  """The state before the first update of any run of this program: a function of its numbers and its key.
-
-  Of these, and not of constants, which the compiler would fold with another rounding.
-  """
-
-  def init(numbers: Hyperparameters, key: jax.Array) -> GanState:
-    gan = recipe_of(config, task, numbers).gan
-    return gan_lib.init(gan, jax.random.fold_in(key, 0), jnp.zeros((1, *task.shape)))
-
-  return init
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-  """`recipe_of` for a run, as a function of its numbers: equal for all runs that share a program."""
-
-  config: Config = dataclasses.field(compare=False, repr=False)
-  task: Task = dataclasses.field(compare=False, repr=False)
-  shared: tuple[Any, ...]  # what two runs have in common where their programs are the same
-  streamed: bool = False
-
-  def __call__(self, numbers: Hyperparameters) -> Recipe:
-    """With these numbers."""
-    return recipe_of(self.config, self.task, numbers, self.streamed)
-
-
-def rules(config: Config, task: Task, streamed: bool = False) -> Rules:
-  """How runs of this program are trained on this task."""
-  return Rules(config, task, (dynamic_hyperparameters.program(config), task.fingerprint), streamed)
+    if self.mapped == sharding.SHARDED_PARAMS and jax.process_count() > 1:
+      return cast(GanState, sharding.allgather_to_host(state))
+    return cast(GanState, sharding.eval_copy(state, self.mapped))
 
 
 def open_session(
@@ -131,27 +95,33 @@ def open_session(
   cache: Path | None = None,
   mapped: str = 'pmap',
   stream: str = 'auto',
-  group: Group = processes.ALONE,
+  group: ProcessGroup = processes.SINGLE_PROCESS,
 ) -> Session:
-  """Load the data, build the Gan, and put both where training needs them; raises UserError.
+  """Loads the data, builds the Gan and puts both where training needs them; a collective call.
 
-  `mapped` is how the step comes to the devices, by its name in `parallel.MAPS`, or `placement.SHARDED`;
-  `stream` is in `supply.STREAM`. All processes of the group have to call it at once.
+  Args:
+    config: the settings of the run.
+    folder: the run directory.
+    devices: devices of all processes.
+    cache: folder for what depends on the data alone, such as classifiers.
+    mapped: how the step is mapped over the devices: a name in `pmap.MAPS`, or `sharding.SHARDED`.
+    stream: a choice of `input_pipeline.STREAM`.
+    group: the processes of the run.
+
+  Raises:
+    UserError: in every process, where settings, devices and data do not fit together.
   """
   task = group.together(lambda: _open_task(config, devices, cache))
-  wanted = group.together(lambda: supply_lib.streams(stream, task, devices))
-  # Where the images do not fit into one host, all have to run the program that does without them.
-  streamed = 'yes' in group.gather('yes' if wanted else 'no')
-  return group.together(lambda: _open(config, folder, devices, task, mapped, streamed))
+  wanted = group.together(lambda: input_pipeline.should_stream(stream, task, devices))
+  # If the images do not fit into one host, all hosts must run the program that streams.
+  streaming = 'yes' in group.gather('yes' if wanted else 'no')
+  return group.together(lambda: _open(config, folder, devices, task, mapped, streaming))
 
 
 def _open_task(config: Config, devices: Sequence[jax.Device], cache: Path | None) -> Task:
   checks.check_batch(config, len(devices))
-  task = open_task(config, cache)
-  if task.n_train is not None and config.batch_size > task.n_train:
-    raise UserError(
-      f'--batch_size={config.batch_size}: {config.dataset} has only {task.n_train} training images'
-    )
+  task = load_task(config, cache)
+  checks.check_batch_size(config, task.n_train)
   return task
 
 
@@ -161,26 +131,37 @@ def _open(
   devices: Sequence[jax.Device],
   task: Task,
   mapped: str,
-  streamed: bool,
+  streaming: bool,
 ) -> Session:
-  recipe = recipe_of(config, task, streamed=streamed)
-  gan = recipe.gan
-  step = as_program(rules(config, task, streamed))
-  parts = supply_lib.PARTS if streamed else {}
-  program = pmap.by_name(mapped)(step, devices, 5, 2, parts)
-  stretch = functools.partial(
-    program, dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(config, task.n_train))
+  spec = build_train_spec(config, task, streaming=streaming)
+  gan = spec.gan
+  run_steps = pmap.step_map_by_name(mapped)(
+    make_run_steps(train_spec_fn(config, task, streaming)),
+    devices,
+    5,
+    2,
+    input_pipeline.STREAMED_ARGUMENTS if streaming else {},
   )
-  data = task.data(held_out=gan.balance is not None or config.referee_every > 0)
+  hyperparameters = dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(config, task.n_train))
+  data = task.training_data(held_out=gan.ratio_controller is not None or config.referee_every > 0)
   if not gan.n_classes:
     data = data.without_labels()
-  supply: Supply
-  if streamed:
-    pace = config.ratio if gan.balance is None else gan.balance
-    assert pace is not None
+  pipeline: InputPipeline
+  if streaming:
+    ratio = config.ratio if gan.ratio_controller is None else gan.ratio_controller
+    assert ratio is not None
     key = jax.random.key(config.seed)
-    supply = Streamed(data, key, config.batch_size, pace, devices, mapped)
+    pipeline = StreamingPipeline(data, key, config.batch_size, ratio, devices, mapped)
   else:
-    supply = Resident(data, devices, mapped)
-  watch = jax.jit(functools.partial(training_monitors.look, recipe))
-  return Session(config, folder, task, gan, devices, supply, stretch, watch, mapped)
+    pipeline = ResidentPipeline(data, devices, mapped)
+  return Session(
+    config,
+    folder,
+    task,
+    gan,
+    devices,
+    pipeline,
+    functools.partial(run_steps, hyperparameters),
+    jax.jit(functools.partial(training_monitors.look, spec)),
+    mapped,
+  )

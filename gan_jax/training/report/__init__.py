@@ -1,5 +1,5 @@
-"""The page of a run: its verdict, the evidence as plots, and how to get there again, in one HTML file."""
+"""Writes the report of a run: verdict, evidence, charts, samples and commands in one HTML file."""
 
-from gan_jax.training.report.page import write, write_verdict
+from gan_jax.training.report.page import write_run_page, write_verdict_page
 
-__all__ = ['write', 'write_verdict']
+__all__ = ['write_run_page', 'write_verdict_page']

@@ -1,267 +1,177 @@
-"""Charts as geometry: numbers become paths, ticks and boxes, which the page's template draws as SVG.
+"""Draws lines, bars and histograms with matplotlib, and saves them as SVG in the colours of page.css."""
 
-No colour and no markup is made here. A series has a `style`, a word that the page's style sheet knows.
-"""
-
-import dataclasses
+import html
+import io
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeGuard
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 
-WIDTH, HEIGHT = 360.0, 220.0  # of every chart, in its own units
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 350.0, 10.0, 186.0  # of the area where the numbers are
-_MOST = 400  # points of a line, beyond which a stretch is drawn by its lowest and highest
-_LABELS = 12  # names that fit under the bars
+import numpy as np
+from markupsafe import Markup
 
-Number = float | None
+from gan_jax.training.report.number_format import format_value, is_number
 
+# Variables of page.css at their light values. The SVG refers to the variables, whose values follow dark mode.
+COLORS = {
+  **{'data': '#2563eb', 'held': '#0d9488', 'fake': '#e0620d', 'critic': '#7c3aed'},
+  **{'null': '#8b93a3', 'alarm': '#dc2626', 'best': '#15803d'},
+  **{'soft': '#5b6270', 'grid': '#e8ebf0', 'card': '#ffffff'},
+}
+_MAX_POINTS, _MAX_DOTS, _MAX_NAMES = 400, 60, 12  # of a line, of a line, below an axis
 
-class Series(NamedTuple):
-  """A line, or the steps of a histogram where `x` has one number more than `y`."""
-
-  name: str
-  style: str
-  x: Sequence[Number]
-  y: Sequence[Number]
-  low: Sequence[Number] = ()  # of an interval around y
-  high: Sequence[Number] = ()
-  dots: bool = False
+Numbers = Sequence[float | None]  # entries that are no finite numbers are not drawn
 
 
-class Rule(NamedTuple):
-  """A straight line across: a level, or an event where `x` is given instead of `y`."""
-
-  name: str
-  style: str
-  y: Number = None
-  x: Number = None
-
-
-@dataclasses.dataclass(frozen=True)
 class Chart:
-  """What the template draws; all positions are in the chart's own units, y downwards."""
+  """Holds a matplotlib figure of one pair of axes, with its title and a note for the reader."""
 
-  title: str
-  x_label: str
-  x_ticks: list[tuple[float, str]]
-  y_ticks: list[tuple[float, str]]
-  paths: list[tuple[str, str]]  # (style, path); of a band, a filled histogram, a line
-  rules: list[tuple[str, float, float, float, float, str]]  # style, x1, y1, x2, y2, name
-  dots: list[tuple[str, float, float, str]]  # style, x, y, what it says
-  boxes: list[tuple[str, float, float, float, float, str]]  # style, x, y, width, height, says
-  legend: list[tuple[str, str]]  # (style, name)
-  note: str = ''
+  def __init__(
+    self, title: str, y_label: str, x_label: str = 'generator updates', note: str = ''
+  ) -> None:
+    from matplotlib.figure import Figure  # takes a second, so not at the start of each program
+    from matplotlib.ticker import MaxNLocator
 
+    self.title, self.note, self.is_empty = title, note, True
+    with _style():
+      self.axes = Figure().subplots()
+    self.axes.set(xlabel=x_label, ylabel=y_label[:40])
+    for axis, integer in ((self.axes.xaxis, True), (self.axes.yaxis, False)):
+      axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=integer))
+      axis.set_major_formatter(_format_tick)
 
-def known(value: Any) -> TypeGuard[float]:
-  """Whether this is a number that can be drawn."""
-  return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+  def line(
+    self,
+    x: Numbers,
+    y: Numbers,
+    color: str,
+    label: str = '',
+    *,
+    band: tuple[Numbers, Numbers] | None = None,
+    dots: bool = False,
+  ) -> None:
+    """Draws a line through finite points; values outside fixed limits of y are moved onto the limits.
 
+    Args:
+      x: positions.
+      y: values.
+      color: a key of COLORS.
+      label: the legend's.
+      band: lower and upper ends of an interval around y; not drawn unless all are finite.
+      dots: whether to mark each point, with its value as the tooltip.
+    """
+    finite = [i for i, point in enumerate(zip(x, y, strict=False)) if all(map(is_number, point))]
+    if not finite:
+      return
+    self.is_empty = False
+    pick = lambda values: np.array([values[i] for i in finite], float)
+    limits = (-math.inf, math.inf) if self.axes.get_autoscaley_on() else self.axes.get_ylim()
+    xs, values = pick(x), pick(y)
+    ys = np.clip(values, *limits)
+    if band and all(map(is_number, (*band[0], *band[1]))):
+      ends = (np.clip(pick(end), *limits) for end in band)
+      self.axes.fill_between(xs, *ends, color=COLORS[color], alpha=0.2, linewidth=0)
+    kept, style = _thin(ys), {'color': COLORS[color], 'markerfacecolor': COLORS['card']}
+    marker = 'o' if dots and len(xs) <= _MAX_DOTS else ''
+    self.axes.plot(xs[kept], ys[kept], marker, linestyle='-', label=label, markersize=5, **style)
+    for i in range(len(xs) if marker else 0):
+      gid = _tooltip(f'{label}: {format_value(values[i])}'.removeprefix(': '))
+      self.axes.plot(xs[i], ys[i], marker, markersize=5, gid=gid, **style)
 
-def say(value: Any) -> str:
-  """A number for a person: three digits, thousands with commas, a dash where there is none."""
-  if isinstance(value, bool):
-    return 'yes' if value else 'no'
-  if not isinstance(value, (int, float)):
-    return '–' if value is None else str(value)
-  if not math.isfinite(value):
-    return '–'
-  if value == int(value) and abs(value) < 1e15:
-    return f'{int(value):,}'.replace('-', '−')
-  text = f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.3g}'
-  return text.replace('-', '−')
+  def level(self, y: float, color: str, label: str) -> None:
+    """Draws a dashed horizontal line."""
+    self.axes.axhline(y, color=COLORS[color], linestyle='--', linewidth=1.2, label=label)
 
+  def event(self, x: float, color: str, label: str, tooltip: str) -> None:
+    """Draws a vertical line."""
+    style = {'color': COLORS[color], 'linewidth': 1.4, 'alpha': 0.75}
+    self.axes.axvline(x, label=label, gid=_tooltip(tooltip), **style)
 
-def ticks(low: float, high: float, n: int = 5) -> list[float]:
-  """Round numbers within [low, high], about n of them: 1, 2 or 5 times a power of ten apart."""
-  rough = (high - low) / n
-  power = 10.0 ** math.floor(math.log10(rough))
-  step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-  first = math.ceil(low / step - 1e-9)
-  return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+  def bars(self, names: Sequence[str], shares: Mapping[tuple[str, str], Numbers]) -> None:
+    """Draws the shares of groups called `names` as bars side by side, {(label, color): shares [n]}."""
+    shares = {key: values for key, values in shares.items() if any(map(is_number, values))}
+    n, width = max(map(len, shares.values()), default=0), 0.8 / max(len(shares), 1)
+    names = [*names, *map(str, range(len(names), n))][:n]
+    for j, ((label, color), values) in enumerate(shares.items()):
+      self.is_empty, x = False, np.arange(len(values)) + (j + 0.5) * width - 0.4
+      bars = self.axes.bar(x, _finite_or_zero(values), width, color=COLORS[color], label=label)
+      for bar, name in zip(bars, names, strict=False):
+        bar.set_gid(_tooltip(f'{name}: {label} {100 * bar.get_height():.1f} %'))
+    self.name_x_ticks(names)
+    self.axes.yaxis.set_major_formatter(_format_percent)
 
+  def histogram(self, edges: Sequence[float], counts: Numbers, color: str, label: str) -> None:
+    """Draws counts [n] between `edges` [n + 1] as shares of their sum; nothing where the two do not fit."""
+    total, valid = sum(_finite_or_zero(counts)), all(map(is_number, edges))
+    if total > 0 and len(counts) + 1 == len(edges) and valid and edges[-1] > edges[0]:
+      self.is_empty, shares = False, _finite_or_zero(counts) / total
+      self.axes.stairs(shares, edges, fill=True, color=COLORS[color], alpha=0.16)
+      self.axes.stairs(shares, edges, color=COLORS[color], label=label, linewidth=1.6)
+      self.axes.yaxis.set_major_formatter(_format_percent)
 
-def decades(low: float, high: float) -> list[float]:
-  """Powers of ten within [low, high], and where these are few their doubles and fives too."""
-  powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-  factors = (1,) if len(powers) > 3 else (1, 2, 5)
-  found = [factor * 10.0**power for power in powers for factor in factors]
-  found = [x for x in found if low * 0.999 <= x <= high * 1.001]
-  return found[:: max(1, len(found) // 6)]
+  def name_x_ticks(self, names: Sequence[str]) -> None:
+    """Labels x = 0, 1, ... with `names`, of many only some."""
+    places = range(0, len(names), math.ceil(len(names) / _MAX_NAMES) or 1)
+    with _style():
+      self.axes.set_xticks(places, [names[i][:12] for i in places])
 
+  def use_log_scale(self) -> None:
+    """Makes y logarithmic where all values are positive."""
+    from matplotlib.ticker import LogLocator, NullLocator
 
-class _Axis(NamedTuple):
-  """Maps numbers to positions between two ends."""
+    if self.axes.dataLim.y0 > 0:
+      self.axes.set_yscale('log')
+      self.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+      self.axes.yaxis.set_minor_locator(NullLocator())
+      self.axes.yaxis.set_major_formatter(_format_tick)
 
-  low: float
-  high: float
-  start: float
-  end: float
-  log: bool = False
-
-  def __call__(self, value: float) -> float:
-    value = min(max(value, self.low), self.high)
-    if self.log:
-      share = math.log(value / self.low) / math.log(self.high / self.low)
-    else:
-      share = (value - self.low) / (self.high - self.low)
-    return round(self.start + share * (self.end - self.start), 1)
-
-  def marks(self) -> list[tuple[float, str]]:
-    """The ticks and what they say."""
-    at = decades(self.low, self.high) if self.log else ticks(self.low, self.high)
-    return [(self(x), say(x)) for x in at]
-
-
-def _axis(
-  values: list[float], start: float, end: float, log: bool = False, room: float = 0.0
-) -> _Axis:
-  """An axis over all values, with some room at both ends."""
-  low, high = min(values), max(values)
-  if log:
-    return _Axis(low / 1.2, high * 1.2, start, end, log=True)
-  room = room * (high - low)
-  if high <= low:
-    room = abs(high) / 2 or 1.0
-  return _Axis(low - room, high + room, start, end)
-
-
-def _path(points: Sequence[tuple[float, float]]) -> str:
-  return 'M' + 'L'.join(f'{x:g} {y:g}' for x, y in points)
-
-
-def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-  """Fewer points of the same outline: of each stretch the lowest and the highest."""
-  if len(points) <= _MOST:
-    return points
-  size = math.ceil(2 * len(points) / _MOST)
-  kept = []
-  for start in range(0, len(points), size):
-    stretch = points[start : start + size]
-    ends = {min(stretch, key=lambda p: p[1]), max(stretch, key=lambda p: p[1])}
-    kept += sorted(ends)
-  return kept
-
-
-def lines(
-  title: str,
-  series: Sequence[Series],
-  *,
-  x_label: str = 'generator updates',
-  rules: Sequence[Rule] = (),
-  within: tuple[float, float] | None = None,
-  log: bool = False,
-  x_names: Sequence[str] = (),
-  note: str = '',
-) -> Chart | None:
-  """Lines over a common x; None where no number is known.
-
-  `within` are limits of y, `x_names` stand under x = 0, 1, ...; what is not finite is left out.
-  """
-  drawn = [(s, points) for s in series if (points := _known_points(s))]
-  if not drawn:
-    return None
-  ys = [y for _, points in drawn for _, *all_y in points for y in all_y]
-  ys += [rule.y for rule in rules if rule.y is not None and known(rule.y)]
-  x_axis = _axis([x for _, points in drawn for x, *_ in points], LEFT + 6, RIGHT - 6)
-  log = log and min(ys) > 0
-  y_axis = _Axis(*within, BOTTOM, TOP) if within else _axis(ys, BOTTOM, TOP, log, room=0.06)
-  paths, dots = [], []
-  for s, points in drawn:
-    middle = [(x_axis(x), y_axis(y)) for x, y, *_ in points]
-    if s.low:
-      lower, upper = ([(x_axis(p[0]), y_axis(p[i])) for p in points] for i in (2, 3))
-      paths.append((f'band {s.style}', _path(lower + upper[::-1]) + 'Z'))
-    paths.append((f'line {s.style}', _path(_thin(middle))))
-    if s.dots:
-      says = (': '.join(filter(None, (s.name, say(y)))) for _, y, *_ in points)
-      dots += [(s.style, *place, text) for place, text in zip(middle, says, strict=True)]
-  x_ticks = [(x_axis(i), name) for i, name in enumerate(x_names)] or x_axis.marks()
-  placed = [rule for rule in rules if known(rule.x) or known(rule.y)]
-  legend = [(s.style, s.name) for s, _ in drawn if s.name]
-  # Events may be many and of many names: one word for all of a style.
-  legend += dict.fromkeys((f'{r.style} dash', r.name if r.x is None else r.style) for r in placed)
-  crossed = [_placed(rule, x_axis, y_axis) for rule in placed]
-  return Chart(title, x_label, x_ticks, y_axis.marks(), paths, crossed, dots, [], legend, note)
+  def svg(self) -> Markup:
+    """Returns the figure with a legend as an SVG element; equal data give equal bytes."""
+    file, no_metadata = io.StringIO(), dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+    handles, labels = self.axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure = self.axes.figure
+    with _style():
+      if unique and not figure.legends:
+        figure.legend(unique.values(), unique.keys(), loc='outside upper left', ncols=2)
+      figure.savefig(file, format='svg', metadata=no_metadata)
+    svg = re.sub(r'<defs>\s*<style.*?</defs>', '', file.getvalue(), count=1, flags=re.DOTALL)
+    svg = re.sub(r'<g id=(["\'])tooltip (.*?)\1>', r'<g><title>\2</title>', svg, flags=re.DOTALL)
+    svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if f'#{m[1]}' in svg else '', svg)
+    variables = {color: f'var(--{name})' for name, color in COLORS.items()}
+    svg = re.sub(r'(?<=: )#[0-9a-f]{6}\b', lambda m: variables.get(m[0], m[0]), svg)
+    label = html.escape(f'{self.title}: {self.axes.get_ylabel()} against {self.axes.get_xlabel()}')
+    return Markup(f'<svg role="img" aria-label="{label}"' + svg[svg.index('<svg') + 4 :])
 
 
-def _known_points(s: Series) -> list[tuple[float, ...]]:
-  columns = [s.x, s.y] + ([s.low, s.high] if s.low else [])
-  return [point for point in zip(*columns, strict=False) if all(map(known, point))]
+def _style() -> AbstractContextManager[None]:
+  """Sets matplotlib's parameters within a `with`, whatever the user's own matplotlibrc says."""
+  import matplotlib.style
+
+  return matplotlib.style.context(Path(__file__).with_name('chart.mplstyle'), after_reset=True)
 
 
-def _placed(
-  rule: Rule, x_axis: _Axis, y_axis: _Axis
-) -> tuple[str, float, float, float, float, str]:
-  if rule.x is not None:
-    x = x_axis(rule.x)
-    return rule.style, x, TOP, x, BOTTOM, rule.name
-  y = y_axis(rule.y or 0.0)
-  return rule.style, LEFT, y, RIGHT, y, rule.name
+def _thin(y: np.ndarray) -> np.ndarray:
+  """Returns indices of y [n]: all of a short one, else the lowest and highest of equal stretches."""
+  if len(y) <= _MAX_POINTS:
+    return np.arange(len(y))
+  stretches = np.array_split(np.arange(len(y)), _MAX_POINTS // 2)
+  return np.unique([[part[y[part].argmin()], part[y[part].argmax()]] for part in stretches])
 
 
-def histogram(
-  title: str,
-  edges: Sequence[float],
-  series: dict[tuple[str, str], Sequence[Number]],
-  *,
-  x_label: str,
-  note: str,
-) -> Chart | None:
-  """Counts between common `edges` as shares of each series, {(style, name): counts}; None without any."""
-  fit = {
-    key: [count if known(count) else 0.0 for count in counts]
-    for key, counts in series.items()
-    if counts and len(counts) + 1 == len(edges)
-  }
-  shares = {
-    key: [c / sum(counts) for c in counts] for key, counts in fit.items() if sum(counts) > 0
-  }
-  if not shares or not all(map(known, edges)) or edges[-1] <= edges[0]:
-    return None
-  x_axis = _Axis(edges[0], edges[-1], LEFT, RIGHT)
-  top = max(max(x) for x in shares.values())
-  y_axis = _Axis(0.0, top * 1.06, BOTTOM, TOP)
-  paths = []
-  for (style, _), heights in shares.items():
-    outline = [(x_axis(edges[0]), BOTTOM)]
-    for i, height in enumerate(heights):
-      y = y_axis(height)
-      outline += [(x_axis(edges[i]), y), (x_axis(edges[i + 1]), y)]
-    outline.append((x_axis(edges[-1]), BOTTOM))
-    paths += [(f'area {style}', _path(outline) + 'Z'), (f'line {style}', _path(outline))]
-  y_ticks = [(y_axis(y), f'{100 * y:g} %') for y in ticks(0.0, top)]
-  return Chart(title, x_label, x_axis.marks(), y_ticks, paths, [], [], [], list(shares), note)
+def _finite_or_zero(values: Numbers) -> np.ndarray:
+  return np.array([value if is_number(value) else 0.0 for value in values])
 
 
-def bars(
-  title: str,
-  names: Sequence[str],
-  series: dict[tuple[str, str], Sequence[Number]],
-  *,
-  x_label: str,
-  note: str = '',
-) -> Chart | None:
-  """Shares side by side for each of `names`, series {(style, name): shares}; None without any."""
-  series = {key: list(shares) for key, shares in series.items() if any(map(known, shares or ()))}
-  if not series:
-    return None
-  n = max(map(len, series.values()))
-  names = [*names, *(str(i) for i in range(len(names), n))][:n]
-  top = max(x for shares in series.values() for x in shares if x is not None and known(x)) or 1.0
-  y_axis = _Axis(0.0, top * 1.06, BOTTOM, TOP)
-  room = (RIGHT - LEFT) / n
-  width = room * (0.8 if n <= 40 else 1.0) / len(series)
-  boxes = []
-  for j, ((style, name), shares) in enumerate(series.items()):
-    for i, share in enumerate(shares):
-      height = BOTTOM - y_axis(share) if share is not None and known(share) else 0.0
-      x = LEFT + (i + 0.5) * room + (j - len(series) / 2) * width
-      says = f'{names[i]}: {name} {100 * (share or 0):.1f} %'
-      boxes.append(
-        (style, round(x, 2), round(BOTTOM - height, 1), round(width, 2), round(height, 1), says)
-      )
-  every = math.ceil(n / _LABELS)
-  x_ticks = [(round(LEFT + (i + 0.5) * room, 1), names[i][:12]) for i in range(0, n, every)]
-  y_ticks = [(y_axis(y), f'{100 * y:g} %') for y in ticks(0.0, top)]
-  return Chart(title, x_label, x_ticks, y_ticks, [], [], [], boxes, list(series), note)
+def _format_tick(value: float, _: int | None = None) -> str:
+  return f'{value:,.7g}'.replace('-', '−')
+
+
+def _format_percent(share: float, _: int | None = None) -> str:
+  return f'{100 * share:.4g} %'
+
+
+def _tooltip(text: str) -> str:
+  """Returns the gid of an artist whose SVG group shall have `text` as its tooltip, see `Chart.svg`."""
+  return f'tooltip {text}'

@@ -1,4 +1,4 @@
-"""Which charts a run's records and a verdict's evidence give; what they lack is left out."""
+"""Chooses and draws the charts of a report from a run's metrics.jsonl and the evidence in its referee.json."""
 
 import math
 from typing import Any, NamedTuple
@@ -6,20 +6,18 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gan_jax.gan.losses import LOSSES, smooth_labels, weigh_discriminator
-from gan_jax.training.report import charts, tables
-from gan_jax.training.report.charts import Chart, Rule, Series
+from gan_jax.training.report import tables
+from gan_jax.training.report.charts import Chart
+from gan_jax.training.report.number_format import is_number
 
 Records = list[dict[str, Any]]  # lines of metrics.jsonl
 Values = dict[str, Any]
 
-LOG_2 = math.log(2)
-_MANY_CELLS = 60
-# Styles: what is data, what are samples, what is D's, what is only there to be compared with.
-DATA, HELD_OUT, FAKE, CRITIC, NULL = 'data', 'held', 'fake', 'critic', 'null'
+_MAX_BARS = 60
 
 
-class Score(NamedTuple):
-  """The course of the number by which checkpoints are ranked, as it is measured."""
+class ScoreCurve(NamedTuple):
+  """Holds the metric by which checkpoints are ranked, at each evaluation during training."""
 
   name: str
   higher_is_better: bool
@@ -27,191 +25,171 @@ class Score(NamedTuple):
   values: list[float]
 
   @property
-  def best(self) -> int:
-    """Where in the lists the best one is; the first of equals."""
+  def best_index(self) -> int:
+    """Returns the index of the best value, of equal ones the first."""
     pick = max if self.higher_is_better else min
     return self.values.index(pick(self.values))
 
 
-def score_of(records: Records) -> Score | None:
-  """The score of each evaluated step, under the name of the measurement that it is, up to its sign."""
-  scored = [r for r in records if charts.known(r.get('score'))]
+def score_curve(records: Records) -> ScoreCurve | None:
+  """Returns the 'score' of the records under the name of the metric that equals it up to the sign."""
+  scored = [r for r in records if is_number(r.get('score'))]
   if not scored:
     return None
   steps = [r['step'] for r in scored]
   for name in scored[-1]:
     for sign in (1, -1):
       if name != 'score' and all(r.get(name) == sign * r['score'] for r in scored):
-        return Score(name, sign > 0, steps, [r[name] for r in scored])
-  return Score('score', True, steps, [r['score'] for r in scored])
+        return ScoreCurve(name, sign > 0, steps, [r[name] for r in scored])
+  return ScoreCurve('score', True, steps, [r['score'] for r in scored])
 
 
-def ladder(evidence: Values) -> Chart | None:
-  """The bound of a fresh D on every rung of noise, real against real, and the ceiling log 2."""
-  rungs = [rung for rung in evidence.get('ladder') or [] if charts.known(rung.get('bound'))]
-  at = list(range(len(rungs)))
-  column = lambda name: [rung.get(name) for rung in rungs]
-  series = [
-    _null(rungs),
-    Series('samples against real', FAKE, at, column('bound'), column('low'), column('high'), True),
-  ]
-  # A rung without an interval is still a rung.
-  series = [
-    s if all(map(charts.known, (*s.low, *s.high))) else s._replace(low=(), high=()) for s in series
-  ]
-  own = (evidence.get('own') or {}).get('held_out')
-  if charts.known(own):
-    series.append(Series("the run's own D", CRITIC, [0], [own], dots=True))
-  return charts.lines(
+def alarm_records(records: Records) -> Records:
+  """Returns the records of alarms, in order."""
+  return [record for record in records if record.get('alarm') and is_number(record.get('step'))]
+
+
+def evidence_charts(evidence: Values, evaluation: Values) -> list[Chart]:
+  """Returns the charts of a referee's evidence, and the coverage of an evaluation where it has none."""
+  drawn = (_noise_ladder(evidence), _logits(evidence), _coverage(evidence, evaluation))
+  return [chart for chart in drawn if not chart.is_empty]
+
+
+def _noise_ladder(evidence: Values) -> Chart:
+  """Draws a fresh D's lower bound on the divergence of samples and data under more and more noise."""
+  rungs = [rung for rung in evidence.get('ladder') or [] if is_number(rung.get('bound'))]
+  n, column = len(rungs), lambda name: [rung.get(name) for rung in rungs]
+  null, null_high = column('null'), column('null_high')
+  if len(list(filter(is_number, null))) == 1 and is_number(null[0]):  # measured without noise only
+    null, null_high = null[:1] * n, null_high[:1] * n
+  run_bound = (evidence.get('own') or {}).get('held_out')
+  chart = Chart(
     'What a fresh discriminator finds',
-    series,
-    x_label='noise added to both, in std of the data',
-    x_names=[f'{sigma:g}' if charts.known(sigma) else '?' for sigma in column('sigma')],
-    rules=[Rule('log 2: told apart without fail', 'ceiling', y=LOG_2)],
-    within=(0.0, 0.75),
-    note='Lower bound on the Jensen-Shannon divergence, in nats, on data nobody trained on. On the grey '
-    'line samples are as good as data; where the line falls with a little noise only fine detail differs.'
-    + (' An own D far below it misses what can be seen.' if charts.known(own) else ''),
+    'bound on the divergence (nats)',
+    'noise added to both (std of the data)',
+    'Lower bound on the Jensen-Shannon divergence of samples and held-out data. On the grey line samples are '
+    'as good as data; where the orange line falls with a little noise, only fine detail differs.'
+    + " The run's own D far below it misses what can be seen."
+    * is_number(run_bound),
   )
+  chart.axes.set_ylim(0, 0.75)
+  chart.name_x_ticks([f'{x:g}' if is_number(x) else '?' for x in column('sigma')])
+  chart.line(range(n), null, 'null', 'real against real', band=([0.0] * n, null_high))
+  ends = (column('low'), column('high'))
+  chart.line(range(n), column('bound'), 'fake', 'samples against real', band=ends, dots=True)
+  chart.line([0], [run_bound], 'critic', "the run's own D", dots=True)
+  chart.level(math.log(2), 'soft', 'log 2: always told apart')
+  return chart
 
 
-def _null(rungs: Records) -> Series:
-  """What real data against real data gets on every rung; one measured on the first alone is drawn for all."""
-  null, high = ([rung.get(name) for rung in rungs] for name in ('null', 'null_high'))
-  if len(list(filter(charts.known, null))) == 1 and charts.known(null[0]):
-    null, high = null[:1] * len(rungs), high[:1] * len(rungs)
-  return Series('real against real', NULL, range(len(rungs)), null, [0.0] * len(rungs), high)
+def _logits(evidence: Values) -> Chart:
+  """Draws the logits of the run's own D on training data, held-out data and samples."""
+  histogram = evidence.get('histogram') or {}
+  note = 'All three on top of each other: D tells nothing apart. Training data right of held-out data: D overfits.'
+  axis_label = "D's logit (right: data, left: samples)"
+  chart = Chart("The run's own D", 'share of each set', axis_label, note)
+  for name, color, label in (
+    ('train', 'data', 'training data'),
+    ('held_out', 'held', 'held-out data'),
+    ('fake', 'fake', 'samples'),
+  ):
+    chart.histogram(histogram.get('edges') or [], histogram.get(name) or [], color, label)
+  return chart
 
 
-def logits(evidence: Values) -> Chart | None:
-  """How the run's own D judges training data, held-out data and samples."""
-  found = evidence.get('histogram') or {}
-  names = {
-    (DATA, 'training data'): 'train',
-    (HELD_OUT, 'held-out data'): 'held_out',
-    (FAKE, 'samples'): 'fake',
-  }
-  return charts.histogram(
-    "The run's own D",
-    found.get('edges') or [],
-    {key: found.get(name) or [] for key, name in names.items()},
-    x_label="D's logit: right is “data”, left is “sample”",
-    note='All three on top of each other: D tells nothing apart. Training data right of held-out data: D '
-    'has learned its examples by heart.',
-  )
-
-
-def cells(evidence: Values, evaluation: Values) -> Chart | None:
-  """Shares of data and samples in every class or cell; of samples alone where only an evaluation is there."""
-  # A classifier's classes mean more to a person than the cells that the verdict goes by.
-  found = (
-    evidence.get('classes') or evidence.get('cells') or {'fake': evaluation.get('class_shares')}
-  )
-  real, fake = found.get('real') or [], found.get('fake') or []
-  names = [str(name) for name in found.get('names') or []]
-  note = (
-    'An orange bar much shorter than its blue neighbour is a part of the data that G leaves out.'
-  )
-  series = {(DATA, 'data'): real, (FAKE, 'samples'): fake}
+def _coverage(evidence: Values, evaluation: Values) -> Chart:
+  """Draws the shares of data and samples per class, else per cell, else of samples alone."""
+  shares = evidence.get('classes') or evidence.get('cells')
+  shares = shares or {'fake': evaluation.get('class_shares')}
+  real, fake = shares.get('real') or [], shares.get('fake') or []
+  names = [str(name) for name in shares.get('names') or []]
   title = 'Where data and samples are' if real else 'Where samples are'
-  if len(fake) <= _MANY_CELLS:
+  columns = {('data', 'data'): real, ('samples', 'fake'): fake}
+  if len(fake) <= _MAX_BARS:
     what = 'class' if names or not real else 'cell'
-    return charts.bars(title, names, series, x_label=what, note=note if real else '')
-  ranked = [
-    Series(name, style, range(len(x)), sorted(x, reverse=True))
-    for (style, name), x in series.items()
-  ]
-  return charts.lines(
-    title,
-    ranked,
-    x_label='cells, each set from its largest share',
-    note=f'{len(fake)} cells. Samples that fall to zero early leave parts of the data out.',
-  )
+    note = (
+      'An orange bar much shorter than the blue one beside it: G leaves this part of the data out.'
+    )
+    only = f'The classifier assigns each sample to a {what}.'
+    chart = Chart(title, 'share of each set', what, note if real else only)
+    chart.bars(names, columns)
+    return chart
+  note = f'{len(fake)} cells. Samples that fall to zero early leave parts of the data out.'
+  chart = Chart(title, 'share of each set', 'cells, each set from its largest share', note)
+  for (label, color), values in columns.items():
+    chart.line(range(len(values)), sorted(filter(is_number, values), reverse=True), color, label)
+  return chart
 
 
-def alarms(records: Records) -> list[Values]:
-  """The alarms among a run's records, in order."""
-  return [record for record in records if record.get('alarm') and charts.known(record.get('step'))]
-
-
-def training(records: Records, flags: Values) -> list[Chart]:
-  """Losses, beliefs, updates of D and the penalty over the run, alarms as lines across."""
+def training_charts(records: Records, flags: Values, evidence: Values) -> list[Chart]:
+  """Returns the charts over generator updates: losses, D's outputs, then scores; alarms are marked in each."""
   trained = [r for r in records if 'g_loss' in r]
-  steps = [r['step'] for r in trained]
-  line = lambda label, style, name: Series(label, style, steps, [r.get(name) for r in trained])
-  rang = [Rule(str(alarm['alarm']), 'alarm', x=alarm['step']) for alarm in alarms(records)]
-  drawn = [
-    charts.lines(
-      'Losses',
-      [line('D', CRITIC, 'd_loss'), line('G', FAKE, 'g_loss')],
-      rules=_equilibrium(flags) + rang,
-      note='Losses that sit on their values at equilibrium prove nothing: a blind D gives the same.',
-    ),
-    charts.lines(
-      "D's beliefs",
-      [line('D(x), data', DATA, 'd_real'), line('D(G(z)), samples', FAKE, 'd_fake')],
-      rules=[Rule('undecided', 'ceiling', y=0.5), *rang],
-      within=(0.0, 1.0),
-      note='Mean probability of being data. Far apart for long: G gets little to learn from.',
-    ),
-  ]
-  if any(r.get('d_penalty') for r in trained):
-    penalty = [line('', CRITIC, 'd_penalty')]
-    drawn.append(charts.lines("Penalty on D's slope", penalty, rules=rang, log=True))
-  if len({r.get('k') for r in trained}) > 1:
-    drawn.append(charts.lines('Updates of D per update of G', [line('', CRITIC, 'k')], rules=rang))
-  return [chart for chart in drawn if chart]
+  steps, column = [r['step'] for r in trained], lambda name: [r.get(name) for r in trained]
+  note = 'At their equilibrium values losses prove nothing: a D that tells nothing apart gives the same.'
+  losses = Chart('Losses', 'loss', note=note)
+  losses.line(steps, column('d_loss'), 'critic', 'D')
+  losses.line(steps, column('g_loss'), 'fake', 'G')
+  for label, color, level in _equilibrium(flags):
+    losses.level(level, color, f'{label} at equilibrium')
+  note = 'Mean probability of being data. Far apart for long: G gets little to learn from.'
+  outputs = Chart("D's beliefs", 'mean probability', note=note)
+  outputs.axes.set_ylim(0, 1)
+  outputs.line(steps, column('d_real'), 'data', 'D(x), data')
+  outputs.line(steps, column('d_fake'), 'fake', 'D(G(z)), samples')
+  outputs.level(0.5, 'soft', 'undecided')
+  penalty = Chart("Penalty on D's slope", 'penalty')
+  if any(column('d_penalty')):
+    penalty.line(steps, column('d_penalty'), 'critic')
+    penalty.use_log_scale()
+  ratio = Chart('Updates of D per update of G', 'k')
+  if len(set(column('k'))) > 1:
+    ratio.line(steps, column('k'), 'critic')
+  charts = [losses, outputs, penalty, ratio, *_progress(records, evidence.get('history') or {})]
+  charts = [chart for chart in charts if not chart.is_empty]
+  for chart in charts:
+    for alarm in alarm_records(records):
+      chart.event(alarm['step'], 'alarm', 'alarm', str(alarm['alarm']))
+  return charts
 
 
-def _equilibrium(flags: Values) -> list[Rule]:
-  """What D's and G's losses are where D cannot tell; [] for a loss of another version."""
+def _equilibrium(flags: Values) -> list[tuple[str, str, float]]:
+  """Returns (player, color, loss) where D cannot tell data from samples; [] for an unknown loss."""
   if flags.get('loss') not in LOSSES:
     return []
   loss = LOSSES[flags['loss']]
   if flags.get('label_smoothing'):
     loss = smooth_labels(loss, flags['label_smoothing'])
   loss = weigh_discriminator(loss, flags.get('d_loss_weight', 1.0))
-  undecided = jnp.full(1, loss.undecided)
-  levels = ((loss.discriminator, 'D', CRITIC), (loss.generator, 'G', FAKE))
-  return [
-    Rule(f'{who} at equilibrium', style, y=float(fn(undecided, undecided)))
-    for fn, who, style in levels
-  ]
+  undecided = jnp.full(1, loss.equilibrium_output)
+  players = (('D', 'critic', loss.discriminator), ('G', 'fake', loss.generator))
+  return [(name, color, float(fn(undecided, undecided))) for name, color, fn in players]
 
 
-def progress(records: Records, evidence: Values) -> list[Chart]:
-  """The score over the run with its best marked, the distance to the data, and how far G still moves."""
-  rang = [Rule(str(alarm['alarm']), 'alarm', x=alarm['step']) for alarm in alarms(records)]
-  score, history = score_of(records), evidence.get('history') or _watched(records)
-  drawn = [_scores(score, records, rang)] if score else []
-  course = lambda name: [
-    Series('', FAKE, history.get('steps') or [], history.get(name) or [], dots=True)
-  ]
-  drawn.append(
-    charts.lines('Distance to held-out data (lower is better)', course('score'), rules=rang)
-  )
-  note = (
-    'From samples of averaged weights to those of the last: near zero where G has come to rest.'
-  )
-  drawn.append(charts.lines('How much G still moves', course('drift'), rules=rang, note=note))
-  return [chart for chart in drawn if chart]
+def _progress(records: Records, history: Values) -> list[Chart]:
+  """Draws the score with its best step, the distance to held-out data, and G's distance to its average."""
+  watched = [r for r in records if 'watch_gap' in r]
+  keys = {'steps': 'step', 'score': 'watch_gap', 'drift': 'watch_drift'}
+  history = history or {name: [r.get(key) for r in watched] for name, key in keys.items()}
+  unit = "in the data's mean distances"
+  distance = Chart('Distance to held-out data (lower is better)', f'distance, {unit}')
+  note = 'Between samples of averaged and of last weights, at equal latents: near zero where G has settled.'
+  drift = Chart('How much G still moves', f'distance, {unit}', note=note)
+  for name, chart in (('score', distance), ('drift', drift)):
+    chart.line(history.get('steps') or [], history.get(name) or [], 'fake', dots=True)
+  curve = score_curve(records)
+  return [*([_score_chart(curve, records)] if curve else []), distance, drift]
 
 
-def _watched(records: Records) -> Values:
-  """The course that a referee reads from a run's records, before it has read them."""
-  seen = [r for r in records if 'watch_gap' in r]
-  names = {'steps': 'step', 'score': 'watch_gap', 'drift': 'watch_drift'}
-  return {name: [r.get(key) for r in seen] for name, key in names.items()}
-
-
-def _scores(score: Score, records: Records, rang: list[Rule]) -> Chart | None:
-  better = 'higher is better' if score.higher_is_better else 'lower is better'
-  series = [Series('averaged weights', FAKE, score.steps, score.values, dots=True)]
-  raw = score.name.removesuffix('_ema') + '_raw'
+def _score_chart(curve: ScoreCurve, records: Records) -> Chart:
+  name, better = tables.metric_title(curve.name), 'higher' if curve.higher_is_better else 'lower'
+  chart = Chart(f'{name} ({better} is better)', name.partition(',')[0])
+  raw = curve.name.removesuffix('_ema') + '_raw'
   measured = [r for r in records if raw in r]
   steps, values = [r['step'] for r in measured], [r[raw] for r in measured]
-  series.insert(0, Series('last weights', NULL, steps, values, dots=True))
-  log = not score.higher_is_better and max(score.values) > 10 * min(score.values)
-  best = Rule('best', 'best', x=score.steps[score.best])
-  title = f'{tables.title_of(score.name)} ({better})'
-  return charts.lines(title, series, rules=[best, *rang], log=log)
+  chart.line(steps, values, 'null', 'last weights', dots=True)
+  chart.line(curve.steps, curve.values, 'fake', 'averaged weights', dots=True)
+  if not curve.higher_is_better and max(curve.values) > 10 * min(curve.values):
+    chart.use_log_scale()
+  best = curve.best_index
+  chart.event(curve.steps[best], 'best', 'best', f'best: {curve.values[best]:.4g}')
+  return chart

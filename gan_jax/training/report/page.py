@@ -1,4 +1,4 @@
-"""Writes report.html from what a run's folder holds; what is missing is left out, with what would make it."""
+"""Writes the report of a run, one HTML file, from the files of its folder; for a missing part it gives the command."""
 
 import base64
 import functools
@@ -13,91 +13,74 @@ import jinja2
 from PIL import Image
 
 from gan_jax.training.metric_writers import read_metrics
-from gan_jax.training.report import charts, figures, tables
+from gan_jax.training.report import figures, tables
+from gan_jax.training.report.number_format import format_value, is_number
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
 
 Values = dict[str, Any]
 
-NAME = 'report.html'
-_INLINE = 600_000  # bytes of a picture that is put into the page as it is
-_LARGEST = 900  # pixels a side of one that is not
-_SHOWN = ('grid', 'points')  # pictures of samples: of images, of a game
-# How each verdict of the referee looks, and what it says in plain words.
+FILENAME = 'report.html'
+_MAX_BYTES = 600_000  # of a picture that is embedded unchanged
+_MAX_SIDE = 900  # pixels of a picture that is made smaller
+_SAMPLE_PICTURES = ('grid', 'points')  # of image data, of a synthetic distribution
+# {verdict of the referee: (CSS class, sign, meaning)}
 _VERDICTS = {
-  'converged': ('good', '✓', 'Samples cannot be told from data that nobody trained on.'),
-  'still improving': ('going', '↗', 'It works, and it is not at its end: train on.'),
-  'g behind': ('warn', '!', 'D is healthy and tells samples apart: G has yet to catch up.'),
-  'd too weak': (
-    'warn',
-    '!',
-    'Samples differ from data, and the D that teaches G does not see it.',
-  ),
-  'd too strong': (
-    'warn',
-    '!',
-    'D rejects every sample with such ease that G learns nothing from it.',
-  ),
-  'd overfitted': ('warn', '!', 'D knows its training data by heart, and fails on others.'),
+  'converged': ('good', '✓', 'Samples cannot be told from held-out data.'),
+  'still improving': ('going', '↗', 'Samples still get better: train longer.'),
+  'g behind': ('warn', '!', 'D works and tells samples apart: G has yet to catch up.'),
+  'd too weak': ('warn', '!', "Samples differ from data, and the run's own D does not detect it."),
+  'd too strong': ('warn', '!', 'D rejects every sample so surely that G gets no gradient.'),
+  'd overfitted': ('warn', '!', 'D has memorised its training data and fails on held-out data.'),
   'mode collapse': ('bad', '✕', 'Samples leave out parts of the data.'),
   'memorised training data': ('bad', '✕', 'Samples are copies of training data.'),
   'diverged or cycling': ('bad', '✕', 'Training does not settle.'),
-  'not enough evidence': ('unknown', '?', 'Nothing can be said with confidence.'),
+  'not enough evidence': ('unknown', '?', 'The measurements decide nothing with confidence.'),
 }
+_NEIGHBOURS_NOTE = (
+  'Samples in odd columns, each with its nearest training image to the right. A generator that memorises '
+  'shows pairs of equal images.'
+)
+_SET_NAMES = {'train': 'training examples', 'held_out': 'held-out examples', 'fake': 'samples'}
 
-_COUNTED = {'train': 'training examples', 'held_out': 'held-out examples', 'fake': 'samples'}
 
+def write_run_page(folder: Path) -> Path:
+  """Writes the report of the run in `folder`, passing over missing and damaged files, and returns its path.
 
-def write(folder: Path) -> Path:
-  """Write the page of the run in `folder` and return its path; raises UserError where there is no run.
-
-  Of the same files it makes the same bytes. A file that is missing or damaged is passed over.
+  The same files give the same bytes. Raises UserError where `folder` holds no config.json.
   """
   if not (folder / 'config.json').exists():
     raise UserError(f'--run={folder}: there is no run here (no config.json)')
-  description = _read(folder / 'config.json')
-  flags = description.get('flags') or {}
+  config = _read_json(folder / 'config.json')
+  flags = config.get('flags') or {}
   records = read_metrics(folder / 'metrics.jsonl')
-  verdict, found = _read(folder / 'referee.json'), _evaluations(folder)
-  newest = found[0][1] if found else {}
-  step = max((r['step'] for r in records if charts.known(r.get('step'))), default=0)
-  score = figures.score_of(records)
-  page = (
-    _judged(verdict, newest)
-    | _described(folder, description)
+  verdict, evaluations = _read_json(folder / 'referee.json'), _read_evaluations(folder)
+  step = max((r['step'] for r in records if is_number(r.get('step'))), default=0)
+  curve = figures.score_curve(records)
+  values = (
+    _verdict_values(verdict, evaluations[0][1] if evaluations else {})
+    | _config_values(folder, config)
     | {
       'name': folder.resolve().name,
       'step': step,
-      'stale': step > verdict['step'] if charts.known(verdict.get('step')) else False,
-      'tiles': _tiles(flags, records, score, step),
-      'alarms': figures.alarms(records),
-      'training': figures.training(records, flags),
-      'progress': figures.progress(records, verdict.get('evidence') or {}),
-      'pictures': _pictures(folder, score),
-      'neighbours': _newest_picture(folder, 'neighbours'),
-      'evaluations': [(name, tables.evaluation(values)) for name, values in found],
-      'protocols': [
-        (name, tables.pairs(values.get('protocol') or {}))
-        for name, values in [('referee', verdict), *found]
-        if values.get('protocol')
-      ],
+      'stale': step > verdict['step'] if is_number(verdict.get('step')) else False,
+      'tiles': _tiles(flags, records, curve, step),
+      'alarms': figures.alarm_records(records),
+      'training': figures.training_charts(records, flags, verdict.get('evidence') or {}),
+      'pictures': _sample_pictures(folder, curve),
+      'evaluations': [(title, tables.evaluation_tables(x)) for title, x in evaluations],
+      'protocols': _protocols(('referee', verdict), *evaluations),
     }
   )
-  path = folder / NAME
-  write_atomically(path, _template().render(page).encode())
+  path = folder / FILENAME
+  write_atomically(path, _template().render(values).encode())
   return path
 
 
-def write_verdict(path: Path, verdict: Values) -> Path:
-  """Write the page of a verdict on samples that belong to no run, of the shape of a referee.json."""
-  page = _judged(verdict, {}) | {
-    'run': None,
-    'name': path.stem,
-    'protocols': [('referee', tables.pairs(verdict['protocol']))]
-    if verdict.get('protocol')
-    else [],
-  }
-  write_atomically(path, _template().render(page).encode())
+def write_verdict_page(path: Path, verdict: Values) -> Path:
+  """Writes the report of a verdict on samples without a run, with the keys of a referee.json, to `path`."""
+  values = {'name': path.stem, 'run': None, 'protocols': _protocols(('referee', verdict))}
+  write_atomically(path, _template().render(_verdict_values(verdict, {}) | values).encode())
   return path
 
 
@@ -105,18 +88,17 @@ def write_verdict(path: Path, verdict: Values) -> Path:
 def _template() -> jinja2.Template:
   environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    autoescape=True,  # flags and folders may be called anything
+    autoescape=True,  # names of flags and folders are arbitrary text
     undefined=jinja2.ChainableUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  environment.filters |= {'say': charts.say, 'shell': shlex.quote}
-  environment.globals['charts'] = charts
+  environment.filters |= {'value': format_value, 'shell': shlex.quote}
   return environment.get_template('page.html.jinja')
 
 
-def _read(path: Path) -> Values:
-  """A JSON object; {} where there is none, or it cannot be read."""
+def _read_json(path: Path) -> Values:
+  """Reads a JSON object; returns {} for a missing or damaged file."""
   try:
     values = json.loads(path.read_text())
   except (OSError, ValueError):
@@ -124,141 +106,139 @@ def _read(path: Path) -> Values:
   return values if isinstance(values, dict) else {}
 
 
-def _evaluations(folder: Path) -> list[tuple[str, Values]]:
-  """Every evaluation with what it is called, the latest step first, test before validation."""
-  found = []
+def _read_evaluations(folder: Path) -> list[tuple[str, Values]]:
+  """Reads each evaluation_SPLIT_STEP.json as (title, values), the latest step first, test before validation."""
+  evaluations = []
   for path in folder.glob('evaluation_*_*.json'):
-    match = re.fullmatch(r'evaluation_(\w+)_(\d+)', path.stem)
-    values = _read(path)
+    match, values = re.fullmatch(r'evaluation_(\w+)_(\d+)', path.stem), _read_json(path)
     if match and values:
-      found.append((-int(match[2]), match[1], values))
-  found.sort(key=lambda x: x[:2])
-  return [(f'step {-step:,}, {split} split', values) for step, split, values in found]
+      evaluations.append((-int(match[2]), match[1], values))
+  evaluations.sort(key=lambda x: x[:2])
+  return [(f'step {-step:,}, {split} split', values) for step, split, values in evaluations]
 
 
-def _described(folder: Path, description: Values) -> Values:
-  """What a config.json puts on the page: flags, the machine, and how to get there again."""
-  flags = description.get('flags') or {}
-  changed, others = tables.flags(flags)
+def _protocols(*sources: tuple[str, Values]) -> list[tuple[str, list[tuple[str, str]]]]:
+  """Returns the protocols of verdicts and evaluations as (title, rows)."""
+  return [
+    (title, tables.protocol_rows(values['protocol']))
+    for title, values in sources
+    if values.get('protocol')
+  ]
+
+
+def _config_values(folder: Path, config: Values) -> Values:
+  """Returns the template's values from a config.json: flags, machine, and commands to repeat the run."""
+  flags = config.get('flags') or {}
+  changed, others = tables.flag_rows(flags)
   return {
     'run': str(folder),
     'about': [str(flags[name]) for name in ('dataset', 'network', 'loss') if flags.get(name)],
     'changed_flags': changed,
     'other_flags': others,
-    'machine': (description.get('ran_on') or [{}])[-1],
-    'data': description.get('data'),
+    'machine': (config.get('ran_on') or [{}])[-1],
+    'data': config.get('data'),
     'train_command': tables.train_command(flags, str(folder)),
-    'evaluate_command': tables.command('evaluate', f'--run={folder}'),
-    'referee_command': tables.command('referee', f'--run={folder}'),
+    'evaluate_command': tables.script_command('evaluate', f'--run={folder}'),
+    'referee_command': tables.script_command('referee', f'--run={folder}'),
   }
 
 
-def _judged(verdict: Values, evaluation: Values) -> Values:
-  """What a verdict and its evidence put on the page."""
-  evidence = verdict.get('evidence') or {}
-  said = verdict.get('verdict')
-  tone, sign, meaning = _VERDICTS.get(str(said).lower(), ('unknown', '?', ''))
+def _verdict_values(verdict: Values, evaluation: Values) -> Values:
+  """Returns the template's values from a verdict, its evidence and the newest evaluation."""
+  evidence, name = verdict.get('evidence') or {}, verdict.get('verdict')
+  tone, sign, meaning = _VERDICTS.get(str(name).lower(), ('unknown', '?', ''))
+  counts = (evidence.get('n') or {}).items()
   return {
-    'verdict': said,
+    'verdict': name,
     'tone': tone,
     'sign': sign,
     'meaning': meaning,
     'confidence': verdict.get('confidence'),
     'judged_step': verdict.get('step'),
     'facts': verdict.get('facts') or [],
-    'advice': [_advice(str(line)) for line in verdict.get('advice') or []],
-    'counts': [
-      f'{charts.say(n)} {_COUNTED.get(what, what)}' for what, n in (evidence.get('n') or {}).items()
-    ],
-    'evidence': [x for x in (figures.ladder(evidence), figures.logits(evidence)) if x],
-    'coverage': figures.cells(evidence, evaluation),
-    'evidence_tables': tables.evidence(evidence),
+    'advice': [_split_at_flags(str(line)) for line in verdict.get('advice') or []],
+    'counts': [f'{format_value(n)} {_SET_NAMES.get(name, name)}' for name, n in counts],
+    'evidence': figures.evidence_charts(evidence, evaluation),
+    'evidence_tables': tables.evidence_tables(evidence),
   }
 
 
-def _advice(line: str) -> list[str]:
-  """A line of advice as words in turn with the flags that it names: text, flag, text, flag, ..., text."""
+def _split_at_flags(line: str) -> list[str]:
+  """Splits a line of advice into [text, flag, text, flag, ..., text]."""
   parts = re.split(r'(--\w+(?:=[^\s:;,]+)?)', line)
-  # "--flag: why" needs no colon where a flag does not look like text.
+  # The colon of "--flag: why" is dropped: the page shows a flag as code.
   return parts[:1] + [part.removeprefix(':') for part in parts[1:]]
 
 
 def _tiles(
-  flags: Values, records: list[Values], score: figures.Score | None, step: int
+  flags: Values, records: list[Values], curve: figures.ScoreCurve | None, step: int
 ) -> list[tuple[str, str, str]]:
-  """The numbers at the top: (what, how much, more)."""
+  """Returns the key figures of a run as (heading, value, detail)."""
   steps = flags.get('steps')
-  tiles = [('step', charts.say(step), f'of {charts.say(steps)}' if steps else '')]
-  if score:
-    name = tables.title_of(score.name)
-    arrow = '↑' if score.higher_is_better else '↓'
-    last, best = charts.say(score.values[-1]), charts.say(score.values[score.best])
-    tiles.append((f'last {arrow}', last, name))
-    tiles.append((f'best {arrow}', best, f'at step {charts.say(score.steps[score.best])}'))
-  speeds = sorted(r['steps_per_second'] for r in records if charts.known(r.get('steps_per_second')))
+  tiles = [('step', format_value(step), f'of {format_value(steps)}' if steps else '')]
+  if curve:
+    best, arrow = curve.best_index, '↑' if curve.higher_is_better else '↓'
+    tiles += [
+      (f'last {arrow}', format_value(curve.values[-1]), tables.metric_title(curve.name)),
+      (f'best {arrow}', format_value(curve.values[best]), f'at step {format_value(curve.steps[best])}'),
+    ]
+  speeds = sorted(r['steps_per_second'] for r in records if is_number(r.get('steps_per_second')))
   if speeds:
-    tiles.append(('speed', charts.say(speeds[len(speeds) // 2]), 'steps a second, median'))
-  rang = figures.alarms(records)
-  if rang:
+    tiles.append(('speed', format_value(speeds[len(speeds) // 2]), 'steps per second, median'))
+  alarms = figures.alarm_records(records)
+  if alarms:
     tiles.append(
-      ('alarms', charts.say(len(rang)), f'the last at step {charts.say(rang[-1]["step"])}')
+      ('alarms', format_value(len(alarms)), f'the last at step {format_value(alarms[-1]["step"])}')
     )
   return tiles
 
 
 class Picture(NamedTuple):
-  """A picture in the page."""
+  """Holds an embedded picture with its caption."""
 
   caption: str
   source: str  # a data URI
   width: int  # pixels
   height: int
-  reduced: bool = False
+  note: str = ''
 
 
-def _pictures(folder: Path, score: figures.Score | None) -> list[Picture]:
-  """Samples of the best and of the last step that has a picture; one where these are the same."""
-  for kind in _SHOWN:
-    steps = _painted_steps(folder, kind)
-    if not steps:
-      continue
-    last, best = max(steps), score.steps[score.best] if score else None
-    if best == last:
-      return _some(_picture(steps[last], f'best and last, step {last:,}'))
-    first = _picture(steps[best], f'best, step {best:,}') if best in steps else None
-    return _some(first, _picture(steps[last], f'last, step {last:,}'))
-  return []
+def _sample_pictures(folder: Path, curve: figures.ScoreCurve | None) -> list[Picture]:
+  """Embeds samples of the best and of the last step with a picture, and the newest nearest neighbours."""
+  paths: dict[str, Path] = {}
+  kind = next((kind for kind in _SAMPLE_PICTURES if _picture_paths(folder, kind)), '')
+  if by_step := _picture_paths(folder, kind):
+    last, best = max(by_step), curve.steps[curve.best_index] if curve else None
+    if best in by_step and best != last:
+      paths[f'best, step {best:,}'] = by_step[best]
+    paths[f'best and last, step {last:,}' if best == last else f'last, step {last:,}'] = by_step[last]
+  pictures = [_embed_picture(path, f'Samples: {caption}') for caption, path in paths.items()]
+  if by_step := _picture_paths(folder, 'neighbours'):
+    caption = f'Nearest training images, step {max(by_step):,}'
+    pictures.append(_embed_picture(by_step[max(by_step)], caption, _NEIGHBOURS_NOTE))
+  return [picture for picture in pictures if picture]
 
 
-def _newest_picture(folder: Path, kind: str) -> Picture | None:
-  steps = _painted_steps(folder, kind)
-  return _picture(steps[max(steps)], f'step {max(steps):,}') if steps else None
-
-
-def _painted_steps(folder: Path, kind: str) -> dict[int, Path]:
+def _picture_paths(folder: Path, kind: str) -> dict[int, Path]:
+  """Returns {step: path} of samples/KIND_STEP.png."""
   matches = ((re.fullmatch(rf'{kind}_(\d+)', p.stem), p) for p in folder.glob('samples/*.png'))
   return {int(match[1]): path for match, path in matches if match}
 
 
-def _some(*pictures: Picture | None) -> list[Picture]:
-  return [picture for picture in pictures if picture]
-
-
-def _picture(path: Path, caption: str) -> Picture | None:
-  """A PNG as a part of the page, made smaller where it is large; None where it cannot be read."""
+def _embed_picture(path: Path, caption: str, note: str = '') -> Picture | None:
+  """Embeds a PNG, a large one as a smaller JPEG; returns None for a damaged file."""
   try:
     data = path.read_bytes()
     with Image.open(io.BytesIO(data)) as image:
       image.load()
-      width, height = image.size
-      kind, reduced = 'png', len(data) > _INLINE
-      if reduced:
-        small = image.convert('RGB')
-        small.thumbnail((_LARGEST, _LARGEST))
-        (width, height), file = small.size, io.BytesIO()
+      kind, (width, height) = 'png', image.size
+      if len(data) > _MAX_BYTES:
+        small, file = image.convert('RGB'), io.BytesIO()
+        small.thumbnail((_MAX_SIDE, _MAX_SIDE))
         small.save(file, 'jpeg', quality=88)
-        kind, data = 'jpeg', file.getvalue()
+        kind, (width, height), data = 'jpeg', small.size, file.getvalue()
+        note += ' Made smaller for this page; the original is in samples/.'
   except (OSError, ValueError, SyntaxError):
     return None
   source = f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
-  return Picture(caption, source, width, height, reduced)
+  return Picture(caption, source, width, height, note)

@@ -1,16 +1,15 @@
-"""Tables of a run's page: metrics beside what the truth itself gets, and flags beside their defaults."""
+"""Builds the tables of a report: metrics beside those of real data, and flags beside their defaults."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gan_jax.config.config import Config
-from gan_jax.training.report.charts import known, say
+from gan_jax.training.report.number_format import format_value, is_number
 
 Values = dict[str, Any]
 
 _WEIGHTS = {'raw': 'last', 'ema': 'averaged'}
-# What a metric is called, and which way is better; others are shown by their own names.
+# Title of a metric, and the direction that is better; other metrics are shown by their keys.
 _METRICS = {
   'frechet': ('Frechet distance', '↓'),
   'kernel': ('kernel distance', '↓'),
@@ -46,16 +45,16 @@ _REFERENCES = {
 
 
 class Row(NamedTuple):
-  """A line of a table; `ours` is one of this run among references."""
+  """Holds a row of a table."""
 
   name: str
   cells: list[str]
-  better: str = ''  # an arrow, where one way is better
-  ours: bool = False
+  better: str = ''  # '↑' or '↓', where one direction is better
+  of_this_run: bool = False  # among rows of references
 
 
 class Table(NamedTuple):
-  """Numbers of one kind."""
+  """Holds a table with its heading and a note for the reader."""
 
   title: str
   columns: list[str]
@@ -64,31 +63,31 @@ class Table(NamedTuple):
 
 
 def _by_metric(title: str, columns: dict[str, Values | None], note: str = '') -> Table | None:
-  """A row for each metric of any of `columns`, {its heading: {metric: number}}; None without any."""
-  there = {heading: values for heading, values in columns.items() if values}
-  metrics = list(dict.fromkeys(name for values in there.values() for name in values))
-  rows = [
-    Row(_named(name)[0], [say(values.get(name)) for values in there.values()], _named(name)[1])
-    for name in metrics
-  ]
-  return Table(title, list(there), rows, note) if rows else None
+  """Builds a row for each metric of `columns`, {heading: {metric: number}}; None without a metric."""
+  filled = {heading: values for heading, values in columns.items() if values}
+  rows = []
+  for name in dict.fromkeys(name for values in filled.values() for name in values):
+    cells = [format_value(values.get(name)) for values in filled.values()]
+    metric, better = _title_and_direction(name)
+    rows.append(Row(metric, cells, better))
+  return Table(title, list(filled), rows, note) if rows else None
 
 
-def _named(name: str) -> tuple[str, str]:
+def _title_and_direction(name: str) -> tuple[str, str]:
   return _METRICS.get(name, (name.replace('_', ' '), ''))
 
 
-def title_of(name: str) -> str:
-  """The metric of a line of metrics.jsonl: 'validation_frechet_ema' is 'Frechet distance, validation'."""
+def metric_title(name: str) -> str:
+  """Returns the title of a key of metrics.jsonl: 'Frechet distance, validation' of validation_frechet_ema."""
   bare = name.removesuffix('_ema').removesuffix('_raw').removeprefix('validation_')
-  words = _named(bare)[0] + (', validation' if name.startswith('validation_') else '')
+  words = _title_and_direction(bare)[0] + (', validation' if name.startswith('validation_') else '')
   return words[:1].upper() + words[1:]
 
 
-def evidence(found: Values) -> list[Table]:
-  """What the referee measured, beside the same of real data against real data."""
-  group = lambda name: found.get(name) or {}
-  own, c2st, ladder = group('own'), group('c2st'), found.get('ladder') or [{}]
+def evidence_tables(evidence: Values) -> list[Table]:
+  """Builds the table of a referee's statistics on samples, beside those of real data against real data."""
+  group = lambda name: evidence.get(name) or {}
+  own, c2st, ladder = group('own'), group('c2st'), evidence.get('ladder') or [{}]
   run: Values = {'fresh D, bound in nats': ladder[0].get('bound')}
   null: Values = {'fresh D, bound in nats': ladder[0].get('null')}
   run |= {"run's own D on held-out data": own.get('held_out')}
@@ -100,8 +99,8 @@ def evidence(found: Values) -> list[Table]:
   null |= group('manifold_null') | group('memorisation_null')
   run |= group('cells')
   run |= {f"G's gradient, {name}": value for name, value in group('gradient').items()}
-  run = {name: value for name, value in run.items() if known(value)}
-  null = {name: null[name] for name in run if known(null.get(name))}
+  run = {name: value for name, value in run.items() if is_number(value)}
+  null = {name: null[name] for name in run if is_number(null.get(name))}
   table = _by_metric(
     "The referee's numbers",
     {'samples': run, 'real against real': null},
@@ -110,12 +109,12 @@ def evidence(found: Values) -> list[Table]:
   return [table] if table else []
 
 
-def evaluation(values: Values) -> list[Table]:
-  """What an evaluation_SPLIT_STEP.json holds, among its floors and ceilings."""
+def evaluation_tables(values: Values) -> list[Table]:
+  """Builds the tables of an evaluation_SPLIT_STEP.json, beside what real data or a perfect memory get."""
   group = lambda name: values.get(name) or {}
   features, oracle, watched = group('features'), group('oracle'), group('watched')
   pixels = {which: {'pixel_frechet': x} for which, x in group('pixel_frechet').items()}
-  weights = lambda found: {_WEIGHTS[which]: found.get(which) for which in _WEIGHTS}
+  weights = lambda columns: {_WEIGHTS[which]: columns.get(which) for which in _WEIGHTS}
   tables = [
     _by_metric(
       "By the game's oracle",
@@ -141,30 +140,25 @@ def evaluation(values: Values) -> list[Table]:
 
 
 def _parzen(scores: Values, references: Values) -> Table | None:
-  """Scores and references in one list, the highest first."""
-  everyone = [
-    (f'this run, {_WEIGHTS.get(name, name)} weights', x, True) for name, x in scores.items()
+  """Ranks the Parzen log-likelihoods of the run among those of references, the highest first."""
+  entries = [
+    *((f'this run, {_WEIGHTS.get(name, name)} weights', x, True) for name, x in scores.items()),
+    *((_REFERENCES.get(name, name), x, False) for name, x in references.items()),
   ]
-  everyone += [(_REFERENCES.get(name, name), x, False) for name, x in references.items()]
-  ranked = sorted(
-    (x for x in everyone if known((x[1] or {}).get('mean'))), key=lambda x: -x[1]['mean']
-  )
-  if not scores or not ranked:
+  known = [entry for entry in entries if is_number((entry[1] or {}).get('mean'))]
+  if not scores or not known:
     return None
-  rows = [
-    Row(
-      name,
-      [f'{x["mean"]:.1f}'.replace('-', '−'), f'± {x.get("standard_error") or 0:.1f}'],
-      ours=ours,
-    )
-    for name, x, ours in ranked
-  ]
+  rows = []
+  for name, x, of_this_run in sorted(known, key=lambda entry: -entry[1]['mean']):
+    mean = f'{x["mean"]:.1f}'.replace('-', '−')
+    cells = [mean, f'± {x.get("standard_error") or 0:.1f}']
+    rows.append(Row(name, cells, of_this_run=of_this_run))
   note = 'It rewards blur above reality: k-means centroids beat real images.'
-  return Table('Parzen log-likelihood, nats per image', ['mean', 'spread'], rows, note)
+  return Table('Parzen log-likelihood, nats per image', ['mean', 'standard error'], rows, note)
 
 
-def flags(values: Values) -> tuple[list[Row], list[Row]]:
-  """A run's flags beside their defaults and help: those that differ, and all others."""
+def flag_rows(values: Values) -> tuple[list[Row], list[Row]]:
+  """Builds rows of (value, default, help) per flag: of flags that differ from the default, and of the rest."""
   fields = {field.name: field for field in dataclasses.fields(Config)}
   changed: list[Row] = []
   others: list[Row] = []
@@ -172,42 +166,40 @@ def flags(values: Values) -> tuple[list[Row], list[Row]]:
     field = fields.get(name)
     default = None if field is None else field.default
     text = 'Not a flag of this version.' if field is None else field.metadata['help']
-    row = Row(f'--{name}', [_flag(value), _flag(default), text])
+    row = Row(f'--{name}', [_flag_text(value), _flag_text(default), text])
     (others if field and value == default else changed).append(row)
   return changed, others
 
 
-def _flag(value: Any) -> str:
+def _flag_text(value: Any) -> str:
   return "''" if value == '' else '–' if value is None else str(value)
 
 
 def train_command(values: Values, run: str) -> list[str]:
-  """The command that makes the run again: every flag that is not at its default."""
+  """Returns the words of the command that repeats a run: each flag that differs from its default."""
   defaults = {field.name: field.default for field in dataclasses.fields(Config)}
-  given = []
-  for name, value in values.items():
-    if name not in defaults or value != defaults[name]:
-      given.append(_argument(name, value))
-  return command('train', *given, f'--run={run}')
+  differs = lambda name, value: name not in defaults or value != defaults[name]
+  given = [_flag_argument(name, value) for name, value in values.items() if differs(name, value)]
+  return script_command('train', *given, f'--run={run}')
 
 
-def _argument(name: str, value: Any) -> str:
+def _flag_argument(name: str, value: Any) -> str:
   if isinstance(value, bool):
     return f'--{name}' if value else f'--no{name}'
   return f'--{name}={value}'
 
 
-def command(script: str, *flags: str) -> list[str]:
-  """The words of a line that runs one of the scripts."""
+def script_command(script: str, *flags: str) -> list[str]:
+  """Returns the words of the command that runs a script of `experiments`."""
   return ['python', '-m', f'experiments.{script}', *flags]
 
 
-def pairs(values: Values) -> Sequence[tuple[str, str]]:
-  """A dictionary as rows of names and texts."""
+def protocol_rows(values: Values) -> list[tuple[str, str]]:
+  """Returns the entries of a protocol as (name, text)."""
   return [(name.replace('_', ' '), _text(value)) for name, value in values.items()]
 
 
 def _text(value: Any) -> str:
   if isinstance(value, dict):
     return ', '.join(f'{name} {_text(x)}' for name, x in value.items())
-  return say(value)
+  return format_value(value)

@@ -1,0 +1,74 @@
+"""Builds the train spec of a run, and its initial state, from its settings and its task."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import dynamic_hyperparameters, gan_factory
+from gan_jax.config.config import Config
+from gan_jax.evaluation.tasks import Task
+from gan_jax.gan import gan as gan_lib
+from gan_jax.gan.gan import GanState
+from gan_jax.gan.train_step import Hyperparameters, TrainSpec
+
+
+def build_train_spec(
+  config: Config,
+  task: Task,
+  hyperparameters: Hyperparameters | None = None,
+  streaming: bool = False,
+) -> TrainSpec:
+  """Returns the Gan, update rule, k, batch size and batch functions of a run; raises UserError.
+
+  Args:
+    config: the settings of the run.
+    task: the data set and its evaluator.
+    hyperparameters: numbers that replace those of `config`, tracers inside a compiled program.
+    streaming: whether minibatches come from a window of a stream and not from all examples on the device.
+  """
+  if hyperparameters is None:
+    hyperparameters = dynamic_hyperparameters.of(config, task.n_train)
+  gan = gan_factory.build_gan(
+    config, task.shape, task.n_train, task.n_classes, task.mean_image, hyperparameters
+  )
+  ratio = gan_factory.fixed_ratio(config, hyperparameters)
+  batch_fn = task.window_batch_fn(config.batch_size) if streaming else task.train_batch_fn
+  return TrainSpec(gan, config.update, ratio, config.batch_size, batch_fn, task.held_out_batch_fn)
+
+
+def initial_state_fn(
+  config: Config, task: Task
+) -> Callable[[Hyperparameters, jax.Array], GanState]:
+  """Returns a function (hyperparameters, root key) -> state before the first update.
+
+  The hyperparameters are arguments, not constants: the compiler would fold constants with another rounding.
+  """
+
+  def init(hyperparameters: Hyperparameters, key: jax.Array) -> GanState:
+    gan = build_train_spec(config, task, hyperparameters).gan
+    return gan_lib.init(gan, jax.random.fold_in(key, 0), jnp.zeros((1, *task.shape)))
+
+  return init
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSpecFn:
+  """Maps hyperparameters to a train spec; equal for all runs that share one compiled program."""
+
+  config: Config = dataclasses.field(compare=False, repr=False)
+  task: Task = dataclasses.field(compare=False, repr=False)
+  program_key: tuple[Any, ...]
+  streaming: bool = False
+
+  def __call__(self, hyperparameters: Hyperparameters) -> TrainSpec:
+    """Returns the train spec with these hyperparameters."""
+    return build_train_spec(self.config, self.task, hyperparameters, self.streaming)
+
+
+def train_spec_fn(config: Config, task: Task, streaming: bool = False) -> TrainSpecFn:
+  """Returns the hashable function from hyperparameters to the train spec of runs like `config`."""
+  key = (dynamic_hyperparameters.program(config), task.fingerprint)
+  return TrainSpecFn(config, task, key, streaming)
