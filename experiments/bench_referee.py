@@ -14,12 +14,12 @@ from typing import Any
 from absl import flags
 
 from experiments import launcher
-from experiments.planted import cases as cases_lib
-from experiments.planted import tally, worlds
-from experiments.planted.cases import Case
-from experiments.planted.worlds import World
+from experiments.referee_benchmark import accuracy_tables, benchmark_data
+from experiments.referee_benchmark import fault_cases as cases_lib
+from experiments.referee_benchmark.benchmark_data import BenchmarkData
+from experiments.referee_benchmark.fault_cases import Case
 from gan_jax.diagnosis import diagnostic_statistics, verdict_rules, verdict_text
-from gan_jax.diagnosis.diagnostic_statistics import Reference
+from gan_jax.diagnosis.diagnostic_statistics import ReferenceStatistics
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
 
@@ -37,13 +37,13 @@ def main(argv: list[str]) -> None:
   folder = Path(_RUN.value)
   todo = [
     case
-    for case in cases_lib.cases(_SEEDS.value)
+    for case in cases_lib.iterate_cases(_SEEDS.value)
     if not _WORLDS.value or case.world in _WORLDS.value
   ]
   folder.mkdir(parents=True, exist_ok=True)
   _plant(folder, todo)
   records = [json.loads(_path(folder, case).read_text()) for case in todo]
-  text = tally.summary(records)
+  text = accuracy_tables.format_summary(records)
   write_atomically(folder / 'summary.md', text.encode())
   print(text)
 
@@ -54,7 +54,7 @@ def _path(folder: Path, case: Case) -> Path:
 
 def _plant(folder: Path, todo: list[Case]) -> None:
   """Judge every case that was not judged before."""
-  opened: tuple[tuple[str, int], World, Reference] | None = None
+  opened: tuple[tuple[str, int], BenchmarkData, ReferenceStatistics] | None = None
   for i, case in enumerate(todo):
     path = _path(folder, case)
     if path.exists():
@@ -63,11 +63,11 @@ def _plant(folder: Path, todo: list[Case]) -> None:
     place = (case.world, case.seed)
     if opened is None or opened[0] != place:
       world = _world(*place)
-      reference = diagnostic_statistics.reference(
+      reference = diagnostic_statistics.compute_reference_statistics(
         world.train, world.held_out, world.embedding, case.seed
       )
       opened = (place, world, reference)
-    record = judge(case, opened[1], opened[2])
+    record = diagnose_case(case, opened[1], opened[2])
     write_atomically(path, json.dumps(record).encode())
     right = record['verdict'] in record['truth']
     print(
@@ -77,27 +77,31 @@ def _plant(folder: Path, todo: list[Case]) -> None:
     )
 
 
-def _world(name: str, seed: int) -> World:
-  if name in worlds.GAME_WORLDS:
-    return worlds.game_world(name, seed)
-  if name in worlds.IMAGE_WORLDS:
-    return worlds.image_world(name, seed, _DATA_DIR.value, launcher.cache_dir())
+def _world(name: str, seed: int) -> BenchmarkData:
+  if name in benchmark_data.SYNTHETIC_DATASETS:
+    return benchmark_data.draw_synthetic_data(name, seed)
+  if name in benchmark_data.IMAGE_DATASETS:
+    return benchmark_data.split_image_data(name, seed, _DATA_DIR.value, launcher.cache_dir())
   raise UserError(
-    f'--worlds={name}: choose from {", ".join((*worlds.GAME_WORLDS, *worlds.IMAGE_WORLDS))}'
+    f'--worlds={name}: choose from {", ".join((*benchmark_data.SYNTHETIC_DATASETS, *benchmark_data.IMAGE_DATASETS))}'
   )
 
 
-def judge(case: Case, world: World, reference: Reference) -> dict[str, Any]:
+def diagnose_case(
+  case: Case, world: BenchmarkData, reference: ReferenceStatistics
+) -> dict[str, Any]:
   """The referee's record of one case."""
-  made = cases_lib.make(case, world)
+  made = cases_lib.build_case(case, world)
   if made.train is not world.train:
-    reference = diagnostic_statistics.reference(
+    reference = diagnostic_statistics.compute_reference_statistics(
       made.train, world.held_out, world.embedding, case.seed
     )
-  found = diagnostic_statistics.gather(reference, made.fake, made.outputs, made.history)
-  verdict = verdict_rules.judge(found)
-  record = verdict_text.as_record(verdict, found, {'case': case._asdict()})
-  truth = list(cases_lib.KINDS[case.kind].right)
+  found = diagnostic_statistics.compute_diagnostic_statistics(
+    reference, made.fake, made.outputs, made.history
+  )
+  verdict = verdict_rules.decide_verdict(found)
+  record = verdict_text.verdict_as_json(verdict, found, {'case': case._asdict()})
+  truth = list(cases_lib.FAULTS[case.kind].right)
   losses = None if made.losses is None else made.losses.tolist()
   return json_safe(record | {'truth': truth, 'losses': losses})
 

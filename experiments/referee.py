@@ -41,19 +41,19 @@ def main(argv: list[str]) -> None:
   if bool(_RUN.value) == bool(given):
     raise UserError('give either --run=FOLDER, or --heldout=FILE --fake=FILE (and --real=FILE)')
   if _RUN.value:
-    record, text = diagnose_run.judge_run(
+    record, text = diagnose_run.diagnose_checkpoint(
       Path(_RUN.value), _CHECKPOINT.value, _WEIGHTS.value, _SEED.value, launcher.cache_dir()
     )
   else:
-    record, text = judge_files(_REAL.value, _HELDOUT.value, _FAKE.value, _SEED.value)
+    record, text = diagnose_sample_files(_REAL.value, _HELDOUT.value, _FAKE.value, _SEED.value)
   print(text)
   if _JSON.value:
     write_atomically(Path(_JSON.value), (json.dumps(record, indent=2) + '\n').encode())
   if _PAGE.value:
-    report.write_verdict(Path(_PAGE.value), record)
+    report.write_verdict_page(Path(_PAGE.value), record)
 
 
-def judge_files(
+def diagnose_sample_files(
   real: str | None, heldout: str | None, fake: str | None, seed: int
 ) -> tuple[dict[str, Any], str]:
   """The verdict on samples of anyone's generator, as a record and as text; raises UserError."""
@@ -61,32 +61,34 @@ def judge_files(
     missing = 'heldout' if not heldout else 'fake'
     raise UserError(f'--{missing}: missing; give --heldout=FILE --fake=FILE, and --real=FILE too')
   given = {'real': real, 'heldout': heldout, 'fake': fake}
-  sets = sets_lib.open_sets({name: path for name, path in given.items() if path})
+  sets = sets_lib.load_example_sets({name: path for name, path in given.items() if path})
   for name in ('heldout', 'fake'):
-    if len(sets[name]) < probes.LEAST:
+    if len(sets[name]) < probes.MIN_EXAMPLES:
       raise UserError(
-        f'--{name}={given[name]}: {len(sets[name])} examples; a probe needs {probes.LEAST}, '
-        f'and a verdict {verdict_rules.LEAST_EVIDENCE}'
+        f'--{name}={given[name]}: {len(sets[name])} examples; a probe needs {probes.MIN_EXAMPLES}, '
+        f'and a verdict {verdict_rules.MIN_EXAMPLES}'
       )
   train, held_out, made = sets.get('real'), sets['heldout'], sets['fake']
   data = held_out if train is None else train
   images = held_out.ndim == 4
-  embedding = embeddings.of_images(data, None, '') if images else embeddings.of_points(data)
-  found = diagnostic_statistics.gather(
-    diagnostic_statistics.reference(train, held_out, embedding, seed), made
+  embedding = (
+    embeddings.image_embedding(data, None, '') if images else embeddings.point_embedding(data)
+  )
+  found = diagnostic_statistics.compute_diagnostic_statistics(
+    diagnostic_statistics.compute_reference_statistics(train, held_out, embedding, seed), made
   )
   protocol = {
     'real': real,
     'heldout': heldout,
     'fake': fake,
     **{f'n_{name}': n for name, n in found.n.items()},
-    'sha256': {name: sets_lib.fingerprint(x) for name, x in sets.items()},
+    'sha256': {name: sets_lib.hash_examples(x) for name, x in sets.items()},
     'features': embedding.name,
     'seed': seed,
   }
-  verdict = verdict_rules.judge(found)
-  record = json_safe(verdict_text.as_record(verdict, found, protocol))
-  return record, verdict_text.as_text(verdict, found, protocol)
+  verdict = verdict_rules.decide_verdict(found)
+  record = json_safe(verdict_text.verdict_as_json(verdict, found, protocol))
+  return record, verdict_text.verdict_as_text(verdict, found, protocol)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import data
-from gan_jax.data.synthetic import GAMES, curves, mixtures, parabolas
+from gan_jax.data.synthetic import SYNTHETIC, curves, mixtures, parabolas
 from gan_jax.evaluation import classifier
 from gan_jax.metrics import embeddings
 from gan_jax.metrics.embeddings import Embedding
@@ -20,7 +20,7 @@ _N_POOL = 60_000  # draws that samplers choose from
 _PIECES = 8  # cells along a curve, of one arm
 
 
-class World(NamedTuple):
+class BenchmarkData(NamedTuple):
   """One draw of data: examples are points float32 [n, d] or images uint8 [n, h, w, c]."""
 
   name: str
@@ -61,42 +61,46 @@ def _along(u: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _of_spiral(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   curve = curves.spiral()
-  project = jax.jit(functools.partial(jax.lax.map, functools.partial(curves.project, curve)))
+  project = jax.jit(
+    functools.partial(jax.lax.map, functools.partial(curves.project_onto_curve, curve))
+  )
   along = np.asarray(project(jnp.asarray(x)).along)
   arms = len(curve.turns)
   return _along(along / (arms * curve.length), arms * _PIECES)
 
 
 def _of_painter(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  return _along(np.asarray(jax.vmap(parabolas.fit)(jnp.asarray(x))) - 1, _PIECES)
+  return _along(np.asarray(jax.vmap(parabolas.fit_parabola)(jnp.asarray(x))) - 1, _PIECES)
 
 
-Located = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-GAME_WORLDS: dict[str, tuple[Located, float]] = {
+LocateFn = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+SYNTHETIC_DATASETS: dict[str, tuple[LocateFn, float]] = {
   'ring': (functools.partial(_of_mixture, mixtures.ring()), 0.01),
   'grid': (functools.partial(_of_mixture, mixtures.grid()), 0.05),
   'spiral': (_of_spiral, 0.02),
   'painter': (_of_painter, 0.02),
 }
-IMAGE_WORLDS = ('mnist', 'fashion_mnist')
+IMAGE_DATASETS = ('mnist', 'fashion_mnist')
 _GREY_LEVELS = 20.0  # of noise on an image that a person would see
 
 
-def game_world(name: str, seed: int) -> World:
+def draw_synthetic_data(name: str, seed: int) -> BenchmarkData:
   """Draws of the game `name`, others for every seed."""
-  locate, grain = GAME_WORLDS[name]
-  sample = jax.jit(jax.vmap(GAMES[name].sample))
+  locate, grain = SYNTHETIC_DATASETS[name]
+  sample = jax.jit(jax.vmap(SYNTHETIC[name].sample))
   keys = jax.random.split(jax.random.fold_in(jax.random.key(77), seed), 2 * _N_GAME + _N_POOL)
   drawn = np.asarray(sample(keys))
   train, held_out, pool = np.split(drawn, [_N_GAME, 2 * _N_GAME])
   cells, distance = locate(pool)
-  embedding = embeddings.of_points(train)
-  return World(name, train, held_out, pool, cells, _ranked(cells, distance), grain, embedding)
+  embedding = embeddings.point_embedding(train)
+  return BenchmarkData(
+    name, train, held_out, pool, cells, _ranked(cells, distance), grain, embedding
+  )
 
 
-def image_world(name: str, seed: int, data_dir: str, cache: Path | None) -> World:
+def split_image_data(name: str, seed: int, data_dir: str, cache: Path | None) -> BenchmarkData:
   """The images of the set `name`, shuffled anew for every seed and parted into 40,000, 10,000 and 20,000."""
-  known = data.load(name, data_dir)
+  known = data.load_dataset(name, data_dir)
   assert known.train_labels is not None
   judge = classifier.load_or_train(known, cache)
   images = np.concatenate([known.train, known.validation, known.test])
@@ -108,6 +112,6 @@ def image_world(name: str, seed: int, data_dir: str, cache: Path | None) -> Worl
   features = judge.features(pool)
   means = np.stack([features[cells == c].mean(axis=0) for c in range(known.n_classes)])
   distance = np.linalg.norm(features - means[cells], axis=1)
-  embedding = embeddings.of_images(train, judge.features, f'classifier {judge.hash[:16]}')
+  embedding = embeddings.image_embedding(train, judge.features, f'classifier {judge.hash[:16]}')
   ranks = _ranked(cells, distance)
-  return World(name, train, held_out, pool, cells, ranks, _GREY_LEVELS, embedding)
+  return BenchmarkData(name, train, held_out, pool, cells, ranks, _GREY_LEVELS, embedding)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.referee_benchmark.benchmark_data import World
-from gan_jax.diagnosis.discriminator_bound import Outputs
+from experiments.referee_benchmark.benchmark_data import BenchmarkData
+from gan_jax.diagnosis.discriminator_bound import DiscriminatorOutputs
 from gan_jax.gan.networks.relu_mlp import Discriminator
 
 _FEW = 100  # training examples that a D knows by heart
@@ -19,7 +19,7 @@ _BATCH = 256
 _WAVES = 7
 
 
-def rows(world: World, x: np.ndarray) -> jax.Array:
+def discriminator_inputs(world: BenchmarkData, x: np.ndarray) -> jax.Array:
   """Examples as D sees them: float32 [n, d] of a spread of about 1; points as waves of seven lengths too.
 
   A plain network would not see how wide a narrow mode is, and not be healthy.
@@ -56,7 +56,9 @@ def _trained(
   return jax.lax.fori_loop(0, steps, step, (params, tx.init(params)))[0]
 
 
-def outputs(world: World, kind: str, fake: np.ndarray, seed: int) -> Outputs:
+def train_and_apply_discriminator(
+  world: BenchmarkData, kind: str, fake: np.ndarray, seed: int
+) -> DiscriminatorOutputs:
   """What such a D, of the non-saturating game, says of data and of `fake` [n, ...], half of it unseen."""
   depth, steps = {
     'healthy': (3, 800 if world.is_images else 2000),
@@ -68,10 +70,10 @@ def outputs(world: World, kind: str, fake: np.ndarray, seed: int) -> Outputs:
   network = Discriminator(width=128, depth=depth)
   seen, unseen = fake[len(fake) // 2 :], fake[: len(fake) // 2][:_SHOWN]
   plain = kind not in ('healthy', 'by heart')
-  inputs = lambda x: rows(world, x)[:, : math.prod(x.shape[1:]) if plain else None]
+  inputs = lambda x: discriminator_inputs(world, x)[:, : math.prod(x.shape[1:]) if plain else None]
   train = inputs(world.train[: _FEW if kind == 'by heart' else None])
   params = _trained(jax.random.key(seed), network, train, inputs(seen), steps)
   look = lambda x: np.asarray(network.apply(params, x, None, False))
   held_out, theirs = (look(inputs(x[:_SHOWN])) for x in (world.held_out, unseen))
   slope = float(np.mean(1 / (1 + np.exp(theirs))))
-  return Outputs(look(train[:_SHOWN]), held_out, theirs, slope)
+  return DiscriminatorOutputs(look(train[:_SHOWN]), held_out, theirs, slope)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 Record = dict[str, Any]
-LOOKS = 2  # in a row that must agree: one alone may be chance
-PATIENCE = 8  # looks until a G that never had any variety should have some
+N_AGREEING = 2  # in a row that must agree: one alone may be chance
+COLLAPSE_PATIENCE = 8  # looks until a G that never had any variety should have some
 
 
 class Alarm(NamedTuple):
@@ -18,13 +18,13 @@ class Alarm(NamedTuple):
 def _collapse(course: Sequence[Record]) -> str | None:
   spread = [r['watch_spread'] for r in course]
   # Many a G begins with one thing; it collapses if it once had more, or stays like that.
-  if max(spread[-LOOKS:]) > 0.5 or (max(spread) <= 0.5 and len(spread) < PATIENCE):
+  if max(spread[-N_AGREEING:]) > 0.5 or (max(spread) <= 0.5 and len(spread) < COLLAPSE_PATIENCE):
     return None
   return f'samples lie {spread[-1]:.2f} times as far apart as the data: G makes few things only'
 
 
 def _starved(course: Sequence[Record]) -> str | None:
-  last = course[-LOOKS:]
+  last = course[-N_AGREEING:]
   if max(r['watch_slope'] for r in last) > 0.02 or min(r['watch_own'] for r in last) < 0.98:
     return None
   return (
@@ -34,7 +34,7 @@ def _starved(course: Sequence[Record]) -> str | None:
 
 
 def _overfitted(course: Sequence[Record]) -> str | None:
-  overfit = [r['watch_overfit'] for r in course[-LOOKS:]]
+  overfit = [r['watch_overfit'] for r in course[-N_AGREEING:]]
   if min(overfit) < 0.7:
     return None
   return (
@@ -46,12 +46,12 @@ def _diverged(course: Sequence[Record]) -> str | None:
   gaps = [max(r['watch_gap'], 0.0) for r in course]
   best, at = min((gap, r['step']) for gap, r in zip(gaps, course, strict=True))
   # Of 512 examples the distance is known to about .01 of the data's.
-  if min(gaps[-LOOKS:]) < 3 * best + 0.1:
+  if min(gaps[-N_AGREEING:]) < 3 * best + 0.1:
     return None
   return f'samples are {gaps[-1]:.2g} from the data, after {best:.2g} at step {at}: the best is long past'
 
 
-ALARMS: dict[str, Callable[[Sequence[Record]], str | None]] = {
+ALARM_RULES: dict[str, Callable[[Sequence[Record]], str | None]] = {
   'collapse': _collapse,
   'starved': _starved,
   'overfitted': _overfitted,
@@ -59,15 +59,15 @@ ALARMS: dict[str, Callable[[Sequence[Record]], str | None]] = {
 }
 
 
-def raised(course: Sequence[Record]) -> list[Alarm]:
+def active_alarms(course: Sequence[Record]) -> list[Alarm]:
   """The alarms that hold at the last of the records, which are those with watch_*, oldest first."""
-  if len(course) < LOOKS:
+  if len(course) < N_AGREEING:
     return []
-  found = ((name, rule(course)) for name, rule in ALARMS.items())
+  found = ((name, rule(course)) for name, rule in ALARM_RULES.items())
   return [Alarm(name, says) for name, says in found if says is not None]
 
 
-def news(course: Sequence[Record]) -> list[Alarm]:
+def new_alarms(course: Sequence[Record]) -> list[Alarm]:
   """Those of them that did not hold one look before: an alarm is told once, until it ends."""
-  before = {alarm.name for alarm in raised(course[:-1])}
-  return [alarm for alarm in raised(course) if alarm.name not in before]
+  before = {alarm.name for alarm in active_alarms(course[:-1])}
+  return [alarm for alarm in active_alarms(course) if alarm.name not in before]

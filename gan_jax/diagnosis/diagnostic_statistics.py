@@ -9,8 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.diagnosis import probes
-from gan_jax.diagnosis.discriminator_bound import Outputs, Own, judge_own
-from gan_jax.diagnosis.duality_gap import Duality
+from gan_jax.diagnosis.discriminator_bound import (
+  DiscriminatorOutputs,
+  DiscriminatorStatistics,
+  compute_discriminator_statistics,
+)
+from gan_jax.diagnosis.duality_gap import DualityGap
 from gan_jax.metrics import cell_occupancy as cells_lib
 from gan_jax.metrics import (
   feature_scores,
@@ -20,11 +24,11 @@ from gan_jax.metrics import (
   two_sample,
 )
 from gan_jax.metrics import support_size as support_lib
-from gan_jax.metrics.cell_occupancy import Cells
+from gan_jax.metrics.cell_occupancy import CellOccupancy
 from gan_jax.metrics.embeddings import Embedding
-from gan_jax.metrics.nearest_neighbours import nearest
-from gan_jax.metrics.precision_recall import Manifold
-from gan_jax.metrics.two_sample import Bound, C2st
+from gan_jax.metrics.nearest_neighbours import nearest_neighbour
+from gan_jax.metrics.precision_recall import PrecisionRecall
+from gan_jax.metrics.two_sample import C2st, JsdBound
 
 N_SHARP = 20_000  # examples of each set for the probes without noise, which see the finest detail
 N_NOISY = 5000  # for those with noise, and for real against real
@@ -36,7 +40,7 @@ _BIRTHDAYS = 700  # samples among which near-duplicates are looked for
 _FAR = 100.0  # standard deviations of the data, beyond which all is far
 
 
-class Memory(NamedTuple):
+class MemorisationScores(NamedTuple):
   """Whether samples are training data."""
 
   authentic: float  # AuthPct, per cent
@@ -44,7 +48,7 @@ class Memory(NamedTuple):
   near: float  # share of samples nearer to training data than 95 % of held-out data are
 
 
-class History(NamedTuple):
+class MonitorHistory(NamedTuple):
   """The course of a run, from its records."""
 
   steps: list[int]
@@ -55,32 +59,32 @@ class History(NamedTuple):
   own: list[float]  # probability that D ranks a held-out example above a sample
 
 
-class Evidence(NamedTuple):
+class DiagnosticStatistics(NamedTuple):
   """Everything that a verdict is made from; None where there was nothing to ask."""
 
   n: dict[str, int]
   finite: bool  # no sample is infinite or NaN
   far: float  # largest spread of samples in a coordinate, over the data's
   embedding: str
-  ladder: list[tuple[float, Bound]]  # bound on the divergence by the noise on both sets
-  null: Bound  # the same for real against real
+  ladder: list[tuple[float, JsdBound]]  # bound on the divergence by the noise on both sets
+  null: JsdBound  # the same for real against real
   c2st: C2st
-  manifold: Manifold
-  manifold_null: Manifold
+  manifold: PrecisionRecall
+  manifold_null: PrecisionRecall
   frechet: float
   frechet_null: float
-  cells: Cells
-  cells_null: Cells
-  memory: Memory | None
-  memory_null: Memory | None
-  own: Own | None = None
-  history: History | None = None
-  duality: Duality | None = None
+  cells: CellOccupancy
+  cells_null: CellOccupancy
+  memory: MemorisationScores | None
+  memory_null: MemorisationScores | None
+  own: DiscriminatorStatistics | None = None
+  history: MonitorHistory | None = None
+  duality: DualityGap | None = None
   support: float = math.nan  # of samples, by near-duplicates; see `_supported`
   support_null: float = math.nan
 
 
-class Reference(NamedTuple):
+class ReferenceStatistics(NamedTuple):
   """Real data where they are compared, and what a perfect sampler would get: good for any number of samples."""
 
   n: dict[str, int]  # examples of 'train' and 'held_out'
@@ -91,18 +95,18 @@ class Reference(NamedTuple):
   centres: jax.Array  # of the cells of the data
   train_plain: np.ndarray | None  # plainly embedded, as copies are looked for
   real_plain: np.ndarray  # the same of held-out data
-  null: Bound
-  manifold_null: Manifold
+  null: JsdBound
+  manifold_null: PrecisionRecall
   frechet_null: float
-  cells_null: Cells
-  memory_null: Memory | None
+  cells_null: CellOccupancy
+  memory_null: MemorisationScores | None
   near: float  # how far the nearest two of some hundred held-out examples are apart, in the median
   support_null: float
 
 
-def reference(
+def compute_reference_statistics(
   train: np.ndarray | None, held_out: np.ndarray, embedding: Embedding, seed: int = 0
-) -> Reference:
+) -> ReferenceStatistics:
   """Prepare to judge samples beside data [n, ...]; `train` is None where nobody kept it.
 
   Then nothing can be said about memory. The null takes training data for samples, or half of the
@@ -124,10 +128,10 @@ def reference(
     train_plain = embedding.plain(train[:N_TRAIN])
     fresh = embedding.plain(held_out[-N_NEAR:])
     memory_null = _remembered(memory_key, train_plain, real_plain, fresh)
-  twins = support_lib.nearest_twins(
+  twins = support_lib.median_closest_pair(
     jnp.asarray(real_plain), twin_key, min(_BIRTHDAYS, len(real_plain)) * 2 // 3
   )
-  return Reference(
+  return ReferenceStatistics(
     n,
     embedding,
     rest_key,
@@ -138,55 +142,55 @@ def reference(
     real_plain,
     two_sample.jsd_bound(*_probe(null_key, ours, spares, 0.0, N_NOISY)),
     _manifold(ours, spares),
-    feature_scores.frechet_between(moments, frechet_distance.moments(spares)),
-    cells_lib.cells(centres, ours[:N_MOMENTS], spares),
+    feature_scores.frechet_or_nan(moments, frechet_distance.moments(spares)),
+    cells_lib.cell_occupancy(centres, ours[:N_MOMENTS], spares),
     memory_null,
     twins,
     _supported(twin_key, embedding.plain(spare[:N_NEAR]), twins),
   )
 
 
-def gather(
-  reference: Reference,
+def compute_diagnostic_statistics(
+  reference: ReferenceStatistics,
   fake: np.ndarray,
-  outputs: Outputs | None = None,
-  history: History | None = None,
-  duality: Duality | None = None,
-) -> Evidence:
+  outputs: DiscriminatorOutputs | None = None,
+  history: MonitorHistory | None = None,
+  duality: DualityGap | None = None,
+) -> DiagnosticStatistics:
   """Ask everything of samples `fake` [m, ...]; what only a run can tell is handed on."""
   ref, n = reference, reference.n | {'fake': len(fake)}
   finite = np.isfinite(fake.reshape(len(fake), -1)).all(axis=1)
-  made = fake[finite] if finite.sum() >= probes.LEAST else np.zeros_like(fake)
+  made = fake[finite] if finite.sum() >= probes.MIN_EXAMPLES else np.zeros_like(fake)
   theirs = ref.embedding.whole(made[:N_SHARP])
   spread = theirs.std(axis=0, dtype=np.float64)  # whose squares float32 might not hold
   far = float(np.max(spread / np.maximum(ref.real.std(axis=0), 1e-3)))
   theirs = np.clip(theirs, -_FAR, _FAR)
-  keys = jax.random.split(ref.key, len(probes.NOISE) + 1)
+  keys = jax.random.split(ref.key, len(probes.NOISE_LEVELS) + 1)
   answers = [
     _probe(key, ref.real, theirs, sigma, N_NOISY if sigma else N_SHARP)
-    for key, sigma in zip(keys, probes.NOISE, strict=False)
+    for key, sigma in zip(keys, probes.NOISE_LEVELS, strict=False)
   ]
   made_plain = np.clip(ref.embedding.plain(made[:N_NEAR]), -_FAR, _FAR)
   memory = None
   if ref.train_plain is not None:
     memory = _remembered(keys[-1], ref.train_plain, ref.real_plain, made_plain)
-  return Evidence(
+  return DiagnosticStatistics(
     n,
     bool(finite.all()),
     far,
     ref.embedding.name,
-    [(s, two_sample.jsd_bound(*x)) for s, x in zip(probes.NOISE, answers, strict=True)],
+    [(s, two_sample.jsd_bound(*x)) for s, x in zip(probes.NOISE_LEVELS, answers, strict=True)],
     ref.null,
     two_sample.c2st(*answers[0]),
     _manifold(ref.real, theirs),
     ref.manifold_null,
-    feature_scores.frechet_between(ref.moments, frechet_distance.moments(theirs[:N_MOMENTS])),
+    feature_scores.frechet_or_nan(ref.moments, frechet_distance.moments(theirs[:N_MOMENTS])),
     ref.frechet_null,
-    cells_lib.cells(ref.centres, ref.real[:N_MOMENTS], theirs[:N_MOMENTS]),
+    cells_lib.cell_occupancy(ref.centres, ref.real[:N_MOMENTS], theirs[:N_MOMENTS]),
     ref.cells_null,
     memory,
     ref.memory_null,
-    None if outputs is None else judge_own(outputs),
+    None if outputs is None else compute_discriminator_statistics(outputs),
     history,
     duality,
     _supported(keys[-1], made_plain, ref.near),
@@ -206,22 +210,22 @@ def _probe(
   key: jax.Array, real: np.ndarray, fake: np.ndarray, sigma: float, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
   n = min(most, len(real), len(fake))
-  ours, theirs, _ = probes.ask(key, jnp.asarray(real[:n]), jnp.asarray(fake[:n]), sigma, n)
+  ours, theirs, _ = probes.train_probes(key, jnp.asarray(real[:n]), jnp.asarray(fake[:n]), sigma, n)
   return np.asarray(ours), np.asarray(theirs)
 
 
-def _manifold(real: np.ndarray, fake: np.ndarray) -> Manifold:
-  return precision_recall.manifold(jnp.asarray(real[:N_NEAR]), jnp.asarray(fake[:N_NEAR]))
+def _manifold(real: np.ndarray, fake: np.ndarray) -> PrecisionRecall:
+  return precision_recall.precision_recall(jnp.asarray(real[:N_NEAR]), jnp.asarray(fake[:N_NEAR]))
 
 
 def _remembered(
   key: jax.Array, train: np.ndarray, held_out: np.ndarray, fake: np.ndarray
-) -> Memory:
+) -> MemorisationScores:
   known, fresh, made = (jnp.asarray(x) for x in (train, held_out, fake))
-  limit = np.quantile(np.asarray(nearest(fresh, known)[1]), 0.05)
-  near = float(np.mean(np.asarray(nearest(made, known)[1]) <= limit))
-  copying = memorisation.data_copying(known, fresh, made, key, min(10, len(train) // 10 + 1))
-  return Memory(memorisation.authenticity(known, made), copying, near)
+  limit = np.quantile(np.asarray(nearest_neighbour(fresh, known)[1]), 0.05)
+  near = float(np.mean(np.asarray(nearest_neighbour(made, known)[1]) <= limit))
+  copying = memorisation.data_copying_score(known, fresh, made, key, min(10, len(train) // 10 + 1))
+  return MemorisationScores(memorisation.authenticity(known, made), copying, near)
 
 
 def _supported(key: jax.Array, rows: np.ndarray, near: float) -> float:
@@ -230,10 +234,10 @@ def _supported(key: jax.Array, rows: np.ndarray, near: float) -> float:
   Only the ratio to what data get means anything: a generator with few different samples has less.
   """
   batch = min(_BIRTHDAYS, len(rows))
-  return support_lib.support(jnp.asarray(rows), near, key, batch, 100).size
+  return support_lib.estimate_support_size(jnp.asarray(rows), near, key, batch, 100).size
 
 
-def as_json(evidence: Evidence) -> dict[str, Any]:
+def statistics_as_json(evidence: DiagnosticStatistics) -> dict[str, Any]:
   """The evidence as plain numbers, lists and dicts, in the shape that the report page reads."""
   e = evidence
   rungs = [
@@ -279,7 +283,9 @@ def as_json(evidence: Evidence) -> dict[str, Any]:
   return found
 
 
-def history_of(records: Sequence[dict[str, Any]], ema_decay: float = 0.0) -> History | None:
+def monitor_history_from_records(
+  records: Sequence[dict[str, Any]], ema_decay: float = 0.0
+) -> MonitorHistory | None:
   """The course of a run from the records of its metrics.jsonl; None where nobody watched it.
 
   How far G is from its average is unknown (NaN) until that has forgotten how G began.
@@ -289,7 +295,7 @@ def history_of(records: Sequence[dict[str, Any]], ema_decay: float = 0.0) -> His
     return None
   pick = lambda name: [float(r[name]) for r in watched]
   steps = [int(r['step']) for r in watched]
-  found = History(steps, *(pick(f'watch_{name}') for name in History._fields[1:]))
+  found = MonitorHistory(steps, *(pick(f'watch_{name}') for name in MonitorHistory._fields[1:]))
   settled = 3 / (1 - ema_decay)
   drift = [x if step >= settled else math.nan for step, x in zip(steps, found.drift, strict=True)]
   return found._replace(drift=drift)

@@ -8,20 +8,21 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.data.device_batches import Data
+from gan_jax.data.device_batches import DeviceData
 from gan_jax.distributed.randomness import example_keys
 from gan_jax.gan import gan as gan_lib
+from gan_jax.gan import updates
 from gan_jax.gan.gan import GanState
-from gan_jax.gan.latents import sample as sample_latents
-from gan_jax.gan.train_step import Hyperparameters, Recipe, draw
+from gan_jax.gan.latents import sample_latents
+from gan_jax.gan.train_step import Hyperparameters, TrainSpec, get_train_batch
 
-STEPS = 200  # updates that each player makes alone
+N_UPDATES = 200  # updates that each player makes alone
 _LOOKS = 10  # at the value on the way
 _N = 2000  # held-out examples, and samples
-STREAM = 0xD0A1  # keeps these updates apart from everything that training draws
+KEY_SALT = 0xD0A1  # keeps these updates apart from everything that training draws
 
 
-class Duality(NamedTuple):
+class DualityGap(NamedTuple):
   """The gap in nats and its two ends, by V = E log D(x) + E log(1 - D(G(z))) on held-out examples."""
 
   best_d: float  # the highest V that D reached alone
@@ -33,14 +34,14 @@ class Duality(NamedTuple):
     return self.best_d - self.best_g
 
 
-def duality_gap(
-  recipe_of: Callable[[Hyperparameters], Recipe],
+def estimate_duality_gap(
+  recipe_of: Callable[[Hyperparameters], TrainSpec],
   numbers: Hyperparameters,
   key: jax.Array,
   state: GanState,
-  data: Data,
-  steps: int = STEPS,
-) -> Duality:
+  data: DeviceData,
+  steps: int = N_UPDATES,
+) -> DualityGap:
   """The gap that `steps` updates of each player alone, from this state and by the run's own rules, find.
 
   At the first learning rates, since the last ones may be 0. `steps` is a multiple of 10, after each
@@ -49,23 +50,23 @@ def duality_gap(
   log-odds that D's outputs stand for. Compiled once for equal `recipe_of`, whatever the numbers.
   """
   best = _search(recipe_of, steps, numbers, key, state, data)
-  return Duality(*(float(x) for x in best))
+  return DualityGap(*(float(x) for x in best))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _search(
-  recipe_of: Callable[[Hyperparameters], Recipe],
+  recipe_of: Callable[[Hyperparameters], TrainSpec],
   steps: int,
   numbers: Hyperparameters,
   key: jax.Array,
   state: GanState,
-  data: Data,
+  data: DeviceData,
 ) -> tuple[jax.Array, jax.Array]:
   recipe = recipe_of(numbers)
   rates = (recipe.gan.g_rate(jnp.int32(0)), recipe.gan.d_rate(jnp.int32(0)))
   gan = recipe.gan._replace(g_rate=lambda step: rates[0], d_rate=lambda step: rates[1])
   data_key, held_out_key, latent_key, update_key = jax.random.split(key, 4)
-  held_out = recipe.held_out(held_out_key, jnp.arange(_N, dtype=jnp.uint32), data.held_out)
+  held_out = recipe.held_out_examples(held_out_key, jnp.arange(_N, dtype=jnp.uint32), data.held_out)
   latents = sample_latents(gan.latent, example_keys(latent_key, _N, None))
 
   def value(state: GanState) -> jax.Array:
@@ -80,7 +81,7 @@ def _search(
     """V after each stretch of updates of one player: [looks + 1]."""
 
     def step(i: jax.Array, state: GanState) -> GanState:
-      batch = draw(recipe, data_key, data.train, i, None)
+      batch = get_train_batch(recipe, data_key, data.train, i, None)
       return update(gan, jax.random.fold_in(update_key, i), state, batch)[0]
 
     def stretch(state: GanState, look: jax.Array) -> tuple[GanState, jax.Array]:
@@ -91,4 +92,4 @@ def _search(
     found = lax.scan(stretch, state, jnp.arange(_LOOKS))[1]
     return jnp.concatenate([value(state)[None], found])
 
-  return alone(gan_lib.update_discriminator).max(), alone(gan_lib.update_generator).min()
+  return alone(updates.update_discriminator).max(), alone(updates.update_generator).min()

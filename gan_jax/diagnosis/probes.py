@@ -14,12 +14,12 @@ import numpy as np
 import optax
 from jax import lax
 
-from gan_jax.metrics.nearest_neighbours import kth_nearest, squared_distances
+from gan_jax.metrics.nearest_neighbours import kth_squared_distance, squared_distances
 
-NOISE = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)  # sigma, in standard deviations of the data
-SHARES = (0.4, 0.3, 0.1)  # of a set: references, to learn from, to choose by; the rest scores
-WIDTHS = (0, 16, 64)  # hidden units of the probes; 0 is a linear one
-LEAST = 200  # examples of a set below which no probe is asked
+NOISE_LEVELS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)  # sigma, in standard deviations of the data
+SPLIT_SHARES = (0.4, 0.3, 0.1)  # of a set: references, to learn from, to choose by; the rest scores
+HIDDEN_WIDTHS = (0, 16, 64)  # hidden units of the probes; 0 is a linear one
+MIN_EXAMPLES = 200  # examples of a set below which no probe is asked
 _BATCH = 256  # of each set
 _STEPS = 400
 _LOOK_EVERY = 25  # steps between looks at the part to choose by
@@ -30,7 +30,7 @@ _TILE = 128
 Params = dict[str, jax.Array]
 
 
-class Parts(NamedTuple):
+class ProbeSplits(NamedTuple):
   """One set of examples [n, d] in its four parts, [n_i, d] each."""
 
   reference: jax.Array
@@ -39,20 +39,20 @@ class Parts(NamedTuple):
   score: jax.Array
 
 
-def part(examples: jax.Array, n: int) -> Parts:
+def split_examples(examples: jax.Array, n: int) -> ProbeSplits:
   """The first n of examples [n, ...] in four parts."""
-  cuts = np.cumsum([int(share * n) for share in SHARES])
-  return Parts(*jnp.split(examples[:n], cuts.tolist()))
+  cuts = np.cumsum([int(share * n) for share in SPLIT_SHARES])
+  return ProbeSplits(*jnp.split(examples[:n], cuts.tolist()))
 
 
-def kernel_odds(points: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Array:
+def kernel_density_features(points: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Array:
   """What kernel densities of `real` and `fake` references [m, d] say of points [n, d]: [n, 2 bandwidths].
 
   For each bandwidth, from the median distance of neighbouring real references on, in doubling steps:
   the log of the ratio of both sums, and the log of the larger of them.
   """
   some = real[:1000]
-  squares = kth_nearest(some, jnp.arange(len(some)), real, 1)
+  squares = kth_squared_distance(some, jnp.arange(len(some)), real, 1)
   # Copies lie at distance 0; a bandwidth has to be wider than that.
   least = jnp.maximum(jnp.sqrt(jnp.median(squares)), 1e-4)
   widest = least * 2.0 ** (_BANDWIDTHS - 1)
@@ -79,13 +79,15 @@ def kernel_odds(points: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Arra
   return lax.map(visit, tiles).reshape(-1, 2 * _BANDWIDTHS)[:n]
 
 
-def arena(key: jax.Array, real: Parts, fake: Parts, sigma: jax.Array) -> tuple[Parts, Parts]:
+def prepare_probe_inputs(
+  key: jax.Array, real: ProbeSplits, fake: ProbeSplits, sigma: jax.Array
+) -> tuple[ProbeSplits, ProbeSplits]:
   """Both sets under the same noise, each example with what kernel densities say of it, all to scale."""
   keys = jax.random.split(key, 2)
 
-  def blur(key: jax.Array, parts: Parts) -> Parts:
+  def blur(key: jax.Array, parts: ProbeSplits) -> ProbeSplits:
     keys = jax.random.split(key, len(parts))
-    return Parts(
+    return ProbeSplits(
       *(x + sigma * jax.random.normal(k, x.shape) for k, x in zip(keys, parts, strict=True))
     )
 
@@ -94,21 +96,21 @@ def arena(key: jax.Array, real: Parts, fake: Parts, sigma: jax.Array) -> tuple[P
   ours, theirs = real.reference - origin, fake.reference - origin
 
   def described(x: jax.Array) -> jax.Array:
-    return jnp.concatenate([x, kernel_odds(x - origin, ours, theirs)], axis=1)
+    return jnp.concatenate([x, kernel_density_features(x - origin, ours, theirs)], axis=1)
 
-  real, fake = (Parts(x.reference, *map(described, x[1:])) for x in (real, fake))
+  real, fake = (ProbeSplits(x.reference, *map(described, x[1:])) for x in (real, fake))
   both = jnp.concatenate([real.fit, fake.fit])
   mean, std = both.mean(axis=0, keepdims=True), both.std(axis=0, keepdims=True)
 
   def scaled(x: jax.Array) -> jax.Array:
     return jnp.clip((x - mean) / jnp.maximum(std, 1e-6), -10, 10)
 
-  return tuple(Parts(x.reference, *map(scaled, x[1:])) for x in (real, fake))  # type: ignore[return-value]
+  return tuple(ProbeSplits(x.reference, *map(scaled, x[1:])) for x in (real, fake))  # type: ignore[return-value]
 
 
-def init(key: jax.Array, d: int) -> Params:
+def init_probe(key: jax.Array, d: int) -> Params:
   """A probe of inputs [n, d] that says nothing yet: its logits are 0."""
-  width = max(WIDTHS)
+  width = max(HIDDEN_WIDTHS)
   first, second = jax.random.split(key)
   return {
     'in': jax.random.normal(first, (d, width)) * jnp.sqrt(2 / d),
@@ -121,7 +123,7 @@ def init(key: jax.Array, d: int) -> Params:
   }
 
 
-def logits(params: Params, width: jax.Array, x: jax.Array) -> jax.Array:
+def apply_probe(params: Params, width: jax.Array, x: jax.Array) -> jax.Array:
   """The logits [n] of a probe of so many hidden units on inputs [n, d]."""
   on = (jnp.arange(params['out'].shape[0]) < width).astype(x.dtype)[None]
   # Fewer units, larger weights: each width starts at the same scale.
@@ -131,9 +133,11 @@ def logits(params: Params, width: jax.Array, x: jax.Array) -> jax.Array:
   return x2 @ params['out'] + x @ params['past'] + params['bias']
 
 
-def cross_entropy(params: Params, width: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Array:
+def probe_cross_entropy(
+  params: Params, width: jax.Array, real: jax.Array, fake: jax.Array
+) -> jax.Array:
   """Of one probe on the equal mixture of both, in nats: log 2 where it says nothing."""
-  ours, theirs = logits(params, width, real), logits(params, width, fake)
+  ours, theirs = apply_probe(params, width, real), apply_probe(params, width, fake)
   return (jax.nn.softplus(-ours).mean() + jax.nn.softplus(theirs).mean()) / 2
 
 
@@ -144,11 +148,11 @@ class _Probe(NamedTuple):
   least: jax.Array  # cross-entropy of `best` on the part to choose by
 
 
-def _learn(key: jax.Array, width: jax.Array, real: Parts, fake: Parts) -> _Probe:
+def _learn(key: jax.Array, width: jax.Array, real: ProbeSplits, fake: ProbeSplits) -> _Probe:
   """One probe that learned on one arena; `best` is what it was when it chose best."""
   tx = optax.adamw(optax.cosine_decay_schedule(3e-3, _STEPS), weight_decay=1e-3)
   init_key, order_key = jax.random.split(key)
-  params = init(init_key, real.fit.shape[1])
+  params = init_probe(init_key, real.fit.shape[1])
 
   def step(i: jax.Array, probe: _Probe) -> _Probe:
     rows = [
@@ -157,13 +161,13 @@ def _learn(key: jax.Array, width: jax.Array, real: Parts, fake: Parts) -> _Probe
         jax.random.split(jax.random.fold_in(order_key, i)), (real.fit, fake.fit), strict=True
       )
     ]
-    grads = jax.grad(cross_entropy)(probe.params, width, real.fit[rows[0]], fake.fit[rows[1]])
+    grads = jax.grad(probe_cross_entropy)(probe.params, width, real.fit[rows[0]], fake.fit[rows[1]])
     updates, opt_state = tx.update(grads, probe.opt_state, probe.params)
     return probe._replace(params=optax.apply_updates(probe.params, updates), opt_state=opt_state)
 
   def stretch(i: jax.Array, probe: _Probe) -> _Probe:
     probe = lax.fori_loop(i * _LOOK_EVERY, (i + 1) * _LOOK_EVERY, step, probe)
-    found = cross_entropy(probe.params, width, real.choose, fake.choose)
+    found = probe_cross_entropy(probe.params, width, real.choose, fake.choose)
     better = found < probe.least
     best = jax.tree.map(lambda a, b: jnp.where(better, a, b), probe.params, probe.best)
     return probe._replace(best=best, least=jnp.minimum(found, probe.least))
@@ -173,7 +177,7 @@ def _learn(key: jax.Array, width: jax.Array, real: Parts, fake: Parts) -> _Probe
 
 
 @functools.partial(jax.jit, static_argnames='n')
-def ask(
+def train_probes(
   key: jax.Array, real: jax.Array, fake: jax.Array, sigma: float | jax.Array, n: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """What the best of fresh probes says of `fake` [m, d] beside `real` [m, d], the first n of each.
@@ -182,14 +186,16 @@ def ask(
   examples on the part that scores, [s] each, and the cross-entropy [widths] by which the best was chosen.
   """
   arena_key, probe_key = jax.random.split(key)
-  ours, theirs = arena(arena_key, part(real, n), part(fake, n), jnp.asarray(sigma))
+  ours, theirs = prepare_probe_inputs(
+    arena_key, split_examples(real, n), split_examples(fake, n), jnp.asarray(sigma)
+  )
   # One program for all capacities: what a probe has too many of is masked.
-  widths, keys = jnp.asarray(WIDTHS), jax.random.split(probe_key, len(WIDTHS))
+  widths, keys = jnp.asarray(HIDDEN_WIDTHS), jax.random.split(probe_key, len(HIDDEN_WIDTHS))
   probes = jax.vmap(lambda key, width: _learn(key, width, ours, theirs))(keys, widths)
   chosen = jnp.argmin(probes.least)
   best = jax.tree.map(lambda x: x[chosen], probes.best)
   return (
-    logits(best, widths[chosen], ours.score),
-    logits(best, widths[chosen], theirs.score),
+    apply_probe(best, widths[chosen], ours.score),
+    apply_probe(best, widths[chosen], theirs.score),
     probes.least,
   )

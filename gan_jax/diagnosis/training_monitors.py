@@ -3,35 +3,38 @@
 import jax
 import jax.numpy as jnp
 
-from gan_jax.data.device_batches import Data
-from gan_jax.data.shuffle import Batch
+from gan_jax.data.device_batches import Batch, DeviceData
 from gan_jax.distributed.randomness import example_keys
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan.gan import Gan, GanState, Metrics
-from gan_jax.gan.latents import sample as sample_latents
-from gan_jax.gan.train_step import Recipe
+from gan_jax.gan.latents import sample_latents
+from gan_jax.gan.train_step import TrainSpec
 from gan_jax.metrics.nearest_neighbours import squared_distances
 
-STREAM = 0x10DC  # keeps looks apart from everything that training draws
-N = 512  # training examples, held-out examples and samples of one look
+KEY_SALT = 0x10DC  # keeps looks apart from everything that training draws
+N_EXAMPLES = 512  # training examples, held-out examples and samples of one look
 
 
-def keys(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def split_monitor_key(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Those of a look's training examples, held-out examples and latents."""
   train_key, held_out_key, latent_key = jax.random.split(key, 3)
   return train_key, held_out_key, latent_key
 
 
-def look(recipe: Recipe, key: jax.Array, state: GanState, data: Data) -> Metrics:
+def compute_monitors(
+  recipe: TrainSpec, key: jax.Array, state: GanState, data: DeviceData
+) -> Metrics:
   """`signals` on the first N examples and latents of `key`: the same ones at every look."""
-  train_key, held_out_key, latent_key = keys(key)
-  positions = jnp.arange(N, dtype=jnp.uint32)
-  train = recipe.feed(train_key, positions, data.train)
-  held_out = recipe.held_out(held_out_key, positions, data.held_out)
-  return signals(recipe.gan, latent_key, state, train, held_out)
+  train_key, held_out_key, latent_key = split_monitor_key(key)
+  positions = jnp.arange(N_EXAMPLES, dtype=jnp.uint32)
+  train = recipe.train_examples(train_key, positions, data.train)
+  held_out = recipe.held_out_examples(held_out_key, positions, data.held_out)
+  return monitors_of_batches(recipe.gan, latent_key, state, train, held_out)
 
 
-def signals(gan: Gan, key: jax.Array, state: GanState, train: Batch, held_out: Batch) -> Metrics:
+def monitors_of_batches(
+  gan: Gan, key: jax.Array, state: GanState, train: Batch, held_out: Batch
+) -> Metrics:
   """Watch a state, by n training and n held-out examples and as many samples; scalars named watch_*.
 
   gap      energy distance of samples to held-out data, over the data's mean distance: 0 for equal ones
@@ -66,13 +69,13 @@ def signals(gan: Gan, key: jax.Array, state: GanState, train: Batch, held_out: B
     'watch_near': _nearest(apart) / jnp.maximum(_nearest(alike), 1e-12) - 1,
     'watch_spread': inside / unit,
     'watch_drift': jnp.mean(jnp.linalg.norm(made - rows(average), axis=1)) / unit,
-    'watch_slope': slope(gan, judged[1], judged[2]),
+    'watch_slope': generator_loss_slope(gan, judged[1], judged[2]),
     'watch_own': _above(judged[1], judged[2]),
     'watch_overfit': _above(judged[0], judged[1]),
   }
 
 
-def slope(gan: Gan, real: jax.Array, fake: jax.Array) -> jax.Array:
+def generator_loss_slope(gan: Gan, real: jax.Array, fake: jax.Array) -> jax.Array:
   """Mean |d loss of G / d output| over samples whose outputs are `fake` [n], beside data's `real` [n]."""
   return jnp.sum(jnp.abs(jax.grad(gan.loss.generator, argnums=1)(real, fake)))
 

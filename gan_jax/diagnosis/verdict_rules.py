@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gan_jax.diagnosis.diagnostic_statistics import Evidence
+from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
 
 VERDICTS = (
   'converged',
@@ -24,7 +24,7 @@ VERDICTS = (
   'diverged or cycling',
   'not enough evidence',
 )
-LEAST_EVIDENCE = 1000  # examples of each set below which no probe learns enough
+MIN_EXAMPLES = 1000  # examples of each set below which no probe learns enough
 
 # What to change first, by flag.
 ADVICE: dict[str, tuple[str, ...]] = {
@@ -65,7 +65,7 @@ ADVICE: dict[str, tuple[str, ...]] = {
     '--r1=1: a penalty damps the cycle',
     '--g_b1=0 --d_b1=0: no momentum; meanwhile --checkpoint=best is the one to use',
   ),
-  'not enough evidence': (f'give at least {LEAST_EVIDENCE} held-out examples and samples',),
+  'not enough evidence': (f'give at least {MIN_EXAMPLES} held-out examples and samples',),
 }
 
 
@@ -78,7 +78,7 @@ class Verdict(NamedTuple):
   advice: tuple[str, ...]  # what to change first, by flag
 
 
-class Signs(NamedTuple):
+class Symptoms(NamedTuple):
   """Each symptom as a number: above 0 where it is there, and 1 is plainly there."""
 
   differs: float  # a fresh probe tells samples from data
@@ -92,28 +92,28 @@ class Signs(NamedTuple):
   improving: float  # the held-out score still falls
 
 
-def judge(evidence: Evidence) -> Verdict:
+def decide_verdict(evidence: DiagnosticStatistics) -> Verdict:
   """The verdict on this evidence."""
   n = evidence.n
-  if min(n['held_out'], n['fake']) < LEAST_EVIDENCE:
+  if min(n['held_out'], n['fake']) < MIN_EXAMPLES:
     facts = (
       f'{n["held_out"]:,} held-out examples and {n["fake"]:,} samples: '
-      f'{LEAST_EVIDENCE:,} of each are needed',
+      f'{MIN_EXAMPLES:,} of each are needed',
     )
     return Verdict('not enough evidence', 1.0, facts, ADVICE['not enough evidence'])
-  signs = signs_of(evidence)
+  signs = compute_symptoms(evidence)
   name, margin = _decide(evidence, signs)
   confidence = 0.5 + 0.49 * math.tanh(2 * max(margin, 0.0))
   return Verdict(name, confidence, _facts(name, evidence, signs), ADVICE[name])
 
 
-def signs_of(e: Evidence) -> Signs:
+def compute_symptoms(e: DiagnosticStatistics) -> Symptoms:
   """The symptoms that the evidence shows."""
   bound, null = e.ladder[0][1], e.null
   excess = max(b.low for _, b in e.ladder) - max(null.high, 0.0)
   noise = 0.004
   differs = (excess - noise) / (2 * noise)
-  return Signs(
+  return Symptoms(
     differs=max(differs, (bound.low - 0.02) / 0.02 if bound.low > 0.02 else -1.0),
     memory=_memory(e),
     unknown=_unknown(e),
@@ -126,7 +126,7 @@ def signs_of(e: Evidence) -> Signs:
   )
 
 
-def _decide(e: Evidence, s: Signs) -> tuple[str, float]:
+def _decide(e: DiagnosticStatistics, s: Symptoms) -> tuple[str, float]:
   """The first verdict of the list whose symptoms are there, and by what margin."""
   if not e.finite:
     return 'diverged or cycling', 1.0
@@ -147,14 +147,14 @@ def _decide(e: Evidence, s: Signs) -> tuple[str, float]:
   return next((name, sign) for name, sign in faults if sign > 0 or name == 'G behind')
 
 
-def _memory(e: Evidence) -> float:
+def _memory(e: DiagnosticStatistics) -> float:
   if e.memory is None or e.memory_null is None:
     return -1.0
   authentic = e.memory.authentic / max(e.memory_null.authentic, 1e-9)
   return (0.6 - authentic) / 0.3
 
 
-def _unknown(e: Evidence) -> float:
+def _unknown(e: DiagnosticStatistics) -> float:
   """How much of what the fresh probe finds the run's own D misses; below 0 where it finds half of it."""
   if e.own is None:
     return -1.0
@@ -162,7 +162,7 @@ def _unknown(e: Evidence) -> float:
   return (0.5 - own / max(fresh, 1e-9)) / 0.25
 
 
-def _blind(e: Evidence) -> float:
+def _blind(e: DiagnosticStatistics) -> float:
   """The run's own D sees nearly nothing of what the fresh probe sees, and did not over its last looks."""
   if e.own is None or e.own.spread < 1e-4:  # one that died says nothing of D's strength before
     return -1.0
@@ -171,7 +171,7 @@ def _blind(e: Evidence) -> float:
   return min((0.15 - share) / 0.15, (0.1 - seen) / 0.1)
 
 
-def _overfit(e: Evidence) -> float:
+def _overfit(e: DiagnosticStatistics) -> float:
   """D ranks training data above held-out data, or proves far more with them."""
   if e.own is None or not math.isfinite(e.own.train.value):
     return -1.0
@@ -180,7 +180,7 @@ def _overfit(e: Evidence) -> float:
   return max(ranked, proved)
 
 
-def _starved(e: Evidence) -> float:
+def _starved(e: DiagnosticStatistics) -> float:
   if e.own is None:
     return -1.0
   sure = (max(e.own.held_out.value, 0.0) - 0.45) / 0.1
@@ -188,7 +188,7 @@ def _starved(e: Evidence) -> float:
   return min(sure, flat)
 
 
-def _narrow(e: Evidence) -> float:
+def _narrow(e: DiagnosticStatistics) -> float:
   """Samples are as plausible as data, and do not cover them."""
   m, null = e.manifold, e.manifold_null
   plausible = (m.density / max(null.density, 1e-9) - 0.85) / 0.15
@@ -197,7 +197,7 @@ def _narrow(e: Evidence) -> float:
   return min(plausible, max(uncovered, uneven))
 
 
-def _restless(e: Evidence) -> float:
+def _restless(e: DiagnosticStatistics) -> float:
   """G moves far between steps, was better than it is, or does not come near the data any more."""
   if e.history is None or len(e.history.gap) < 4:
     return (e.far - 30) / 10
@@ -210,7 +210,7 @@ def _restless(e: Evidence) -> float:
   return max(worse, drift, lost)
 
 
-def _improving(e: Evidence) -> float:
+def _improving(e: DiagnosticStatistics) -> float:
   """Held-out scores fell over the last half of the run, and did so steadily."""
   if e.history is None or len(e.history.gap) < 6:
     return -1.0
@@ -229,7 +229,7 @@ def _fall(course: Sequence[float], floor: float, least: float) -> float:
   return min(fell, float(steps.mean()) - 0.5, 1.35 - setback)
 
 
-def _facts(name: str, e: Evidence, s: Signs) -> tuple[str, ...]:
+def _facts(name: str, e: DiagnosticStatistics, s: Symptoms) -> tuple[str, ...]:
   """Three sentences: what a fresh probe finds, what belongs to the verdict, what else there is."""
   bound, null = e.ladder[0][1], e.null
   probe = (

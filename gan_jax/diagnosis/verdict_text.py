@@ -2,24 +2,28 @@
 
 from typing import Any
 
-from gan_jax.diagnosis.diagnostic_statistics import Evidence, as_json
-from gan_jax.diagnosis.verdict_rules import LEAST_EVIDENCE, Verdict, signs_of
+from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics, statistics_as_json
+from gan_jax.diagnosis.verdict_rules import MIN_EXAMPLES, Verdict, compute_symptoms
 
 
-def as_record(verdict: Verdict, evidence: Evidence, protocol: dict[str, Any]) -> dict[str, Any]:
+def verdict_as_json(
+  verdict: Verdict, evidence: DiagnosticStatistics, protocol: dict[str, Any]
+) -> dict[str, Any]:
   """Verdict, evidence and protocol as they stand in a referee.json."""
   return {
     'verdict': verdict.name,
     'confidence': round(verdict.confidence, 3),
     'facts': list(verdict.facts),
     'advice': list(verdict.advice),
-    'signs': signs_of(evidence)._asdict() if evidence.n['fake'] >= LEAST_EVIDENCE else None,
-    'evidence': as_json(evidence),
+    'signs': compute_symptoms(evidence)._asdict() if evidence.n['fake'] >= MIN_EXAMPLES else None,
+    'evidence': statistics_as_json(evidence),
     'protocol': protocol,
   }
 
 
-def as_text(verdict: Verdict, evidence: Evidence, protocol: dict[str, Any]) -> str:
+def verdict_as_text(
+  verdict: Verdict, evidence: DiagnosticStatistics, protocol: dict[str, Any]
+) -> str:
   """For a person: the verdict first, then what decided it, what to do, and the numbers beside their nulls."""
   lines = [f'verdict: {verdict.name} (confidence {verdict.confidence:.0%})']
   lines += [f'  because {fact}' for fact in verdict.facts]
@@ -30,7 +34,7 @@ def as_text(verdict: Verdict, evidence: Evidence, protocol: dict[str, Any]) -> s
   return '\n'.join(lines)
 
 
-def _table(e: Evidence) -> list[str]:
+def _table(e: DiagnosticStatistics) -> list[str]:
   """Numbers of the samples beside those of real data in their place."""
   lines = ['  a fresh probe, JSD in nats by noise on both: ' + _ladder(e)]
   pairs = {
@@ -60,5 +64,5 @@ def _table(e: Evidence) -> list[str]:
   return lines
 
 
-def _ladder(e: Evidence) -> str:
+def _ladder(e: DiagnosticStatistics) -> str:
   return ', '.join(f'{sigma:g}: {bound.value:.3f}' for sigma, bound in e.ladder)

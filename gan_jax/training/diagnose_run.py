@@ -9,35 +9,35 @@ import jax.numpy as jnp
 
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.diagnosis import diagnostic_statistics, duality_gap, verdict_rules, verdict_text
-from gan_jax.diagnosis.diagnostic_statistics import Reference
-from gan_jax.diagnosis.discriminator_outputs import outputs
-from gan_jax.diagnosis.duality_gap import Duality
+from gan_jax.diagnosis.diagnostic_statistics import ReferenceStatistics
+from gan_jax.diagnosis.discriminator_outputs import collect_discriminator_outputs
+from gan_jax.diagnosis.duality_gap import DualityGap
 from gan_jax.evaluation.tasks import Task, load_task
 from gan_jax.training import metric_writers, report
 from gan_jax.training.load_run import Trained, open_run
 from gan_jax.training.train_spec import train_spec_fn
 from gan_jax.utils.files import json_safe, write_atomically
 
-FILE = 'referee.json'
+VERDICT_FILE = 'referee.json'
 
 
-def _duality(trained: Trained, task: Task, seed: int) -> Duality:
+def _duality(trained: Trained, task: Task, seed: int) -> DualityGap:
   data = jax.tree.map(jnp.asarray, task.evaluation_data())
   data = data if trained.gan.n_classes else data.without_labels()
-  key = jax.random.fold_in(jax.random.key(seed), duality_gap.STREAM)
+  key = jax.random.fold_in(jax.random.key(seed), duality_gap.KEY_SALT)
   numbers = dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(trained.config, task.n_train))
-  return duality_gap.duality_gap(
+  return duality_gap.estimate_duality_gap(
     train_spec_fn(trained.config, task), numbers, key, trained.state, data
   )
 
 
-def judge_run(
+def diagnose_checkpoint(
   folder: Path,
   checkpoint: str,
   weights: str,
   seed: int,
   cache: Path | None,
-  known: dict[Any, Reference] | None = None,
+  known: dict[Any, ReferenceStatistics] | None = None,
 ) -> tuple[dict[str, Any], str]:
   """The verdict on a checkpoint of the run in `folder`, as a record and as text; raises UserError.
 
@@ -56,15 +56,17 @@ def judge_run(
   known = {} if known is None else known
   data = (task.name, task.fingerprint, task.shape, trained.config.contrast, embedding.name, seed)
   if data not in known:
-    known[data] = diagnostic_statistics.reference(train, held_out, embedding, seed)
-  found = diagnostic_statistics.gather(
+    known[data] = diagnostic_statistics.compute_reference_statistics(
+      train, held_out, embedding, seed
+    )
+  found = diagnostic_statistics.compute_diagnostic_statistics(
     known[data],
     fake,
-    outputs(trained.gan, trained.state, task, weights, seed),
-    diagnostic_statistics.history_of(records, trained.config.ema_decay),
+    collect_discriminator_outputs(trained.gan, trained.state, task, weights, seed),
+    diagnostic_statistics.monitor_history_from_records(records, trained.config.ema_decay),
     _duality(trained, task, seed),
   )
-  verdict = verdict_rules.judge(found)
+  verdict = verdict_rules.decide_verdict(found)
   protocol = {
     'run': str(folder),
     'dataset': task.name,
@@ -76,11 +78,11 @@ def judge_run(
     'features': embedding.name,
     'seed': seed,
   }
-  record = json_safe(verdict_text.as_record(verdict, found, protocol))
+  record = json_safe(verdict_text.verdict_as_json(verdict, found, protocol))
   record['step'] = trained.step
   if classes is not None:
     names = [str(i) for i in range(task.n_classes)]
     record['evidence']['classes'] = classes | {'names': names}
-  write_atomically(folder / FILE, (json.dumps(record, indent=2) + '\n').encode())
+  write_atomically(folder / VERDICT_FILE, (json.dumps(record, indent=2) + '\n').encode())
   report.write_run_page(folder)
-  return record, verdict_text.as_text(verdict, found, protocol)
+  return record, verdict_text.verdict_as_text(verdict, found, protocol)

@@ -10,7 +10,7 @@ import pytest
 
 from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.diagnosis import diagnostic_statistics, discriminator_bound
-from gan_jax.diagnosis.discriminator_bound import Outputs
+from gan_jax.diagnosis.discriminator_bound import DiscriminatorOutputs
 from gan_jax.metrics import embeddings
 
 N = 2000
@@ -25,17 +25,19 @@ def points(seed):
 @functools.cache
 def reference(with_train=True):
   train = points(0) if with_train else None
-  return diagnostic_statistics.reference(train, points(1), embeddings.of_points(points(0)))
+  return diagnostic_statistics.compute_reference_statistics(
+    train, points(1), embeddings.point_embedding(points(0))
+  )
 
 
 @functools.cache
 def perfect():
-  return diagnostic_statistics.gather(reference(), points(2))
+  return diagnostic_statistics.compute_diagnostic_statistics(reference(), points(2))
 
 
 @functools.cache
 def copied():
-  return diagnostic_statistics.gather(reference(), points(0)[::-1])
+  return diagnostic_statistics.compute_diagnostic_statistics(reference(), points(0)[::-1])
 
 
 def test_a_perfect_sampler_gets_what_data_get():
@@ -55,41 +57,45 @@ def test_copies_are_not_authentic():
 
 
 def test_without_training_data_nothing_is_said_of_memory():
-  e = diagnostic_statistics.gather(reference(with_train=False), points(2))
+  e = diagnostic_statistics.compute_diagnostic_statistics(reference(with_train=False), points(2))
   assert e.memory is None
-  assert 'memorisation' not in diagnostic_statistics.as_json(e)
+  assert 'memorisation' not in diagnostic_statistics.statistics_as_json(e)
 
 
 def test_samples_that_are_no_numbers_are_counted_and_left_out():
   broken = points(2).copy()
   broken[::2] = np.nan
-  e = diagnostic_statistics.gather(reference(), broken)
+  e = diagnostic_statistics.compute_diagnostic_statistics(reference(), broken)
   assert not e.finite
   assert math.isfinite(e.frechet)
-  nothing = diagnostic_statistics.gather(reference(), np.full_like(broken, np.inf))
+  nothing = diagnostic_statistics.compute_diagnostic_statistics(
+    reference(), np.full_like(broken, np.inf)
+  )
   assert not nothing.finite
   assert all(math.isfinite(bound.value) for _, bound in nothing.ladder)
 
 
 def test_samples_far_off_are_finite_evidence():
-  e = diagnostic_statistics.gather(reference(), 1e20 * points(2))
+  e = diagnostic_statistics.compute_diagnostic_statistics(reference(), 1e20 * points(2))
   assert e.ladder[0][1].value == pytest.approx(math.log(2), abs=0.01)
   assert e.far > 1e10
 
 
 def test_evidence_is_json():
-  text = json.dumps(diagnostic_statistics.as_json(perfect()), allow_nan=False)
+  text = json.dumps(diagnostic_statistics.statistics_as_json(perfect()), allow_nan=False)
   assert json.loads(text)['ladder'][0]['sigma'] == 0
 
 
 def test_the_same_seed_finds_the_same():
-  again = diagnostic_statistics.gather(reference(), points(2))
-  assert diagnostic_statistics.as_json(again) == diagnostic_statistics.as_json(perfect())
+  again = diagnostic_statistics.compute_diagnostic_statistics(reference(), points(2))
+  assert diagnostic_statistics.statistics_as_json(
+    again
+  ) == diagnostic_statistics.statistics_as_json(perfect())
 
 
 def outputs(edge, overfit=0.0, n=2000):
   rng = np.random.default_rng(0)
-  return Outputs(
+  return DiscriminatorOutputs(
     rng.normal(edge + overfit, 1, n), rng.normal(edge, 1, n), rng.normal(-edge, 1, n), 0.5
   )
 
@@ -97,34 +103,41 @@ def outputs(edge, overfit=0.0, n=2000):
 def test_what_its_own_d_knows_does_not_depend_on_its_confidence():
   first, second = outputs(1.0), outputs(1.0)
   loud = second._replace(held_out=9 * second.held_out + 4, fake=9 * second.fake + 4)
-  a, b = discriminator_bound.judge_own(first), discriminator_bound.judge_own(loud)
+  a, b = (
+    discriminator_bound.compute_discriminator_statistics(first),
+    discriminator_bound.compute_discriminator_statistics(loud),
+  )
   assert a.held_out.value == pytest.approx(b.held_out.value, rel=1e-3)
   assert 0.2 < a.held_out.value < math.log(2)
 
 
 def test_an_overfitted_d_ranks_training_data_above_held_out():
-  assert discriminator_bound.judge_own(outputs(1.0)).overfit == pytest.approx(0.5, abs=0.04)
-  assert discriminator_bound.judge_own(outputs(1.0, overfit=2.0)).overfit > 0.85
+  assert discriminator_bound.compute_discriminator_statistics(
+    outputs(1.0)
+  ).overfit == pytest.approx(0.5, abs=0.04)
+  assert (
+    discriminator_bound.compute_discriminator_statistics(outputs(1.0, overfit=2.0)).overfit > 0.85
+  )
 
 
 def test_few_training_examples_say_so_by_a_wide_null():
   few = outputs(1.0)._replace(train=outputs(1.0).train[:50])
-  assert discriminator_bound.judge_own(few).overfit_std == pytest.approx(
+  assert discriminator_bound.compute_discriminator_statistics(few).overfit_std == pytest.approx(
     math.sqrt(2051 / (12 * 50 * 2000))
   )
 
 
 def test_the_course_of_a_run_comes_from_its_records():
-  watched = {f'watch_{name}': 0.5 for name in diagnostic_statistics.History._fields[1:]}
+  watched = {f'watch_{name}': 0.5 for name in diagnostic_statistics.MonitorHistory._fields[1:]}
   records = [{'step': 1, 'd_loss': 1.0}, {'step': 2, **watched}, {'step': 4, **watched}]
-  course = diagnostic_statistics.history_of(records)
+  course = diagnostic_statistics.monitor_history_from_records(records)
   assert course.steps == [2, 4]
   assert course.gap == [0.5, 0.5]
-  assert diagnostic_statistics.history_of(records[:1]) is None
+  assert diagnostic_statistics.monitor_history_from_records(records[:1]) is None
 
 
 def test_drift_is_unknown_until_the_average_has_forgotten_the_start():
-  watched = {f'watch_{name}': 0.5 for name in diagnostic_statistics.History._fields[1:]}
+  watched = {f'watch_{name}': 0.5 for name in diagnostic_statistics.MonitorHistory._fields[1:]}
   records = [{'step': step, **watched} for step in (100, 300, 500)]
-  drift = diagnostic_statistics.history_of(records, ema_decay=0.99).drift
+  drift = diagnostic_statistics.monitor_history_from_records(records, ema_decay=0.99).drift
   assert [math.isnan(x) for x in drift] == [True, False, False]

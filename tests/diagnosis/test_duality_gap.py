@@ -16,14 +16,14 @@ from gan_jax.evaluation.tasks import load_task
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import update_ratio
 from gan_jax.gan.train_step import TrainSpec
-from gan_jax.training import session
-from tests.helpers.tiny_gan import tiny
+from gan_jax.training.train_spec import train_spec_fn
+from tests.helpers.tiny_gan import tiny_gan
 
-FEED = device_batches.from_game(SYNTHETIC['gaussian'].sample)
+FEED = device_batches.synthetic_batches(SYNTHETIC['gaussian'].sample)
 
 
 def recipe(lr=0.05):
-  gan, key, state = tiny(shape=(1,), network='relu', lr=lr)
+  gan, key, state = tiny_gan(shape=(1,), network='relu', lr=lr)
   return (
     TrainSpec(gan, 'alternating', update_ratio.ratio_from_float(1.0), 64, FEED, FEED),
     key,
@@ -33,14 +33,16 @@ def recipe(lr=0.05):
 
 def test_the_gap_is_never_below_zero_and_vanishes_without_a_step():
   still, key, state = recipe(lr=0.0)
-  found = duality_gap.duality_gap(lambda numbers: still, {}, key, state, DeviceData(()), 10)
+  found = duality_gap.estimate_duality_gap(
+    lambda numbers: still, {}, key, state, DeviceData(()), 10
+  )
   assert found.gap == pytest.approx(0, abs=1e-6)
 
 
 def test_each_player_gains_alone():
   game, key, state = recipe()
   few, many = (
-    duality_gap.duality_gap(lambda numbers: game, {}, key, state, DeviceData(()), n)
+    duality_gap.estimate_duality_gap(lambda numbers: game, {}, key, state, DeviceData(()), n)
     for n in (10, 200)
   )
   assert many.gap > few.gap > 0
@@ -52,7 +54,7 @@ def test_an_undecided_d_leaves_nothing_to_g():
   game, key, state = recipe()
   zeros = jax.tree.map(jnp.zeros_like, state.d.params)
   state = state.replace(d=state.d.replace(params=zeros))
-  found = duality_gap.duality_gap(lambda numbers: game, {}, key, state, DeviceData(()), 10)
+  found = duality_gap.estimate_duality_gap(lambda numbers: game, {}, key, state, DeviceData(()), 10)
   assert found.best_g == pytest.approx(-math.log(4), abs=1e-5)
 
 
@@ -62,7 +64,7 @@ def test_a_good_g_leaves_less_to_d_than_a_bad_one():
   near = _shifted(state, 0.0)
   far = _shifted(state, 5.0)
   found = [
-    duality_gap.duality_gap(lambda numbers: game, {}, key, x, DeviceData(()), 200).best_d
+    duality_gap.estimate_duality_gap(lambda numbers: game, {}, key, x, DeviceData(()), 200).best_d
     for x in (near, far)
   ]
   assert found[1] > found[0] + 0.3
@@ -77,7 +79,7 @@ def test_runs_that_differ_in_numbers_share_a_compiled_search():
   base = Config(dataset='gaussian', network='relu', latent='normal', latent_size=1, referee_every=0)
   task = load_task(base, None)
   ours, other, wide = (
-    session.rules(dataclasses.replace(base, **change), task)
+    train_spec_fn(dataclasses.replace(base, **change), task)
     for change in ({}, {'g_lr': 0.5, 'seed': 3, 'steps': 7}, {'g_width': 3})
   )
   assert ours == other

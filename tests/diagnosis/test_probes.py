@@ -24,7 +24,7 @@ def found(game, rival, n, seed=0):
   truth, density = SYNTHETIC[game], PERTURBED_DENSITIES[game][rival]
   real, fake = draw(truth.sample, 3 * seed + 1, n), draw(density.sample, 3 * seed + 2, n)
   spread = real.std()
-  answers = probes.ask(jax.random.key(seed), real / spread, fake / spread, 0.0, n)
+  answers = probes.train_probes(jax.random.key(seed), real / spread, fake / spread, 0.0, n)
   bound = two_sample.jsd_bound(*(np.asarray(x) for x in answers[:2]))
   sets = (jnp.asarray(draw(s, i, 40_000)) for i, s in ((91, truth.sample), (92, density.sample)))
   exact = optimal_discriminator.jsd_by_sampling(truth.log_density, density.log_density, *sets)
@@ -61,7 +61,7 @@ def test_the_bound_reaches_four_fifths_of_the_truth_and_never_exceeds_it(seed):
 
 def test_of_real_against_real_nothing_is_found():
   real, other = (draw(SYNTHETIC['ring'].sample, i, 4000) for i in (1, 2))
-  answers = probes.ask(jax.random.key(0), real, other, 0.0, 4000)
+  answers = probes.train_probes(jax.random.key(0), real, other, 0.0, 4000)
   bound = two_sample.jsd_bound(*(np.asarray(x) for x in answers[:2]))
   assert -0.01 < bound.value < 0.005
 
@@ -71,7 +71,7 @@ def test_noise_hides_what_is_finer_than_it():
     draw(SYNTHETIC['ring'].sample, 1, 4000),
     draw(PERTURBED_DENSITIES['ring']['wide'].sample, 2, 4000),
   )
-  ask = functools.partial(probes.ask, jax.random.key(0), real, fake)
+  ask = functools.partial(probes.train_probes, jax.random.key(0), real, fake)
   bounds = [
     two_sample.jsd_bound(*(np.asarray(x) for x in ask(sigma, 4000)[:2])).value
     for sigma in (0.0, 0.5)
@@ -81,7 +81,7 @@ def test_noise_hides_what_is_finer_than_it():
 
 
 def test_parts_share_no_example():
-  parts = probes.part(jnp.arange(1000)[:, None], 900)
+  parts = probes.split_examples(jnp.arange(1000)[:, None], 900)
   seen = np.concatenate([np.asarray(x)[:, 0] for x in parts])
   assert sorted(seen) == list(range(900))
   assert [len(x) for x in parts] == [360, 270, 90, 180]
@@ -90,7 +90,7 @@ def test_parts_share_no_example():
 def test_kernel_odds_are_those_of_the_densities_they_are_made_of():
   rng = np.random.default_rng(0)
   real, fake, points = (rng.normal(size=(n, 2)).astype(np.float32) for n in (300, 200, 50))
-  odds = np.asarray(probes.kernel_odds(*(jnp.asarray(x) for x in (points, real, fake))))
+  odds = np.asarray(probes.kernel_density_features(*(jnp.asarray(x) for x in (points, real, fake))))
   apart = lambda a, b: np.sum((a[:, None] - b[None]) ** 2, axis=-1)
   inside = apart(real, real) + np.diag(np.full(300, np.inf))
   width = np.sqrt(np.median(inside.min(axis=1)))
@@ -101,12 +101,12 @@ def test_kernel_odds_are_those_of_the_densities_they_are_made_of():
     np.testing.assert_allclose(odds[known, column], (ours - theirs)[known], atol=2e-2)
 
 
-@pytest.mark.parametrize('width', probes.WIDTHS)
+@pytest.mark.parametrize('width', probes.HIDDEN_WIDTHS)
 def test_a_masked_probe_is_a_small_one(width):
-  params = probes.init(jax.random.key(0), 3) | {'out': jnp.ones(max(probes.WIDTHS))}
+  params = probes.init_probe(jax.random.key(0), 3) | {'out': jnp.ones(max(probes.HIDDEN_WIDTHS))}
   x = jax.random.normal(jax.random.key(1), (20, 3))
-  scale = np.sqrt(max(probes.WIDTHS) / max(width, 1))
+  scale = np.sqrt(max(probes.HIDDEN_WIDTHS) / max(width, 1))
   hidden = jax.nn.relu(x @ params['in'][:, :width])
   hidden = jax.nn.relu(scale * hidden @ params['hidden'][:width, :width])
   expected = hidden.sum(axis=1)
-  np.testing.assert_allclose(probes.logits(params, jnp.asarray(width), x), expected, atol=1e-3)
+  np.testing.assert_allclose(probes.apply_probe(params, jnp.asarray(width), x), expected, atol=1e-3)

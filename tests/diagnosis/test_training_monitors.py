@@ -9,24 +9,24 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
-from gan_jax.data.shuffle import Batch
+from gan_jax.data.device_batches import Batch
 from gan_jax.diagnosis import training_monitors
 from gan_jax.distributed.randomness import example_keys
 from gan_jax.gan import gan as gan_lib
-from gan_jax.gan.latents import sample as sample_latents
-from tests.helpers.synthetic_runs import SHAPE, tiny
+from gan_jax.gan.latents import sample_latents
+from tests.helpers.tiny_gan import IMAGE_SHAPE, tiny_gan
 
 
 @functools.cache
 def seen():
-  gan, _, state = tiny()
+  gan, _, state = tiny_gan()
   other = jax.tree.map(lambda x: 1.1 * x, state.g_ema)
   state = state.replace(g_ema=other)
   train, held_out = (
-    Batch(jax.random.uniform(jax.random.key(i), (60, *SHAPE), minval=-1)) for i in (1, 2)
+    Batch(jax.random.uniform(jax.random.key(i), (60, *IMAGE_SHAPE), minval=-1)) for i in (1, 2)
   )
   key = jax.random.key(3)
-  found = training_monitors.signals(gan, key, state, train, held_out)
+  found = training_monitors.monitors_of_batches(gan, key, state, train, held_out)
   latents = sample_latents(gan.latent, example_keys(key, 60, None))
   fake = gan_lib.sample(gan, state.g.weights, latents, None)
   average = gan_lib.sample(gan, other, latents, None)
@@ -71,8 +71,8 @@ def test_the_slope_of_the_non_saturating_loss_is_what_d_denies():
 
 
 def test_the_saturating_loss_has_none_where_d_is_sure():
-  saturating, plain = tiny('saturating')[0], tiny()[0]
-  flat = training_monitors.slope(saturating, jnp.full(8, 20.0), jnp.full(8, -20.0))
-  steep = training_monitors.slope(plain, jnp.full(8, 20.0), jnp.full(8, -20.0))
+  saturating, plain = tiny_gan('saturating')[0], tiny_gan()[0]
+  flat = training_monitors.generator_loss_slope(saturating, jnp.full(8, 20.0), jnp.full(8, -20.0))
+  steep = training_monitors.generator_loss_slope(plain, jnp.full(8, 20.0), jnp.full(8, -20.0))
   assert float(flat) < 1e-8
   assert float(steep) == pytest.approx(1)

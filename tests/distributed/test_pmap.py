@@ -16,7 +16,7 @@ from gan_jax.gan import train_step
 from gan_jax.gan.augment import ada_controller
 from gan_jax.gan.penalties import make_penalties
 from gan_jax.gan.update_ratio import RatioController, ratio_from_float
-from tests.helpers.tiny_gan import SHAPE, assert_close, assert_equal, tiny
+from tests.helpers.tiny_gan import IMAGE_SHAPE, assert_trees_close, assert_trees_equal, tiny_gan
 
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
 
@@ -42,7 +42,9 @@ CASES = {
     3,
     {
       'augment': 'diffaugment',
-      'ada': functools.partial(ada_controller.update_ada, batch_size=8, target=0.0, images_to_one=100),
+      'ada': functools.partial(
+        ada_controller.update_ada, batch_size=8, target=0.0, images_to_one=100
+      ),
     },
   ),
   'k auto, labels': (
@@ -66,8 +68,8 @@ EVERY = pytest.mark.parametrize('case', CASES)
 def made(case):
   """The recipe of a case, its key and its first state."""
   update, k, options = CASES[case]
-  gan, key, state = tiny(dropout=case in ('plain', 'simultaneous'), **options)
-  feed = device_batches.from_images()
+  gan, key, state = tiny_gan(dropout=case in ('plain', 'simultaneous'), **options)
+  feed = device_batches.image_batches()
   return (
     train_step.TrainSpec(gan, update, k and ratio_from_float(k), BATCH_SIZE, feed, feed),
     key,
@@ -78,7 +80,10 @@ def made(case):
 def data(recipe):
   keys = jax.random.split(jax.random.key(9), 2)
   whole = DeviceData(
-    *(Images(jax.random.bits(k, (N, *SHAPE), jnp.uint8), jnp.arange(N) % N_CLASSES) for k in keys)
+    *(
+      Images(jax.random.bits(k, (N, *IMAGE_SHAPE), jnp.uint8), jnp.arange(N) % N_CLASSES)
+      for k in keys
+    )
   )
   return whole if recipe.gan.n_classes else whole.without_labels()
 
@@ -107,7 +112,7 @@ def test_two_stretches_equal_one_bit_for_bit(case):
   whole, _ = run(STEPS + 1)
   part, _ = run(3)
   part, _ = run(STEPS - 2, part)
-  assert_equal(part, whole)
+  assert_trees_equal(part, whole)
 
 
 @EVERY
@@ -116,8 +121,8 @@ def test_any_number_of_devices_gives_the_same_run(case):
   one, one_metrics = runner(case, 1)(STEPS)
   for n_devices in (2, 4) if case == 'plain' else (4,):
     many, metrics = runner(case, n_devices)(STEPS)
-    assert_close(many, one, rtol=1e-4, atol=2e-6)
-    assert_close(metrics, one_metrics, rtol=1e-4, atol=2e-6)
+    assert_trees_close(many, one, rtol=1e-4, atol=2e-6)
+    assert_trees_close(metrics, one_metrics, rtol=1e-4, atol=2e-6)
 
 
 @EVERY
@@ -153,7 +158,7 @@ def test_pmap_equals_simulated_devices():
     )
   )(jnp.arange(4), state)
   mapped, _ = runner('plain', 4)(STEPS)
-  assert_close(mapped, simulated, rtol=1e-5, atol=1e-7)
+  assert_trees_close(mapped, simulated, rtol=1e-5, atol=1e-7)
 
 
 def test_pmap_on_one_device_equals_jit_bit_for_bit():
@@ -162,7 +167,7 @@ def test_pmap_on_one_device_equals_jit_bit_for_bit():
     key, state, data(recipe), np.int32(STEPS)
   )
   mapped, _ = runner('plain', 1)(STEPS)
-  assert_equal(mapped, plain)
+  assert_trees_equal(mapped, plain)
 
 
 @pytest.mark.parametrize('case', [case for case in CASES if case.startswith('k')])
@@ -222,7 +227,7 @@ def test_devices_share_a_batch_without_overlap(n_devices):
   # 6 updates x 8 images are 48: one epoch of 40 and the start of the next.
   assert sorted(seen[:N].tolist()) == list(range(N))
   np.testing.assert_array_equal(np.concatenate([batch.labels for batch in batches]), seen)
-  assert_equal(batches[1], drawn(1, 1))
+  assert_trees_equal(batches[1], drawn(1, 1))
 
 
 @EVERY

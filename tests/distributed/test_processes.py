@@ -10,10 +10,10 @@ import time
 import pytest
 
 from gan_jax.distributed import peer_watchdog, processes
-from gan_jax.distributed.processes import Group, Place
-from gan_jax.utils.errors import AgreedError, UserError
+from gan_jax.distributed.processes import ProcessGroup, ProcessSpec
+from gan_jax.utils.errors import AllProcessesError, UserError
 from tests.helpers import commands, process_groups
-from tests.helpers.synthetic_runs import assert_close
+from tests.helpers.tiny_gan import assert_trees_close
 
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
 
@@ -51,7 +51,7 @@ def members(count, fn):
 
   def member(i):
     try:
-      found[i] = fn(Group(i, count, store))
+      found[i] = fn(ProcessGroup(i, count, store))
     except UserError as error:
       found[i] = error
 
@@ -73,7 +73,7 @@ def test_everyone_hears_what_everyone_says_again_and_again():
 
 def test_the_first_process_decides():
   assert members(3, lambda group: group.from_first(lambda: [group.index, 'x'])) == [[0, 'x']] * 3
-  assert processes.ALONE.from_first(lambda: 5) == 5
+  assert processes.SINGLE_PROCESS.from_first(lambda: 5) == 5
 
 
 def test_one_refusal_is_everyones():
@@ -86,13 +86,13 @@ def test_one_refusal_is_everyones():
     return group.together(fn)
 
   found = members(3, act)
-  assert all(isinstance(error, AgreedError) for error in found)
+  assert all(isinstance(error, AllProcessesError) for error in found)
   assert [str(error) for error in found] == [
     'process 1: --x=1: no',
     '--x=1: no',
     'process 1: --x=1: no',
   ]
-  assert processes.ALONE.together(lambda: 3) == 3
+  assert processes.SINGLE_PROCESS.together(lambda: 3) == 3
 
 
 def test_what_differs_between_processes_is_named():
@@ -106,22 +106,22 @@ def test_what_differs_between_processes_is_named():
 @pytest.mark.parametrize(
   ('place', 'words'),
   [
-    (Place('host', 2, 0), '--coordinator=host: give HOST:PORT'),
-    (Place('host:x', 2, 0), '--coordinator=host:x: give HOST:PORT'),
-    (Place('host:99999', 2, 0), 'give HOST:PORT'),
-    (Place('host:1', 2), 'give --num_processes and --process_id'),
-    (Place('', 2, 1), 'give --coordinator'),
-    (Place('host:1', 2, 2), '--process_id=2: with --num_processes=2 they are 0 to 1'),
-    (Place('host:1', -2, 0), '--num_processes=-2'),
+    (ProcessSpec('host', 2, 0), '--coordinator=host: give HOST:PORT'),
+    (ProcessSpec('host:x', 2, 0), '--coordinator=host:x: give HOST:PORT'),
+    (ProcessSpec('host:99999', 2, 0), 'give HOST:PORT'),
+    (ProcessSpec('host:1', 2), 'give --num_processes and --process_id'),
+    (ProcessSpec('', 2, 1), 'give --coordinator'),
+    (ProcessSpec('host:1', 2, 2), '--process_id=2: with --num_processes=2 they are 0 to 1'),
+    (ProcessSpec('host:1', -2, 0), '--num_processes=-2'),
   ],
 )
 def test_a_place_that_cannot_be_is_refused(place, words):
   with pytest.raises(UserError, match=words.replace('(', r'\(')):
-    processes.join(place, print)
+    processes.join_group(place, print)
 
 
 def test_one_process_is_alone():
-  assert processes.join(Place(num_processes=1), print) is processes.ALONE
+  assert processes.join_group(ProcessSpec(num_processes=1), print) is processes.SINGLE_PROCESS
 
 
 JOIN = """
@@ -152,7 +152,7 @@ def watch(monkeypatch, count=2, patience=0.4, index=1):
   monkeypatch.setattr(peer_watchdog, '_on_abort', lambda end: None)
   monkeypatch.setattr(peer_watchdog.os, '_exit', lambda code: over.set())
   store = Store(count)
-  dog = peer_watchdog.Watchdog(Group(index, count, store), lines.append, patience)
+  dog = peer_watchdog.PeerWatchdog(ProcessGroup(index, count, store), lines.append, patience)
   return dog, store, lines, over
 
 
@@ -226,7 +226,7 @@ def test_two_processes_equal_one(unbroken, env, tmp_path):
   run = tmp_path / 'one'
   ended = commands.finish(commands.start('train', *process_groups.RING, f'--run={run}', env=env))
   assert ended.code == 0, ended
-  assert_close(commands.state(unbroken), commands.state(run), rtol=1e-5, atol=1e-6)
+  assert_trees_close(commands.state(unbroken), commands.state(run), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -257,7 +257,7 @@ def test_a_run_goes_on_with_another_number_of_processes(unbroken, env, tmp_path)
     commands.start('train', *process_groups.RING, *alone, f'--run={run}', env=env)
   )
   assert ended.code == 0, ended
-  assert_close(commands.state(run), commands.state(unbroken), rtol=1e-5, atol=1e-6)
+  assert_trees_close(commands.state(run), commands.state(unbroken), rtol=1e-5, atol=1e-6)
 
 
 def test_other_flags_in_one_process_are_refused(env, tmp_path):

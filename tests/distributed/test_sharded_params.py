@@ -9,19 +9,19 @@ import pytest
 
 from gan_jax.config import config
 from gan_jax.data import device_batches
-from gan_jax.data.device_batches import Data, Images
+from gan_jax.data.device_batches import DeviceData, Images
 from gan_jax.distributed import pmap, sharding
 from gan_jax.gan import train_step
-from gan_jax.gan.penalties import weighted_sum
-from gan_jax.gan.update_ratio import ratio
+from gan_jax.gan.penalties import make_penalties
+from gan_jax.gan.update_ratio import ratio_from_float
 from gan_jax.training import ahead_of_time, session
 from tests.helpers import commands, process_groups
-from tests.helpers.synthetic_runs import SHAPE, assert_close, tiny
+from tests.helpers.tiny_gan import IMAGE_SHAPE, assert_trees_close, tiny_gan
 
 STEPS, N_DEVICES = 5, 4
 CASES = {
   'dropout, penalties, augmentation': (
-    'alternating', 2, {'penalties': weighted_sum({'r1': 0.5, 'dragan': 0.3}, {}), 'augment': 'diffaugment'},
+    'alternating', 2, {'penalties': make_penalties({'r1': 0.5, 'dragan': 0.3}, {}), 'augment': 'diffaugment'},
   ),
   'batch norm': ('simultaneous', 1, {'dropout': False, 'spec': {'g_norm': 'batch'}}),
 }  # fmt: skip
@@ -30,28 +30,28 @@ CASES = {
 def ran(case, name):
   """The state after some steps: the sharded one as it lies."""
   update, k, options = CASES[case]
-  gan, key, state = tiny(**options)
-  feed = device_batches.from_images()
-  recipe = train_step.Recipe(gan, update, ratio(k), 16, feed, feed)
-  images = np.random.default_rng(0).integers(0, 256, (80, *SHAPE), np.uint8)
+  gan, key, state = tiny_gan(**options)
+  feed = device_batches.image_batches()
+  recipe = train_step.TrainSpec(gan, update, ratio_from_float(k), 16, feed, feed)
+  images = np.random.default_rng(0).integers(0, 256, (80, *IMAGE_SHAPE), np.uint8)
   devices = jax.devices()[:N_DEVICES]
-  call = (pmap.MAPS | {sharding.SHARDED: pmap.sharded})[name](
+  call = (pmap.STEP_MAPS | {sharding.SHARDED_PARAMS: pmap.jit_sharded})[name](
     functools.partial(train_step.run_steps, recipe), devices, 4, 1
   )
-  if name == sharding.SHARDED:
-    state = jax.device_put(state, sharding.partition(state, devices))
+  if name == sharding.SHARDED_PARAMS:
+    state = jax.device_put(state, sharding.param_shardings(state, devices))
   else:
     state = sharding.replicate(state, devices)
-  return call(key, state, sharding.replicate(Data(Images(images)), devices), np.int32(STEPS))
+  return call(key, state, sharding.replicate(DeviceData(Images(images)), devices), np.int32(STEPS))
 
 
 @pytest.mark.parametrize('case', CASES)
 def test_a_state_in_parts_equals_a_whole_one_and_stays_in_parts(case):
-  state, metrics = ran(case, sharding.SHARDED)
+  state, metrics = ran(case, sharding.SHARDED_PARAMS)
   whole, of_whole = ran(case, 'pmap')
-  assert_close(state, whole, rtol=2e-5, atol=2e-6)
-  assert_close(metrics, of_whole, rtol=2e-5, atol=2e-6)
-  wanted = sharding.partition(state, jax.devices()[:N_DEVICES])
+  assert_trees_close(state, whole, rtol=2e-5, atol=2e-6)
+  assert_trees_close(metrics, of_whole, rtol=2e-5, atol=2e-6)
+  wanted = sharding.param_shardings(state, jax.devices()[:N_DEVICES])
   jax.tree.map(
     lambda x, sharding: x.sharding.is_equivalent_to(sharding, x.ndim) or 1 / 0, state, wanted
   )
@@ -62,7 +62,7 @@ def test_a_state_in_parts_equals_a_whole_one_and_stays_in_parts(case):
 def test_arrays_are_cut_along_their_longest_side():
   shapes = {'kernel': (8, 12), 'odd': (3, 5), 'bias': (12,), 'step': ()}
   tree = {name: jnp.zeros(shape) for name, shape in shapes.items()}
-  cut = sharding.partition(tree, jax.devices()[:N_DEVICES])
+  cut = sharding.param_shardings(tree, jax.devices()[:N_DEVICES])
   parts = {name: cut[name].shard_shape(shape) for name, shape in shapes.items()}
   assert parts == {'kernel': (8, 3), 'odd': (3, 5), 'bias': (3,), 'step': ()}
 
@@ -78,15 +78,15 @@ def test_a_state_is_judged_in_parts_as_it_is_whole(tmp_path):
     batch_size=16,
   )
   devices = jax.devices()[:N_DEVICES]
-  parts = session.open_session(settings, tmp_path, devices, mapped=sharding.SHARDED)
+  parts = session.open_session(settings, tmp_path, devices, mapped=sharding.SHARDED_PARAMS)
   whole = session.open_session(settings, tmp_path, devices)
-  state = parts.here(parts.start())
+  state = parts.eval_state(parts.initial_state())
   kernel = max(jax.tree.leaves(state.g_ema), key=lambda x: x.size)
   assert kernel.addressable_data(0).size * N_DEVICES == kernel.size
-  there = whole.here(whole.start())
-  assert_close(parts.look(state), whole.look(there), rtol=1e-5, atol=1e-6)
+  there = whole.eval_state(whole.initial_state())
+  assert_trees_close(parts.monitor(state), whole.monitor(there), rtol=1e-5, atol=1e-6)
   found, expected = (
-    each.task.measure(each.gan, at, 0) for each, at in ((parts, state), (whole, there))
+    each.task.evaluate_checkpoint(each.gan, at, 0) for each, at in ((parts, state), (whole, there))
   )
   assert found.values == pytest.approx(expected.values, rel=1e-3)
 
@@ -102,7 +102,7 @@ def test_each_device_needs_a_part_of_the_memory():
     program = ahead_of_time.trace(settings, examples, jax.devices()[:N_DEVICES], mapped)
     return ahead_of_time.compile_for(program).memory_analysis().argument_size_in_bytes
 
-  assert arguments(sharding.SHARDED) < 1.1 * arguments('pmap') / N_DEVICES
+  assert arguments(sharding.SHARDED_PARAMS) < 1.1 * arguments('pmap') / N_DEVICES
 
 
 @pytest.mark.slow
@@ -112,4 +112,4 @@ def test_a_run_of_processes_in_parts_goes_on_without_them(tmp_path, pytestconfig
   process_groups.train(run, env, '--shard_params', '--steps=40', '--eval_every=40', devices=2)
   process_groups.train(run, env, '--steps=80', '--eval_every=40')
   process_groups.train(whole, env, '--steps=80', '--eval_every=40')
-  assert_close(commands.state(run), commands.state(whole), rtol=1e-5, atol=1e-6)
+  assert_trees_close(commands.state(run), commands.state(whole), rtol=1e-5, atol=1e-6)

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from gan_jax.distributed import device_memory
-from gan_jax.evaluation import evaluate
+from gan_jax.evaluation import sampling
 from gan_jax.evaluation.tasks import external_features
-from gan_jax.evaluation.tasks.images import ImageTask
-from gan_jax.metrics.feature_scores import averaged, network_scores
+from gan_jax.evaluation.tasks.image_task import ImageTask
+from gan_jax.metrics.feature_scores import average_pool_8x8, network_scores
 from gan_jax.metrics.inception_score import inception_score
 from gan_jax.utils.errors import UserError
 from tests.evaluation.test_image_task import noise
-from tests.helpers.synthetic_runs import tiny
+from tests.helpers.tiny_gan import tiny_gan
 
 
 class Averages:
@@ -25,16 +25,18 @@ class Averages:
 
   def features(self, images, progress=None):
     self.seen.append(len(images))
-    return averaged(images)[:, :4]
+    return average_pool_8x8(images)[:, :4]
 
   def probabilities(self, features):
     return np.asarray(jax.nn.softmax(features @ np.ones((4, 5)), axis=1)) if self.classes else None
 
 
 def judge(network=None, task=None, **options):
-  gan, _, state = tiny()
+  gan, _, state = tiny_gan()
   task = task or ImageTask(noise(70, 60))
-  return external_features.report(task, network or Averages(), gan, state, 'test', 0, **options)
+  return external_features.external_report(
+    task, network or Averages(), gan, state, 'test', 0, **options
+  )
 
 
 def test_samples_stand_beside_memory_and_a_perfect_sampler():
@@ -49,8 +51,8 @@ def test_samples_stand_beside_memory_and_a_perfect_sampler():
   assert found.values['scores']['train']['inception_score'] == inception_score(
     look.probabilities(train)
   )
-  gan, _, state = tiny()
-  painted = evaluate.draw(gan, state, 0, 60, 0)['ema'].painted
+  gan, _, state = tiny_gan()
+  painted = sampling.draw_samples(gan, state, 0, 60, 0)['ema'].painted
   made = look.features(painted)
   assert found.scores['ema'] == network_scores(test, made, look.probabilities(made), key)._asdict()
   for title in ('averaged weights (60)', 'training images (60)', 'other held-out images (60)'):

@@ -8,17 +8,17 @@ import pytest
 
 from gan_jax.data import Dataset
 from gan_jax.data.image_arrays import global_contrast_normalize
-from gan_jax.evaluation import classifier, evaluate, sample_grids, sampling
-from gan_jax.evaluation.tasks import image_scores
-from gan_jax.evaluation.tasks.images import ImageTask
-from tests.helpers.synthetic_runs import tiny
+from gan_jax.evaluation import classifier, parzen_evaluation, sample_grids, sampling
+from gan_jax.evaluation.tasks import image_scorer
+from gan_jax.evaluation.tasks.image_task import ImageTask
+from tests.helpers.tiny_gan import tiny_gan
 
 SMALL = (6, 6, 1)
 
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
-  monkeypatch.setattr(evaluate, 'N_SAMPLES', 60)
+  monkeypatch.setattr(sampling, 'N_SAMPLES', 60)
   monkeypatch.setattr(classifier, '_MOST_STEPS', 1)
 
 
@@ -37,44 +37,44 @@ def noise(n_train, n_held_out, shape=SMALL, n_classes=0):
 @pytest.mark.parametrize(('n_train', 'n_held_out'), [(8, 1), (8, 2), (80, 10)])
 def test_small_sets_are_judged_as_far_as_they_go(n_train, n_held_out, n_classes):
   task = ImageTask(noise(n_train, n_held_out, n_classes=n_classes))
-  gan, _, state = tiny()
-  measured = task.measure(gan, state, 0)
+  gan, _, state = tiny_gan()
+  measured = task.evaluate_checkpoint(gan, state, 0)
   assert math.isfinite(measured.score)
-  json.dumps(measured.values, allow_nan=False)
-  assert ('nan' in measured.line) == (n_held_out == 1)
-  assert bool(measured.values) == (n_held_out > 1)
-  report = task.report(gan, state, 'test', 0)
+  json.dumps(measured.metrics, allow_nan=False)
+  assert ('nan' in measured.summary) == (n_held_out == 1)
+  assert bool(measured.metrics) == (n_held_out > 1)
+  report = task.full_report(gan, state, 'test', 0)
   json.dumps(report.values, allow_nan=False)
-  assert set(task.ranked_by[:1]) <= set(report.scores['ema'])
+  assert set(task.selection_metric[:1]) <= set(report.scores['ema'])
   axes = matplotlib.figure.Figure().subplots()
-  task.plot_scores(axes, [{'step': 1, **measured.values}])
+  task.plot_scores(axes, [{'step': 1, **measured.metrics}])
   axes.figure.draw_without_rendering()
 
 
 def test_a_generator_whose_figure_is_no_number_is_the_worst(monkeypatch):
   task = ImageTask(noise(20, 4))
-  nan = evaluate.parzen.LogLikelihood(math.nan, 1.0, 0.1)
-  monkeypatch.setattr(evaluate, 'parzen_scores', lambda *args: {'raw': nan, 'ema': nan})
-  gan, _, state = tiny()
-  measured = task.measure(gan, state, 0)
+  nan = parzen_evaluation.parzen.LogLikelihood(math.nan, 1.0, 0.1)
+  monkeypatch.setattr(parzen_evaluation, 'parzen_scores', lambda *args: {'raw': nan, 'ema': nan})
+  gan, _, state = tiny_gan()
+  measured = task.evaluate_checkpoint(gan, state, 0)
   assert measured.score < -1e38
-  assert measured.values == {}
+  assert measured.metrics == {}
 
 
 def test_large_images_without_labels_are_ranked_by_their_averaged_pixels(monkeypatch):
   """Windows cost much there and say nothing, and no sample stays in float32."""
   shape = (40, 40, 3)
   task = ImageTask(noise(70, 30, shape))
-  monkeypatch.setattr(evaluate, 'parzen_scores', None)
-  monkeypatch.setattr(evaluate, 'flat', None)
-  gan, _, state = tiny(shape=shape)
-  measured = task.measure(gan, state, 0)
-  assert measured.score == -measured.values['validation_pixel_frechet_ema']
-  assert 'pixels averaged to 8 x 8' in measured.line
+  monkeypatch.setattr(parzen_evaluation, 'parzen_scores', None)
+  monkeypatch.setattr(sampling, 'to_unit_rows', None)
+  gan, _, state = tiny_gan(shape=shape)
+  measured = task.evaluate_checkpoint(gan, state, 0)
+  assert measured.score == -measured.metrics['validation_pixel_frechet_ema']
+  assert 'pixels averaged to 8 x 8' in measured.summary
   real = task.judge.frechet_distances({}, 'validation')['real']
-  assert 0 < real < measured.values['validation_pixel_frechet_ema']
-  report = task.report(gan, state, 'test', 0)
-  name, higher_is_better = task.ranked_by
+  assert 0 < real < measured.metrics['validation_pixel_frechet_ema']
+  report = task.full_report(gan, state, 'test', 0)
+  name, higher_is_better = task.selection_metric
   assert not higher_is_better
   assert report.scores['raw'][name] == report.values['pixel_frechet']['raw']
   assert 'averaged to 8 x 8' in report.text
@@ -83,19 +83,23 @@ def test_large_images_without_labels_are_ranked_by_their_averaged_pixels(monkeyp
 def test_without_contrast_a_perfect_memory_has_the_scores_of_training_images(monkeypatch):
   """Samples live where the mean and the contrast of images are lost; so do all they are scored by."""
   task = ImageTask(noise(60, 30, (6, 6, 3), n_classes=2), contrast=9.0)
-  gan, _, state = tiny(shape=(6, 6, 3))
+  gan, _, state = tiny_gan(shape=(6, 6, 3))
   gan = gan._replace(contrast=9.0)
   perfect = global_contrast_normalize(task.dataset.train, 9.0)
-  monkeypatch.setattr(sampling, 'batches', lambda *args: iter([perfect[:40], perfect[40:]]))
+  monkeypatch.setattr(
+    sampling, 'generate_batches', lambda *args: iter([perfect[:40], perfect[40:]])
+  )
   drawn = task.judge.draw(gan, state, 0)
   np.testing.assert_array_equal(drawn['ema'].painted, task.judge.whole.train)
   distances = task.judge.frechet_distances(drawn, 'validation')
   assert distances['ema'] == distances['real']
-  parzen = evaluate.parzen_scores(drawn, task.judge.whole, 'validation')['ema'].mean
+  parzen = parzen_evaluation.parzen_scores(drawn, task.judge.whole, 'validation')['ema'].mean
   assert parzen == pytest.approx(task.judge.parzen_of_real(), rel=1e-4)
-  np.testing.assert_array_equal(task.judge.whole.test, sampling.repaint(task.dataset.test, 9.0))
+  np.testing.assert_array_equal(
+    task.judge.whole.test, sampling.renormalize_images(task.dataset.test, 9.0)
+  )
   assert task.judge.whole is task.judge.whole
-  assert 'then painted' in task.report(gan, state, 'test', 0).values['protocol']['contrast']
+  assert 'then painted' in task.full_report(gan, state, 'test', 0).values['protocol']['contrast']
 
 
 def test_images_with_their_contrast_are_judged_as_they_are():
@@ -104,57 +108,59 @@ def test_images_with_their_contrast_are_judged_as_they_are():
 
 
 def test_of_a_large_set_a_sample_is_judged_and_all_of_it_is_trained_on(monkeypatch):
-  monkeypatch.setattr(image_scores, '_JUDGED', 70)
+  monkeypatch.setattr(image_scorer, '_JUDGED', 70)
   task = ImageTask(noise(100, 30, n_classes=2))
   assert (len(task.judge.whole.train), len(task.judge.whole.validation)) == (70, 30)
-  sample, data = task.sample(), task.data(held_out=True)
+  sample, data = task.evaluation_data(), task.training_data(held_out=True)
   assert (len(sample.train.images), len(data.train.images), task.n_train) == (70, 100, 100)
   assert data.train.labels.dtype == sample.held_out.labels.dtype == np.int32
   np.testing.assert_allclose(task.mean_image, task.dataset.train.mean(axis=0) / 255)
-  gan, _, state = tiny()
-  protocol = task.report(gan, state, 'test', 0).values['protocol']
+  gan, _, state = tiny_gan()
+  protocol = task.full_report(gan, state, 'test', 0).values['protocol']
   assert protocol['real_images'] == 'a fixed sample of 70 training images'
 
 
 def test_training_and_reports_count_modes_in_as_many_samples_and_tell_the_floor(monkeypatch):
-  monkeypatch.setattr(image_scores, '_N_STACKED', 300)
-  monkeypatch.setattr(image_scores, '_STACKED', 100)
+  monkeypatch.setattr(image_scorer, '_N_STACKED', 300)
+  monkeypatch.setattr(image_scorer, '_STACKED', 100)
   parts = noise(50, 40, n_classes=2)
   held_out = {
     split: np.concatenate([getattr(parts, split)] * 2, axis=-1) for split in ('validation', 'test')
   }
   labels = {f'{split}_labels': 3 * (np.arange(40) % 2) for split in ('validation', 'test')}
   task = ImageTask(parts._replace(stack=2, **held_out, **labels))
-  gan, _, state = tiny(shape=(6, 6, 2))
+  gan, _, state = tiny_gan(shape=(6, 6, 2))
   asked = []
   monkeypatch.setattr(
-    image_scores.classifier_lib,
+    image_scorer.classifier_lib,
     'stacked_modes',
     lambda known, painted: asked.append(len(painted)) or np.arange(len(painted)) % 3,
   )
-  measured = task.measure(gan, state, 0)
-  report = task.report(gan, state, 'test', 0)
+  measured = task.evaluate_checkpoint(gan, state, 0)
+  report = task.full_report(gan, state, 'test', 0)
   assert asked == [300] * 4
-  assert measured.values['modes_kl_ema'] == report.values['modes']['ema']['modes_kl']
+  assert measured.metrics['modes_kl_ema'] == report.values['modes']['ema']['modes_kl']
   assert report.values['modes_kl_floor'] == 3 / 600
-  assert 'even sampler: 0.005' in measured.line
+  assert 'even sampler: 0.005' in measured.summary
   assert 'KL 0.0050' in report.text
 
 
 def test_the_floor_is_what_an_even_sampler_gets():
   task = ImageTask(noise(60, 30, n_classes=20))
-  n = image_scores._N_STACKED
+  n = image_scorer._N_STACKED
   kls = []
   for seed in range(20):
     drawn = np.random.default_rng(seed).integers(0, 20, n)
-    kls.append(float(image_scores.modes.histogram_kl(jax.numpy.bincount(drawn, length=20))[1]))
+    kls.append(float(image_scorer.modes.histogram_kl(jax.numpy.bincount(drawn, length=20))[1]))
   assert np.mean(kls) == pytest.approx(task.judge.kl_floor, rel=0.25)
 
 
 def test_beside_each_sample_stands_its_nearest_training_image():
   task = ImageTask(noise(50, 10))
-  gan, _, state = tiny()
-  picture = sample_grids.neighbours(gan, sampling.weights(state, 'ema'), 0, task.judge.whole)
+  gan, _, state = tiny_gan()
+  picture = sample_grids.nearest_neighbour_grid(
+    gan, sampling.generator_weights(state, 'ema'), 0, task.judge.whole
+  )
   left, right = picture[2:8, 2:8].astype(float), picture[2:8, 10:16]
   nearest = np.sum((task.judge.whole.train - left) ** 2, axis=(1, 2, 3)).argmin()
   np.testing.assert_array_equal(right, task.judge.whole.train[nearest])
@@ -163,8 +169,8 @@ def test_beside_each_sample_stands_its_nearest_training_image():
 @pytest.mark.parametrize('n_classes', [0, 2])
 def test_a_comparison_has_the_shares_of_classes_where_there_are_any(n_classes):
   task = ImageTask(noise(80, 20, n_classes=n_classes))
-  gan, _, state = tiny()
-  classes = task.compared(gan, state, 'ema', 0).classes
+  gan, _, state = tiny_gan()
+  classes = task.comparison_sets(gan, state, 'ema', 0).classes
   if not n_classes:
     assert classes is None
     return

@@ -15,7 +15,7 @@ from gan_jax.gan.networks.network_spec import NetworkSpec
 from gan_jax.gan.penalties import make_penalties
 from gan_jax.gan.update_ratio import ratio_from_float
 from gan_jax.utils.errors import UserError
-from tests.helpers.tiny_gan import SHAPE, assert_close, tiny
+from tests.helpers.tiny_gan import IMAGE_SHAPE, assert_trees_close, tiny_gan
 
 STEPS = 5
 PENALTIES = {'penalties': make_penalties({'r1': 0.5, 'gradient_penalty': 0.3}, {'r1': 2})}
@@ -32,12 +32,12 @@ CASES = {
 def ran(case, accumulate, n_devices, name='pmap'):
   """The state and the metrics after some steps."""
   update, k, options = CASES[case]
-  gan, key, state = tiny(**options)
+  gan, key, state = tiny_gan(**options)
   feed = device_batches.image_batches()
   gan = gan._replace(accumulate=accumulate)
   spec = train_step.TrainSpec(gan, update, ratio_from_float(k), 16, feed, feed)
   rng = np.random.default_rng(0)
-  images = rng.integers(0, 256, (80, *SHAPE), np.uint8)
+  images = rng.integers(0, 256, (80, *IMAGE_SHAPE), np.uint8)
   data = DeviceData(Images(images, np.arange(80) % 3 if gan.n_classes else None))
   devices = jax.devices()[:n_devices]
   maps = pmap.STEP_MAPS | {sharding.SHARDED_PARAMS: pmap.jit_sharded}
@@ -56,14 +56,14 @@ def ran(case, accumulate, n_devices, name='pmap'):
 def test_parts_equal_the_whole(case, accumulate, n_devices):
   whole, metrics = ran(case, 1, 1)
   parts, of_parts = ran(case, accumulate, n_devices)
-  assert_close(parts, whole, rtol=2e-5, atol=2e-6)
-  assert_close(of_parts, metrics, rtol=2e-5, atol=2e-6)
+  assert_trees_close(parts, whole, rtol=2e-5, atol=2e-6)
+  assert_trees_close(of_parts, metrics, rtol=2e-5, atol=2e-6)
 
 
 def test_parts_under_a_spread_program_equal_the_whole():
   whole, _ = ran('alternating', 1, 1)
   parts, _ = ran('alternating', 2, 4, sharding.SHARDED_PARAMS)
-  assert_close(parts, whole, rtol=2e-5, atol=2e-6)
+  assert_trees_close(parts, whole, rtol=2e-5, atol=2e-6)
 
 
 def test_parts_need_less_memory():

@@ -171,14 +171,14 @@ def test_gradient_ratio_of_the_two_generator_losses_is_the_odds_against_the_samp
 @pytest.mark.parametrize('smoothing', [0.0, 0.2])
 @pytest.mark.parametrize('loss', LOSSES)
 def test_an_undecided_discriminator_is_at_rest_and_believes_a_half(loss, smoothing):
-  """Where data and samples are equal no common output is better than `undecided`, and its odds are even."""
+  """Where data and samples are equal no common output is better than `equilibrium_output`, and its odds are even."""
   game = LOSSES[loss]
   if smoothing and loss not in SMOOTHABLE_LOSSES:
     return
   game = smooth_labels(game, smoothing) if smoothing else game
   at = lambda x: game.discriminator(jnp.full(3, x), jnp.full(3, x))
-  assert jax.grad(at)(jnp.float32(game.undecided)) == pytest.approx(0, abs=1e-6)
-  here = jnp.full(3, game.undecided)
+  assert jax.grad(at)(jnp.float32(game.equilibrium_output)) == pytest.approx(0, abs=1e-6)
+  here = jnp.full(3, game.equilibrium_output)
   assert [float(x[0]) for x in game.log_odds(here, here)] == [0, 0]
 
 

@@ -11,7 +11,9 @@ SHAPE = (28, 28, 1)
 
 
 def released(**changes):
-  return mlp_2014.build_networks(NetworkSpec(SHAPE, init='2014', d_dropout=True)._replace(**changes))
+  return mlp_2014.build_networks(
+    NetworkSpec(SHAPE, init='2014', d_dropout=True)._replace(**changes)
+  )
 
 
 def count(network, inputs):

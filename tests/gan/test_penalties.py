@@ -8,7 +8,15 @@ from gan_jax.distributed.randomness import example_keys
 from gan_jax.gan import updates
 from gan_jax.gan.penalties import PENALTIES, Penalty, make_penalties, total_penalty
 from gan_jax.gan.update_rules import UPDATE_RULES
-from tests.helpers.tiny_gan import assert_close, batch, differs, draw, images, jit, tiny
+from tests.helpers.tiny_gan import (
+  assert_trees_close,
+  draw_in_turn,
+  jit_unoptimized,
+  random_batch,
+  random_images,
+  tiny_gan,
+  trees_differ,
+)
 
 KEYS = example_keys(jax.random.key(0), 48, None)
 REAL = jax.random.normal(jax.random.key(1), (48, 2, 2, 3))
@@ -127,7 +135,7 @@ def test_several_penalties_are_their_sum():
 
 def test_a_lazy_penalty_acts_in_its_turn_with_the_weight_of_those_it_passed_over():
   """At updates 0, 4, 8 four times over: the mean over four is that of one that is never lazy."""
-  lazy = jit(
+  lazy = jit_unoptimized(
     lambda count: total_penalty(
       (Penalty(PENALTIES['r1'], 2.0, 4),), quadratic, REAL, FAKE, KEYS, count
     )
@@ -141,9 +149,13 @@ def test_a_lazy_penalty_acts_in_its_turn_with_the_weight_of_those_it_passed_over
 
 def test_a_discriminator_pays_a_lazy_penalty_by_the_count_of_its_own_updates():
   """Whatever the step: with an interval of two at its updates 0, 2, 4, also where k is 3."""
-  gan, key, state = tiny(penalties=make_penalties({'r1': 1.0}, {'r1': 2}), dropout=False, lr=0.0)
-  step = jit(
-    lambda state, n_d: UPDATE_RULES['alternating'](gan, key, state, draw(images(1, 4)), n_d)
+  gan, key, state = tiny_gan(
+    penalties=make_penalties({'r1': 1.0}, {'r1': 2}), dropout=False, lr=0.0
+  )
+  step = jit_unoptimized(
+    lambda state, n_d: UPDATE_RULES['alternating'](
+      gan, key, state, draw_in_turn(random_images(1, 4)), n_d
+    )
   )
   paid = []
   for n_d in (1, 1, 1, 3, 3):
@@ -158,27 +170,29 @@ def test_a_lazy_penalty_of_a_frozen_discriminator_has_the_same_mean_gradient():
   """R1 every second update: the mean over two updates from one state is that of R1 always."""
   gradients = {}
   for every in (1, 2):
-    gan, key, state = tiny(penalties=make_penalties({'r1': 1.0}, {'r1': every}), dropout=False)
-    step = jit(
-      lambda state, gan=gan, key=key: updates.update_discriminator(gan, key, state, batch(4))
+    gan, key, state = tiny_gan(penalties=make_penalties({'r1': 1.0}, {'r1': every}), dropout=False)
+    step = jit_unoptimized(
+      lambda state, gan=gan, key=key: updates.update_discriminator(gan, key, state, random_batch(4))
     )
     at = [state.replace(d=state.d.replace(count=jnp.int32(i))) for i in (0, 1)]
     moved = [step(each)[0].d.params for each in at]
     gradients[every] = jax.tree.map(lambda a, b: (a + b) / 2, *moved)
-  assert_close(gradients[2], gradients[1], rtol=1e-5, atol=1e-6)
+  assert_trees_close(gradients[2], gradients[1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize('update', ['alternating', 'simultaneous'])
 def test_the_penalty_reaches_the_discriminator_and_no_reported_loss(update):
   results = []
   for terms in ((), make_penalties({'r1': 10.0})):
-    gan, key, state = tiny(penalties=terms, dropout=False)
-    step = jit(
-      lambda state, gan=gan, key=key: UPDATE_RULES[update](gan, key, state, draw(images(1, 8)), 1)
+    gan, key, state = tiny_gan(penalties=terms, dropout=False)
+    step = jit_unoptimized(
+      lambda state, gan=gan, key=key: UPDATE_RULES[update](
+        gan, key, state, draw_in_turn(random_images(1, 8)), 1
+      )
     )
     results.append(step(state))
   (plain, plain_metrics), (penalized, metrics) = results
-  assert differs(plain.d.params, penalized.d.params)
+  assert trees_differ(plain.d.params, penalized.d.params)
   assert plain_metrics['d_penalty'] == 0
   assert metrics['d_penalty'] > 0
   np.testing.assert_allclose(metrics['d_loss'], plain_metrics['d_loss'], rtol=1e-6)
@@ -186,8 +200,8 @@ def test_the_penalty_reaches_the_discriminator_and_no_reported_loss(update):
 
 def test_r1_of_a_network_is_the_penalty_written_by_hand():
   """On the logits that D gives in training, through the same dropout mask."""
-  gan, key, state = tiny(penalties=make_penalties({'r1': 2.0}))
-  real = images(4)
+  gan, key, state = tiny_gan(penalties=make_penalties({'r1': 2.0}))
+  real = random_images(4)
   _, d_key = jax.random.split(key)
   real_key, _ = jax.random.split(d_key)
   variables = {'params': state.d.params}

@@ -19,7 +19,7 @@ from gan_jax.gan.update_ratio import (
   log_odds_cross_entropy,
   ratio_from_float,
 )
-from tests.helpers.tiny_gan import tiny
+from tests.helpers.tiny_gan import tiny_gan
 
 KS = [0.5, 1, 1.5, 2, 1 / 3, 5]
 
@@ -173,7 +173,7 @@ def test_a_steady_controller_gives_what_a_fixed_k_gives():
 def players(psi, lr=0.5, g_lr=0.0):
   """D(x) = psi x beside data at 3 and samples at theta, where psi has to grow."""
   controller = RatioController(every=1, n_examples=8, n_lookn_lookahead=2, memory=0.0)
-  gan, key, state = tiny(
+  gan, key, state = tiny_gan(
     'wasserstein', shape=(1,), network='dirac', lr=lr, ratio_controller=controller
   )
   gan = gan._replace(g_rate=lambda step: g_lr)

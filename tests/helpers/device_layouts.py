@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data import device_batches
-from gan_jax.data.device_batches import Data, Images
+from gan_jax.data.device_batches import DeviceData, Images
 from gan_jax.distributed import pmap, processes, sharding
 from gan_jax.gan import train_step
-from gan_jax.gan.penalties import weighted_sum
-from gan_jax.gan.update_ratio import ratio
-from tests.helpers.synthetic_runs import SHAPE, tiny
+from gan_jax.gan.penalties import make_penalties
+from gan_jax.gan.update_ratio import ratio_from_float
+from tests.helpers.tiny_gan import IMAGE_SHAPE, tiny_gan
 
 BATCH_SIZE, N = 16, 80
 UPDATES = {
@@ -33,7 +33,7 @@ UPDATES = {
   'simultaneous': ('simultaneous', 1),
 }
 BATCH_NORM = {'spec': {'g_norm': 'batch'}}
-R1 = {'penalties': weighted_sum({'r1': 0.5}, {})}
+R1 = {'penalties': make_penalties({'r1': 0.5}, {})}
 AUGMENT = {'augment': 'diffaugment'}
 EVERYTHING = {'dropout': True, 'ema_decay': 0.99, **BATCH_NORM, **R1, **AUGMENT}
 FEATURES = {
@@ -64,11 +64,11 @@ FLAGS = (
 def made(case):
   """The recipe of a case, its key, its first state and its data."""
   (update, k), features = UPDATES[case.split('-')[0]], FEATURES[case.split('-')[1]]
-  gan, key, state = tiny(**{'dropout': False, 'lr': 0.02} | features)
-  feed = device_batches.from_images()
-  recipe = train_step.Recipe(gan, update, ratio(k), BATCH_SIZE, feed, feed)
-  images = jax.random.bits(jax.random.key(SEEDS.get(case, 9)), (N, *SHAPE), jnp.uint8)
-  return recipe, key, state, Data(Images(images))
+  gan, key, state = tiny_gan(**{'dropout': False, 'lr': 0.02} | features)
+  feed = device_batches.image_batches()
+  recipe = train_step.TrainSpec(gan, update, ratio_from_float(k), BATCH_SIZE, feed, feed)
+  images = jax.random.bits(jax.random.key(SEEDS.get(case, 9)), (N, *IMAGE_SHAPE), jnp.uint8)
+  return recipe, key, state, DeviceData(Images(images))
 
 
 def ran(case, name, n_devices, steps):
@@ -85,7 +85,7 @@ def ran(case, name, n_devices, steps):
     end, _ = jax.jit(run)(key, state, data, np.int32(steps))
   else:
     devices = jax.devices()[:n_devices]
-    call = pmap.MAPS[name](run, devices, 4, 1)
+    call = pmap.STEP_MAPS[name](run, devices, 4, 1)
     state, data = (sharding.replicate(x, devices) for x in (state, data))
     end, _ = call(key, state, data, np.int32(steps))
   return jax.tree.map(np.asarray, (end.g.params, end.d.params, end.g_ema))
@@ -116,13 +116,15 @@ def distances(case, numbers, steps=200):
 def ran_together(case, steps=200):
   """The parameters on all devices of all processes, by map; every process has to ask for them."""
   found = {}
-  for name in pmap.MAPS:
+  for name in pmap.STEP_MAPS:
     recipe, key, state, data = made(case)
     run, devices = functools.partial(train_step.run_steps, recipe), jax.devices()
-    call = pmap.MAPS[name](run, devices, 4, 1)
+    call = pmap.STEP_MAPS[name](run, devices, 4, 1)
     state, data = (sharding.replicate(x, devices) for x in (state, data))
     end, _ = call(key, state, data, np.int32(steps))
-    found[name] = jax.tree.map(np.asarray, sharding.local((end.g.params, end.d.params, end.g_ema)))
+    found[name] = jax.tree.map(
+      np.asarray, sharding.local_copy((end.g.params, end.d.params, end.g_ema))
+    )
   return found
 
 
@@ -147,7 +149,7 @@ def give_way():
 def member(place, cases):
   """One of several processes of two devices each, of which the first says how far they are from one device."""
   threading.Thread(target=give_way, daemon=True).start()
-  group = processes.join(place, print)
+  group = processes.join_group(place, print)
   for case in cases:
     found = ran_together(case)
     if group.first:
@@ -155,14 +157,14 @@ def member(place, cases):
       apart = {name: distance(end, one) for name, end in found.items()}
       apart['twins'] = distance(found['shard_map'], found['pmap'])
       print(json.dumps({'case': case, 'processes': group.count} | apart), flush=True)
-  processes.leave(group)
+  processes.leave_group(group)
 
 
 if __name__ == '__main__':
   chosen, together = sys.argv[1:], None
   if chosen[0].startswith('--'):
     coordinator, n_processes, process_id = chosen.pop(0)[2:].split(',')
-    together = processes.Place(coordinator, int(n_processes), int(process_id))
+    together = processes.ProcessSpec(coordinator, int(n_processes), int(process_id))
   jax.config.update('jax_num_cpu_devices', 2 if together else 8)
   if together:
     member(together, chosen)

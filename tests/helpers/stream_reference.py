@@ -13,13 +13,13 @@ import jax
 import numpy as np
 
 from gan_jax.data import device_batches, host_loader
-from gan_jax.data.device_batches import Data, Images
+from gan_jax.data.device_batches import DeviceData, Images
 from gan_jax.distributed import pmap, processes, sharding
 from gan_jax.gan import train_step
-from gan_jax.gan.penalties import weighted_sum
-from gan_jax.gan.update_ratio import Balance, ratio
+from gan_jax.gan.penalties import make_penalties
+from gan_jax.gan.update_ratio import RatioController, ratio_from_float
 from gan_jax.training import input_pipeline
-from tests.helpers.synthetic_runs import SHAPE, tiny
+from tests.helpers.tiny_gan import IMAGE_SHAPE, tiny_gan
 
 N, N_CLASSES, BATCH_SIZE = 40, 3, 8
 STOPS = (1, 4, 12)  # steps between which nothing but training happens
@@ -30,12 +30,15 @@ CASES = {
   'k 5, relativistic, R1': (
     'alternating',
     5,
-    {'loss': 'relativistic', 'penalties': weighted_sum({'r1': 0.5}, {})},
+    {'loss': 'relativistic', 'penalties': make_penalties({'r1': 0.5}, {})},
   ),
   'k auto, labels': (
     'alternating',
     None,
-    {'n_classes': N_CLASSES, 'balance': Balance(every=2, n=8, ahead=2, target=1e-4)},
+    {
+      'n_classes': N_CLASSES,
+      'ratio_controller': RatioController(every=2, n_examples=8, n_lookahead=2, target=1e-4),
+    },
   ),
   'simultaneous, augmentation': ('simultaneous', 1, {'augment': 'diffaugment'}),
 }
@@ -44,54 +47,58 @@ CASES = {
 def host_data(labelled):
   rng = np.random.default_rng(0)
   made = [
-    Images(rng.integers(0, 256, (N, *SHAPE), np.uint8), np.arange(N, dtype=np.int32) % N_CLASSES)
+    Images(
+      rng.integers(0, 256, (N, *IMAGE_SHAPE), np.uint8), np.arange(N, dtype=np.int32) % N_CLASSES
+    )
     for _ in range(2)
   ]
-  return Data(*made) if labelled else Data(*made).without_labels()
+  return DeviceData(*made) if labelled else DeviceData(*made).without_labels()
 
 
 def ran(case, mapped, n_devices, streamed):
   """The state after so many steps, and what was reported of each stretch."""
   update, k, options = CASES[case]
-  gan, key, state = tiny(dropout=case == 'plain', **options)
+  gan, key, state = tiny_gan(dropout=case == 'plain', **options)
   devices, data = jax.devices()[:n_devices], host_data(gan.n_classes)
-  images_feed = device_batches.from_images()
-  feed = device_batches.from_window(BATCH_SIZE) if streamed else images_feed
-  recipe = train_step.Recipe(gan, update, k and ratio(k), BATCH_SIZE, feed, images_feed)
+  images_feed = device_batches.image_batches()
+  feed = device_batches.window_batches(BATCH_SIZE) if streamed else images_feed
+  recipe = train_step.TrainSpec(
+    gan, update, k and ratio_from_float(k), BATCH_SIZE, feed, images_feed
+  )
   if streamed:
-    pace = gan.balance or ratio(k)
-    source = input_pipeline.Streamed(data, key, BATCH_SIZE, pace, devices, mapped)
+    pace = gan.ratio_controller or ratio_from_float(k)
+    source = input_pipeline.StreamingPipeline(data, key, BATCH_SIZE, pace, devices, mapped)
   else:
-    source = input_pipeline.Resident(data, devices, mapped)
-  call = pmap.by_name(mapped)(
+    source = input_pipeline.ResidentPipeline(data, devices, mapped)
+  call = pmap.step_map_by_name(mapped)(
     functools.partial(train_step.run_steps, recipe),
     devices,
     4,
     1,
-    {2: input_pipeline.PARTS[3]} if streamed else {},
+    {2: input_pipeline.STREAMED_ARGUMENTS[3]} if streamed else {},
   )
-  if mapped == sharding.SHARDED:
-    state = jax.device_put(state, sharding.partition(state, devices))
+  if mapped == sharding.SHARDED_PARAMS:
+    state = jax.device_put(state, sharding.param_shardings(state, devices))
   else:
     state = sharding.replicate(state, devices)
   step, told, n_calls = 0, [], 0
   for stop in STOPS:
     state, calls = source.advance(functools.partial(call, key), state, step, stop - step)
-    told.append(input_pipeline.mean_of(calls))
+    told.append(input_pipeline.mean_metrics(calls))
     step, n_calls = stop, n_calls + len(calls)
   source.close()
-  in_parts = mapped == sharding.SHARDED and jax.process_count() > 1
-  return sharding.gathered(state) if in_parts else jax.device_get(state), told, n_calls
+  in_parts = mapped == sharding.SHARDED_PARAMS and jax.process_count() > 1
+  return sharding.allgather_to_host(state) if in_parts else jax.device_get(state), told, n_calls
 
 
 CASE = 'k 1/2, labels'
-MAPS = (*pmap.MAPS, sharding.SHARDED)
+MAPS = (*pmap.STEP_MAPS, sharding.SHARDED_PARAMS)
 
 
 def member(place):
   """One of several processes, which says what rows it has loaded and whether both runs are the same."""
-  group = processes.join(place, print)
-  input_pipeline._MOST = 4
+  group = processes.join_group(place, print)
+  input_pipeline._MAX_WINDOW = 4
   loaded, rows = set(), host_loader.rows
 
   def counted(data, key, positions):
@@ -108,7 +115,7 @@ def member(place):
     found = {'mapped': mapped, 'loaded': sorted(loaded), 'n_calls': n_calls}
     found |= {'equal': all(jax.tree.leaves(equal)), 'size': size(end)}
     print(json.dumps(found), flush=True)
-  processes.leave(group)
+  processes.leave_group(group)
 
 
 def size(state):
@@ -119,4 +126,4 @@ def size(state):
 if __name__ == '__main__':
   coordinator, n_processes, process_id = sys.argv[1:]
   jax.config.update('jax_num_cpu_devices', 2)
-  member(processes.Place(coordinator, int(n_processes), int(process_id)))
+  member(processes.ProcessSpec(coordinator, int(n_processes), int(process_id)))

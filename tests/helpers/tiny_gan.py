@@ -14,17 +14,17 @@ from gan_jax.gan.gan import Gan
 from gan_jax.gan.latents import Latent
 from gan_jax.gan.losses import LOSSES
 from gan_jax.gan.networks import NETWORKS
-from gan_jax.gan.networks.network_spec import Spec
+from gan_jax.gan.networks.network_spec import NetworkSpec
 
-SHAPE = (6, 6, 1)
+IMAGE_SHAPE = (6, 6, 1)
 # Programs this small are sooner compiled badly than well.
-jit = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
+jit_unoptimized = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
 
 
-def tiny(
+def tiny_gan(
   loss='non_saturating',
   *,
-  shape=SHAPE,
+  shape=IMAGE_SHAPE,
   network='mlp',
   n_classes=0,
   dropout=True,
@@ -42,7 +42,7 @@ def tiny(
   widths = {'g_width': 16, 'd_width': 6} if network != 'dirac' else {}
   dropout = dropout and network == 'mlp'
   wanted = {'n_classes': n_classes, 'd_dropout': dropout} | widths | (spec or {})
-  generator, discriminator = NETWORKS[network](Spec(shape, **wanted))
+  generator, discriminator = NETWORKS[network](NetworkSpec(shape, **wanted))
   sgd = optimizers.OPTIMIZERS['sgd'](0.0, 0.0, 1)
   gan = Gan(
     generator,
@@ -60,21 +60,21 @@ def tiny(
   return gan, jax.random.key(7), gan_lib.init(gan, jax.random.key(1), jnp.zeros((1, *shape)))
 
 
-def images(*leading, shape=SHAPE):
+def random_images(*leading, shape=IMAGE_SHAPE):
   """Images of the given leading shape, in [-1, 1]."""
   return jax.random.uniform(jax.random.key(3), (*leading, *shape), minval=-1.0)
 
 
-def batch(*leading, shape=SHAPE, n_classes=0):
+def random_batch(*leading, shape=IMAGE_SHAPE, n_classes=0):
   """A Batch of the given leading shape; labels where there are classes."""
-  x = images(*leading, shape=shape)
+  x = random_images(*leading, shape=shape)
   if not n_classes:
     return Batch(x)
   labels = jax.random.randint(jax.random.key(4), leading, 0, n_classes)
   return Batch(x, labels)
 
 
-def draw(stacked, labels=None):
+def draw_in_turn(stacked, labels=None):
   """draw(i) from stacked images [k, n, ...] and labels [k, n], in turn: the Batch of D's update number i."""
   k = stacked.shape[0]
   return lambda i: Batch(stacked[i % k], None if labels is None else labels[i % k])
@@ -85,24 +85,24 @@ def replace_params(state, player, params):
   return state.replace(**{player: getattr(state, player).replace(params=params)})
 
 
-def assert_equal(left, right):
+def assert_trees_equal(left, right):
   """Bit for bit."""
-  jax.tree.map(np.testing.assert_array_equal, as_data(left), as_data(right))
+  jax.tree.map(np.testing.assert_array_equal, to_numpy(left), to_numpy(right))
 
 
-def assert_close(left, right, **tolerance):
+def assert_trees_close(left, right, **tolerance):
   """Leaf by leaf, within a tolerance."""
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, **tolerance), as_data(left), as_data(right)
+    lambda a, b: np.testing.assert_allclose(a, b, **tolerance), to_numpy(left), to_numpy(right)
   )
 
 
-def differs(left, right):
+def trees_differ(left, right):
   """Whether any leaf does."""
-  changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), as_data(left), as_data(right))
+  changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), to_numpy(left), to_numpy(right))
   return any(jax.tree.leaves(changed))
 
 
-def as_data(tree):
+def to_numpy(tree):
   """The same tree on the host."""
   return jax.tree.map(np.asarray, tree)

@@ -29,18 +29,23 @@ from gan_jax.training import input_pipeline, load_run, session, train
 from gan_jax.utils.errors import UserError
 from tests.helpers import commands, device_layouts, process_groups, stream_reference
 from tests.helpers.stream_reference import BATCH_SIZE, CASES, STOPS, host_data, ran
-from tests.helpers.tiny_gan import assert_close, assert_equal
+from tests.helpers.tiny_gan import assert_trees_close, assert_trees_equal
 
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
 
 LAYOUTS = [
   ('k auto, labels', 'pmap', 4),
   ('k 1/2, labels', 'shard_map', 4),
-  ('simultaneous, augmentation', sharding.SHARDED, 4),
+  ('simultaneous, augmentation', sharding.SHARDED_PARAMS, 4),
   *(
     pytest.param(case, mapped, n_devices, marks=pytest.mark.slow)
     for case in CASES
-    for mapped, n_devices in (('pmap', 1), ('pmap', 4), ('shard_map', 4), (sharding.SHARDED, 4))
+    for mapped, n_devices in (
+      ('pmap', 1),
+      ('pmap', 4),
+      ('shard_map', 4),
+      (sharding.SHARDED_PARAMS, 4),
+    )
   ),
 ]
 
@@ -65,8 +70,8 @@ def nothing_is_left_running():
 def test_a_streamed_run_equals_a_resident_one_bit_for_bit(case, mapped, n_devices):
   state, told, n_calls = ran(case, mapped, n_devices, streamed=True)
   expected, expected_told, _ = ran(case, mapped, n_devices, streamed=False)
-  assert_equal(state, expected)
-  assert_close(told, expected_told, rtol=1e-5, atol=1e-6)
+  assert_trees_equal(state, expected)
+  assert_trees_close(told, expected_told, rtol=1e-5, atol=1e-6)
   assert n_calls > len(STOPS)
 
 
@@ -81,25 +86,29 @@ def test_a_window_holds_the_minibatches_of_the_shuffle_where_positions_begin_aga
   """With 8 examples in each, minibatch 2 ** 29 begins at position 0 again."""
   data, key = host_data(True).train, jax.random.key(5)
   stream = streamed(data, key)
-  window = device_batches.Window(*stream.window(at, 5), np.int32(at))
+  window = device_batches.BatchWindow(*stream.window(at, 5), np.int32(at))
   stream.close()
   recipe = lambda feed: train_step.TrainSpec(None, '', None, BATCH_SIZE, feed, feed)
   for i in range(at, at + 5):
     draw = functools.partial(train_step.get_train_batch, key=key, i=jnp.int32(i), axis_name=None)
-    expected = draw(recipe(device_batches.from_images()), data=jax.tree.map(jnp.asarray, data))
-    assert_equal(draw(recipe(device_batches.from_window(BATCH_SIZE)), data=window), expected)
+    expected = draw(recipe(device_batches.image_batches()), data=jax.tree.map(jnp.asarray, data))
+    assert_trees_equal(
+      draw(recipe(device_batches.window_batches(BATCH_SIZE)), data=window), expected
+    )
 
 
 def test_minibatches_that_do_not_divide_the_positions_begin_again_in_their_middle():
   data, key, n = host_data(False).train, jax.random.key(5), 12
   at = 2**32 // n  # the minibatch in which position 2 ** 32 lies
   stream = streamed(data, key, n)
-  window = device_batches.Window(*stream.window(at - 1, 3), np.int32(at - 1))
+  window = device_batches.BatchWindow(*stream.window(at - 1, 3), np.int32(at - 1))
   stream.close()
   for i in range(at - 1, at + 2):
     positions = ((i * n + np.arange(n)) % 2**32).astype(np.uint32)
-    expected = device_batches.from_images()(key, positions, jax.tree.map(jnp.asarray, data))
-    assert_equal(device_batches.from_window(n)(key, jnp.asarray(positions), window), expected)
+    expected = device_batches.image_batches()(key, positions, jax.tree.map(jnp.asarray, data))
+    assert_trees_equal(
+      device_batches.window_batches(n)(key, jnp.asarray(positions), window), expected
+    )
 
 
 def test_a_stream_goes_on_from_any_minibatch_and_loads_each_once(monkeypatch):
@@ -109,9 +118,11 @@ def test_a_stream_goes_on_from_any_minibatch_and_loads_each_once(monkeypatch):
   stream = streamed(host_data(True).train)
   first = stream.window(7, 4)
   second = stream.window(10, 4)  # the last of the first comes again
-  assert_equal(second.images[:, 0], first.images[:, 3])
+  assert_trees_equal(second.images[:, 0], first.images[:, 3])
   assert sorted(loaded[:7]) == list(range(7, 14))
-  assert_equal(stream.window(8, 2).images, first.images[:, 1:3])  # back, as after a run that broke
+  assert_trees_equal(
+    stream.window(8, 2).images, first.images[:, 1:3]
+  )  # back, as after a run that broke
   stream.close()
   stream.close()
 
@@ -140,7 +151,9 @@ def test_an_error_of_a_loading_thread_reaches_the_loop():
 def test_updates_of_d_are_known_before_they_are_made(k):
   pace = ratio_from_float(k)
   step = np.arange(2500)
-  due = np.asarray(jax.vmap(pace.due)(step)) if pace.denominator > 1 else np.full(2500, int(k))
+  due = (
+    np.asarray(jax.vmap(pace.updates_at)(step)) if pace.denominator > 1 else np.full(2500, int(k))
+  )
   assert [pace.updates_before(int(i)) for i in step] == [0, *np.cumsum(due)[:-1]]
   width = input_pipeline.minibatches_per_window(2 * 4, pace)
   assert width > due.max()
@@ -149,12 +162,12 @@ def test_updates_of_d_are_known_before_they_are_made(k):
 def test_no_controller_asks_for_more_than_the_window_allows():
   """Credit is full and k the highest all the time, with the largest fraction left over."""
   controller = RatioController()
-  control = controller.start()._replace(
+  control = controller.init()._replace(
     k=jnp.float32(controller.high), credit=jnp.nextafter(jnp.float32(6), jnp.float32(0))
   )
   total = 0
   for steps in range(1, 20):
-    n, control = controller.due(control)
+    n, control = controller.next_updates(control)
     total += int(n)
     assert total <= controller.max_updates(steps)
 
@@ -235,8 +248,8 @@ def test_a_run_may_stream_or_not_and_stop_and_go_on(little_data, tmp_path):
   run('mixed', 13, 'no')  # in the middle of everything
   run('mixed', 25, 'yes')
   for name in ('streamed', 'mixed'):
-    assert_equal(final(tmp_path / name)[0], state)
-  assert_close(final(tmp_path / 'streamed')[1], told, rtol=1e-4, atol=1e-5)
+    assert_trees_equal(final(tmp_path / name)[0], state)
+  assert_trees_close(final(tmp_path / 'streamed')[1], told, rtol=1e-4, atol=1e-5)
   assert any(name == 'watch_gap' for _, name in told)
 
 
@@ -244,8 +257,10 @@ def test_a_look_sees_the_training_examples_that_it_would_see_among_all(little_da
   opened = [
     session.open_session(SMALL, tmp_path, jax.devices()[:1], stream=x) for x in ('no', 'yes')
   ]
-  key, _, _ = training_monitors.keys(jax.random.fold_in(opened[0].key, training_monitors.STREAM))
-  positions = jnp.arange(training_monitors.N, dtype=jnp.uint32)
+  key, _, _ = training_monitors.split_monitor_key(
+    jax.random.fold_in(opened[0].key, training_monitors.KEY_SALT)
+  )
+  positions = jnp.arange(training_monitors.N_EXAMPLES, dtype=jnp.uint32)
   seen = [
     (
       x.task.window_batch_fn(8)
@@ -254,7 +269,7 @@ def test_a_look_sees_the_training_examples_that_it_would_see_among_all(little_da
     )(key, positions, x.pipeline.shown.train)
     for x in opened
   ]
-  assert_equal(*seen)
+  assert_trees_equal(*seen)
   assert update_ratio.ratio_from_float(1.5) == opened[1].pipeline._pace
 
 
@@ -322,8 +337,8 @@ def test_a_set_larger_than_memory_is_trained_on(tmp_path):
   arrays = {'train': train_images}
   arrays |= {split: np.zeros((100, *shape[1:]), np.uint8) for split in ('validation', 'test')}
   (tmp_path / 'large').mkdir()
-  made = array_cache.Cached(dataset.from_arrays('large', arrays), 'large/1.0.0')
-  array_cache.write(tmp_path / 'large' / 'decoded.npz', made)
+  made = array_cache.CachedDataset(dataset.from_arrays('large', arrays), 'large/1.0.0')
+  array_cache.write_cache(tmp_path / 'large' / 'decoded.npz', made)
   ended = subprocess.run(
     [sys.executable, '-c', LARGE, str(tmp_path), str(8 * 10**8)],
     cwd=commands.ROOT, env=os.environ | {'JAX_PLATFORMS': 'cpu'}, capture_output=True, text=True, timeout=300,

@@ -7,7 +7,7 @@ import pytest
 from gan_jax.training import checkpoints
 from tests.helpers import small_runs
 from tests.helpers.small_runs import RING, SMALL, final, run
-from tests.helpers.synthetic_runs import assert_equal
+from tests.helpers.tiny_gan import assert_trees_equal
 
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
 
@@ -34,7 +34,7 @@ def test_resumed_equals_unbroken_bit_for_bit(tmp_path, config):
   for steps in (13, 25):
     run(tmp_path / 'parts', dataclasses.replace(config, steps=steps))
   whole, parts = final(tmp_path / 'whole')[0], final(tmp_path / 'parts')[0]
-  assert_equal(parts, whole)
+  assert_trees_equal(parts, whole)
   assert set(whole.controls) == ({'k', 'augment'} if config.k == 'auto' else set())
   if config.k == 'auto':
     assert whole.controls['augment'].r_t != 0
@@ -66,7 +66,7 @@ def test_killed_right_after_a_checkpoint_a_run_has_all_its_records(tmp_path, mon
 def test_same_seed_same_run_and_another_seed_another(tmp_path):
   for name, seed in (('a', 0), ('b', 0), ('c', 1)):
     run(tmp_path / name, dataclasses.replace(SMALL, seed=seed))
-  assert_equal(final(tmp_path / 'a')[0], final(tmp_path / 'b')[0])
+  assert_trees_equal(final(tmp_path / 'a')[0], final(tmp_path / 'b')[0])
   assert final(tmp_path / 'a')[1] == final(tmp_path / 'b')[1]
   assert final(tmp_path / 'a')[1] != final(tmp_path / 'c')[1]
 

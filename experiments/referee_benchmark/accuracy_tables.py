@@ -6,10 +6,10 @@ from typing import Any
 
 from scipy import stats
 
-from experiments.planted import baselines
+from experiments.referee_benchmark import baseline_classifiers
 
 Record = dict[str, Any]
-Question = Callable[[Record], bool]  # whether a case belongs to it
+CaseFilter = Callable[[Record], bool]  # whether a case belongs to it
 
 
 def _perfect(record: Record) -> bool:
@@ -22,19 +22,19 @@ def _doubtful(record: Record) -> bool:
   return record['truth'][0] in known and record['evidence']['own'] is not None
 
 
-QUESTIONS: dict[str, Question] = {
+CASE_GROUPS: dict[str, CaseFilter] = {
   'verdict right': lambda record: True,
   'perfect sampler, no false alarm': _perfect,
   'is G good or is D weak': _doubtful,
 }
 
 
-def unseen(record: Record) -> bool:
+def is_test_case(record: Record) -> bool:
   """Whether no threshold was set, and no forest grown, by this case."""
   return bool(record['protocol']['case']['seed'] % 2)
 
 
-def share(right: int, n: int) -> str:
+def format_share(right: int, n: int) -> str:
   """So many of n in per cent, with the exact interval of 95 % (Clopper and Pearson)."""
   if not n:
     return 'no case'
@@ -42,27 +42,30 @@ def share(right: int, n: int) -> str:
   return f'{right}/{n} = {right / n:.1%} [{interval.low:.1%}, {interval.high:.1%}]'
 
 
-def summary(records: Sequence[Record]) -> str:
+def format_summary(records: Sequence[Record]) -> str:
   """Tables in Markdown: the referee and the other readings on unseen cases, and who was taken for what."""
-  asked, known = [r for r in records if unseen(r)], [r for r in records if not unseen(r)]
+  asked, known = (
+    [r for r in records if is_test_case(r)],
+    [r for r in records if not is_test_case(r)],
+  )
   said = {'the referee': [r['verdict'] for r in asked]}
-  for name, read in baselines.READINGS.items():
-    said[name] = baselines.verdicts(read, known, asked)
+  for name, read in baseline_classifiers.BASELINES.items():
+    said[name] = baseline_classifiers.predict_verdicts(read, known, asked)
   lines = [f'{len(records)} cases, {len(asked)} of them unseen; right on the unseen ones:', '']
-  lines += [f'| | {" | ".join(QUESTIONS)} |', f'|---|{"---|" * len(QUESTIONS)}']
+  lines += [f'| | {" | ".join(CASE_GROUPS)} |', f'|---|{"---|" * len(CASE_GROUPS)}']
   for name, verdicts in said.items():
-    cells = [_answered(asked, verdicts, question) for question in QUESTIONS.values()]
+    cells = [_answered(asked, verdicts, question) for question in CASE_GROUPS.values()]
     lines.append(f'| {name} | {" | ".join(cells)} |')
   seen = [r['verdict'] for r in known]
   lines += ['', f'The referee on the {len(known)} cases that set its thresholds: ']
-  lines[-1] += _answered(known, seen, QUESTIONS['verdict right']) + '.'
+  lines[-1] += _answered(known, seen, CASE_GROUPS['verdict right']) + '.'
   lines += ['', *_by_kind(asked), '', *_confusion(asked)]
   return '\n'.join(lines) + '\n'
 
 
-def _answered(records: Sequence[Record], verdicts: Sequence[str], question: Question) -> str:
+def _answered(records: Sequence[Record], verdicts: Sequence[str], question: CaseFilter) -> str:
   hits = [v in r['truth'] for r, v in zip(records, verdicts, strict=True) if question(r)]
-  return share(sum(hits), len(hits))
+  return format_share(sum(hits), len(hits))
 
 
 def _by_kind(records: Sequence[Record]) -> list[str]:

@@ -49,14 +49,14 @@ def _manifold(record: Record) -> list[float]:
   ]
 
 
-READINGS: dict[str, Callable[[Record], list[float]]] = {
+BASELINES: dict[str, Callable[[Record], list[float]]] = {
   'loss curves alone': _loss_curves,
   'Frechet distance alone': _frechet,
   'precision, recall, density, coverage alone': _manifold,
 }
 
 
-def verdicts(
+def predict_verdicts(
   read: Callable[[Record], list[float]], known: Sequence[Record], asked: Sequence[Record]
 ) -> list[str]:
   """What a forest of 500 trees, grown on the `known` cases with their truth, says of those `asked`."""
