@@ -25,16 +25,15 @@ from experiments import bench_metrics, launcher
 from gan_jax import data
 from gan_jax.config.config import Config
 from gan_jax.data import Dataset
-from gan_jax.data.device_batches import Data
-from gan_jax.data.shuffle import Batch
+from gan_jax.data.device_batches import Batch, DeviceData
 from gan_jax.distributed import pmap, sharding
-from gan_jax.evaluation import evaluate
-from gan_jax.evaluation.tasks.images import ImageTask
+from gan_jax.evaluation import parzen_evaluation, sampling
+from gan_jax.evaluation.tasks.image_task import ImageTask
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan.train_step import run_steps
 from gan_jax.gan.update_rules import alternating_step
 from gan_jax.metrics import parzen
-from gan_jax.training import session
+from gan_jax.training.train_spec import build_train_spec
 from gan_jax.utils.errors import UserError
 
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each measurement.')
@@ -76,7 +75,7 @@ def show(title: str, seconds: dict[str, float], scale: float, unit: str) -> None
 def training(dataset: Dataset, steps: int) -> dict[str, Callable[[], Any]]:
   """Rivals that each take `steps` alternating steps of the game `_GAME`."""
   task = ImageTask(dataset)
-  recipe = session.recipe_of(_GAME, task)
+  recipe = build_train_spec(_GAME, task)
   gan = recipe.gan
   key = jax.random.key(0)
   start = gan_lib.init(gan, key, jnp.zeros((1, *dataset.train.shape[1:])))
@@ -84,7 +83,7 @@ def training(dataset: Dataset, steps: int) -> dict[str, Callable[[], Any]]:
   devices = jax.devices()[:1]
   mapped = pmap.pmap(functools.partial(run_steps, recipe), devices, n_args=4, donate_argnum=1)
   plain = jax.jit(functools.partial(run_steps, recipe), donate_argnums=1)
-  on_device = sharding.replicate(task.data(held_out=False).without_labels(), devices)
+  on_device = sharding.replicate(task.training_data(held_out=False).without_labels(), devices)
   for name, stretch in (
     ('gan_jax: pmap of many steps, batches drawn inside', mapped),
     ('the same under jit', plain),
@@ -98,7 +97,7 @@ def training(dataset: Dataset, steps: int) -> dict[str, Callable[[], Any]]:
 
 
 def _stretches(
-  stretch: Callable[..., Any], key: jax.Array, state: gan_lib.GanState, data: Data, n: int
+  stretch: Callable[..., Any], key: jax.Array, state: gan_lib.GanState, data: DeviceData, n: int
 ) -> Callable[[], None]:
   held = [state]
 
@@ -219,7 +218,7 @@ def main(argv: list[str]) -> None:
   del argv
   if min(_ROUNDS.value, _STEPS.value) < 1:
     raise UserError(f'--rounds={_ROUNDS.value} --steps={_STEPS.value}: give at least 1 of each')
-  dataset = data.load('mnist', data.default_data_dir())
+  dataset = data.load_dataset('mnist', data.default_data_dir())
   print(f'jax {jax.__version__} on {jax.devices()[0].device_kind}')
   steps = _STEPS.value
   seconds = measure(training(dataset, steps), _ROUNDS.value)
@@ -230,9 +229,9 @@ def main(argv: list[str]) -> None:
     1,
     's',
   )
-  selection, queries = evaluate.held_out(dataset, 'test')
-  centres = evaluate.flat(dataset.train[:10_000])
-  whole = measure({'': lambda: parzen.parzen(centres, selection, queries)}, 1)['']
+  selection, queries = parzen_evaluation.selection_and_query_rows(dataset, 'test')
+  centres = sampling.to_unit_rows(dataset.train[:10_000])
+  whole = measure({'': lambda: parzen.parzen_score(centres, selection, queries)}, 1)['']
   show('Parzen procedure of 2014', {'10,000 test images, sigma chosen on 1,000': whole}, 1, 's')
   rivals, found = bench_metrics.manifolds(dataset)
   show('precision, recall, density, coverage, 10,000 x 10,000', measure(rivals, 1), 1, 's')

@@ -14,9 +14,9 @@ from sklearn.neighbors import KernelDensity
 
 from experiments import launcher
 from gan_jax.data import Dataset
-from gan_jax.evaluation import evaluate
+from gan_jax.evaluation import sampling
 from gan_jax.metrics import parzen
-from gan_jax.metrics.precision_recall import manifold
+from gan_jax.metrics.precision_recall import precision_recall
 from gan_jax.training import input_pipeline, session
 
 EVERY = 500  # steps between looks, as --referee_every has it by default
@@ -24,13 +24,16 @@ EVERY = 500  # steps between looks, as --referee_every has it by default
 
 def density(dataset: Dataset) -> dict[str, Callable[[], Any]]:
   """Rivals that each find the Parzen log-likelihood of 1,000 test images under 10,000 windows."""
-  queries, centres = evaluate.flat(dataset.test[:1000]), evaluate.flat(dataset.train[:10_000])
+  queries, centres = (
+    sampling.to_unit_rows(dataset.test[:1000]),
+    sampling.to_unit_rows(dataset.train[:10_000]),
+  )
   sigma = 0.17
   host_queries, host_centres = np.asarray(queries, float), np.asarray(centres, float)
   exact = KernelDensity(bandwidth=sigma, leaf_size=len(host_centres)).fit(host_centres)
 
   def ours() -> None:
-    jax.block_until_ready(parzen.log_likelihoods(queries, centres, jnp.array([sigma])))
+    jax.block_until_ready(parzen.parzen_log_densities(queries, centres, jnp.array([sigma])))
 
   return {
     'gan_jax': ours,
@@ -48,7 +51,7 @@ def manifolds(dataset: Dataset) -> tuple[dict[str, Callable[[], Any]], dict[str,
   found: dict[str, dict[str, float]] = {}
 
   def ours() -> None:
-    found['gan_jax'] = manifold(jnp.asarray(real), jnp.asarray(fake))._asdict()
+    found['gan_jax'] = precision_recall(jnp.asarray(real), jnp.asarray(fake))._asdict()
 
   def theirs() -> None:
     found['prdc'] = compute_prdc(real, fake, nearest_k=5)
@@ -84,12 +87,12 @@ class _Run:
       self._session = session.open_session(
         launcher.preset(preset), Path(folder), jax.devices()[:1], stream=stream
       )
-    self._state, self._step = self._session.start(), 0
+    self._state, self._step = self._session.initial_state(), 0
 
   def steps(self) -> None:
     self._state, calls = self._session.advance(self._state, self._step, EVERY)
     self._step += EVERY
-    input_pipeline.mean_of(calls)
+    input_pipeline.mean_metrics(calls)
 
   def look(self) -> None:
-    jax.device_get(self._session.look(self._session.here(self._state)))
+    jax.device_get(self._session.monitor(self._session.eval_state(self._state)))

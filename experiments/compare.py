@@ -24,8 +24,8 @@ def main(argv: list[str]) -> None:
   runs = [run for run in _RUNS.value or [] if run]
   if len(runs) < 2:
     raise UserError(f'--runs={",".join(runs)}: name at least two, as in --runs=runs/a,runs/b')
-  evaluations = [compare_runs.read(run, _SPLIT.value) for run in runs]
-  print('\n'.join(compare_runs.table(evaluations, _WEIGHTS.value)))
+  evaluations = [compare_runs.read_evaluation(run, _SPLIT.value) for run in runs]
+  print('\n'.join(compare_runs.comparison_table(evaluations, _WEIGHTS.value)))
 
 
 if __name__ == '__main__':

@@ -15,9 +15,9 @@ from absl import flags
 
 from experiments import launcher
 from gan_jax.evaluation import feature_networks, tasks
-from gan_jax.evaluation.feature_networks import FEATURES, FeatureNetwork
+from gan_jax.evaluation.feature_networks import FEATURE_NETWORKS, FeatureNetwork
 from gan_jax.evaluation.tasks import Task, external_features
-from gan_jax.evaluation.tasks.images import ImageTask
+from gan_jax.evaluation.tasks.image_task import ImageTask
 from gan_jax.training import load_run
 from gan_jax.training import report as report_lib
 from gan_jax.utils.errors import UserError
@@ -32,7 +32,7 @@ _WEIGHTS = {
   name: flags.DEFINE_string(
     name, '', f'Weights of {name} (.safetensors, .npz), or "no"; else ${"GAN_JAX_" + name.upper()}.'
   )
-  for name in FEATURES
+  for name in FEATURE_NETWORKS
 }
 _NUM_SAMPLES = flags.DEFINE_integer(
   'num_samples',
@@ -41,7 +41,10 @@ _NUM_SAMPLES = flags.DEFINE_integer(
   2,
 )
 _AGAINST = flags.DEFINE_enum(
-  'against', 'held_out', external_features.AGAINST, 'Real images that such networks compare with.'
+  'against',
+  'held_out',
+  external_features.REFERENCE_SPLITS,
+  'Real images that such networks compare with.',
 )
 
 
@@ -51,32 +54,35 @@ def main(argv: list[str]) -> None:
   if _RUN.value is None:
     raise UserError('--run: name the folder of a run')
   folder, cache = Path(_RUN.value), launcher.cache_dir()
-  trained = load_run.open_run(folder, _CHECKPOINT.value)
-  task = tasks.open_task(trained.config, cache, _DATA_DIR.value)
+  trained = load_run.load_run(folder, _CHECKPOINT.value)
+  task = tasks.load_task(trained.config, cache, _DATA_DIR.value)
   networks = _networks(task, cache)
   split, seed = _SPLIT.value, _SEED.value
-  report = task.report(trained.gan, trained.state, split, seed)
+  report = task.full_report(trained.gan, trained.state, split, seed)
   print(f'{folder}, checkpoint {trained.step}\n{report.text}', flush=True)
   result = report.values | {'checkpoint': trained.step}
   settings = (split, seed, _NUM_SAMPLES.value, _AGAINST.value, cache)
   for network in networks:
     assert isinstance(task, ImageTask)
-    found = external_features.report(task, network, trained.gan, trained.state, *settings)
+    found = external_features.external_report(task, network, trained.gan, trained.state, *settings)
     print(found.text)
     result[network.name] = found.values
   path = folder / f'evaluation_{split}_{trained.step:08d}.json'
   write_atomically(path, (json.dumps(result, indent=2) + '\n').encode())
-  report_lib.write(folder)
+  report_lib.write_run_page(folder)
   print(f'whether it worked: {launcher.command("experiments.referee", f"--run={folder}")}')
 
 
 def _networks(task: Task, cache: Path) -> list[FeatureNetwork]:
   """Those whose weights the user has; raises UserError where one is asked for and can see nothing."""
   if isinstance(task, ImageTask):
-    found = (feature_networks.find(name, flag.value, cache) for name, flag in _WEIGHTS.items())
+    found = (
+      feature_networks.load_feature_network(name, flag.value, cache)
+      for name, flag in _WEIGHTS.items()
+    )
     return [network for network in found if network is not None]
   for name, flag in _WEIGHTS.items():
-    if flag.value not in ('', feature_networks.NEVER):
+    if flag.value not in ('', feature_networks.DISABLED):
       raise UserError(f'--{name}: {task.name} is a game and has no images; leave it out')
   return []
 

@@ -22,7 +22,7 @@ from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.evaluation import plots, sampling, tasks
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan.train_step import run_steps
-from gan_jax.training import session
+from gan_jax.training.train_spec import build_train_spec
 
 _OUTPUT = flags.DEFINE_string('output', 'figure1.png', 'PNG to write.')
 _SEED = launcher.define_seed('Seed of the game.')
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     g_schedule='cosine', d_schedule='cosine', steps=_STEPS[-1], seed=_SEED.value,
   )  # fmt: skip
   task = tasks.load_task(config)
-  recipe = session.recipe_of(config, task)
+  recipe = build_train_spec(config, task)
   key = jax.random.key(config.seed)
   state = gan_lib.init(recipe.gan, jax.random.fold_in(key, 0), jnp.zeros((1, 1)))
   advance = jax.jit(functools.partial(run_steps, recipe))
@@ -58,7 +58,9 @@ def _look(gan: gan_lib.Gan, state: gan_lib.GanState) -> dict[str, Any]:
   """Densities and D over cells of the line, and where a row of latents goes."""
   edges = np.linspace(_LOW, _HIGH, _CELLS + 1)
   x = (edges[1:] + edges[:-1]) / 2
-  fakes = sampling.generate_samples(gan, state.g.weights, sampling.fixed_latents(gan.latent, 0, 200_000))
+  fakes = sampling.generate_samples(
+    gan, state.g.weights, sampling.fixed_latents(gan.latent, 0, 200_000)
+  )
   counts, _ = np.histogram(fakes[:, 0], edges)
   log_density = SYNTHETIC['gaussian'].log_density
   assert log_density is not None

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
       config = Config(**json.loads((folder / 'sweep.json').read_text())['flags'])
     except (OSError, ValueError, KeyError, TypeError) as error:
       raise UserError(f'--sweeps={folder}: sweep.json cannot be read ({error!r})') from error
-    ranked = Ranked(*tasks.open_task(config, launcher.cache_dir()).ranked_by)
+    ranked = Ranked(*tasks.load_task(config, launcher.cache_dir()).selection_metric)
     panels[config.dataset] = (rows, ranked)
   plots.side_by_side(Path(_OUTPUT.value), panels, _BY.value)
   print(f'  plot      {_OUTPUT.value}')

@@ -16,7 +16,7 @@ from absl import flags
 
 from experiments import launcher
 from gan_jax.evaluation import sample_grids, sampling
-from gan_jax.gan.player import Weights
+from gan_jax.gan.gan import Weights
 from gan_jax.training import load_run
 from gan_jax.utils.errors import UserError
 
@@ -42,31 +42,31 @@ def main(argv: list[str]) -> None:
     raise UserError(f'--num_samples={n}: give a number of at least 1')
   if _RUN.value is None:
     raise UserError('--run: name the folder of a run')
-  trained = load_run.open_run(Path(_RUN.value), _CHECKPOINT.value)
+  trained = load_run.load_run(Path(_RUN.value), _CHECKPOINT.value)
   gan = trained.gan
-  sampling.check_memory(n, trained.shape, gan.latent.size)
-  weights = sampling.weights(trained.state, _WEIGHTS.value)
+  sampling.check_sample_memory(n, trained.shape, gan.latent.size)
+  weights = sampling.generator_weights(trained.state, _WEIGHTS.value)
   path.parent.mkdir(parents=True, exist_ok=True)
   if len(trained.shape) != 3:
     _write_points(path, trained, weights)
     return
   if _INTERPOLATE.value:
-    sample_grids.save(path, sample_grids.interpolation(gan, weights, seed))
+    sample_grids.save_png(path, sample_grids.interpolation_grid(gan, weights, seed))
   elif path.suffix == '.png':
-    sample_grids.save(path, sample_grids.samples(gan, weights, seed, n))
+    sample_grids.save_png(path, sample_grids.sample_grid(gan, weights, seed, n))
   else:
-    images = sampling.paint(gan, weights, sampling.fixed_latents(gan.latent, seed, n))
+    images = sampling.generate_images(gan, weights, sampling.fixed_latents(gan.latent, seed, n))
     (_write_array if path.suffix == '.npz' else _write_folder)(path, images)
   print(f'{path}: from step {trained.step} of {_RUN.value}')
 
 
-def _write_points(path: Path, trained: load_run.Trained, weights: Weights) -> None:
+def _write_points(path: Path, trained: load_run.LoadedRun, weights: Weights) -> None:
   """Write samples of a game, float32 [n, ...]."""
   if path.suffix != '.npz' or _INTERPOLATE.value:
     game = trained.config.dataset
     raise UserError(f'--output={path}: {game} has no images to draw; name an .npz for its points')
   latents = sampling.fixed_latents(trained.gan.latent, _SEED.value, _NUM_SAMPLES.value)
-  _write_array(path, sampling.points(trained.gan, weights, latents))
+  _write_array(path, sampling.generate_samples(trained.gan, weights, latents))
   print(f'{path}: from step {trained.step} of {_RUN.value}')
 
 
@@ -99,7 +99,7 @@ def _write_array(path: Path, images: np.ndarray) -> None:
 def _write_folder(folder: Path, images: np.ndarray) -> None:
   """Write each image as a PNG of its own."""
   for i, image in enumerate(images):
-    sample_grids.save(folder / f'{i:06d}.png', image, scale=1)
+    sample_grids.save_png(folder / f'{i:06d}.png', image, scale=1)
 
 
 if __name__ == '__main__':

@@ -86,11 +86,11 @@ def _train(run: Run, cores: set[int]) -> int:
 
 def judge(run: Run, task: Task) -> dict[str, Mapping[str, dict[str, float]]]:
   """By 'last' and 'best' checkpoint, scores of 'raw' and 'ema' weights, by name, on the task's test data."""
-  last, best = (load_run.open_run(run.folder, which) for which in ('last', 'best'))
-  scores = task.report(last.gan, last.state, 'test', 0).scores
+  last, best = (load_run.load_run(run.folder, which) for which in ('last', 'best'))
+  scores = task.full_report(last.gan, last.state, 'test', 0).scores
   if best.step == last.step:
     return {'last': scores, 'best': scores}
-  return {'last': scores, 'best': task.report(best.gan, best.state, 'test', 0).scores}
+  return {'last': scores, 'best': task.full_report(best.gan, best.state, 'test', 0).scores}
 
 
 def spread(values: Sequence[float]) -> str:

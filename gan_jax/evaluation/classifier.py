@@ -17,7 +17,7 @@ import optax
 from jax import lax
 
 from gan_jax.data import Dataset, Progress, shuffle
-from gan_jax.data.dataset import fingerprint
+from gan_jax.data.dataset import hash_arrays
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
 
@@ -131,7 +131,7 @@ def _stretch(
   def step(i: jax.Array, carry: tuple[Params, optax.OptState]) -> tuple[Params, optax.OptState]:
     params, opt_state = carry
     positions = i.astype(jnp.uint32) * jnp.uint32(_BATCH) + jnp.arange(_BATCH, dtype=jnp.uint32)
-    rows = shuffle.shuffled(order_key, positions, images.shape[0])
+    rows = shuffle.shuffled_indices(order_key, positions, images.shape[0])
     shift_key, drop_key = jax.random.split(jax.random.fold_in(noise_key, i))
     x = _shifted(shift_key, _shrunk(images[rows]))
     kept = jax.random.bernoulli(drop_key, _KEEP, (_BATCH, _N_FEATURES)) / _KEEP
@@ -222,7 +222,7 @@ def load_or_train(
   if dataset.stack > 1:
     n_classes = int(dataset.train_labels.max()) + 1
   seen = {'train': dataset.train, 'train_labels': dataset.train_labels}
-  key = f'{VERSION}-{fingerprint(seen)[:16]}'
+  key = f'{VERSION}-{hash_arrays(seen)[:16]}'
   path = cache and cache / 'classifiers' / f'{key}.npz'
   params = _read(path, progress) if path else None
   if params is None:

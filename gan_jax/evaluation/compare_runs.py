@@ -13,7 +13,7 @@ Values = dict[str, Any]
 Scores = dict[str, dict[str, float | None]]  # by whose they are, then by name
 
 
-class Evaluation(NamedTuple):
+class RunEvaluation(NamedTuple):
   """What `experiments.evaluate` wrote of a run."""
 
   run: str  # as the user named it
@@ -21,7 +21,7 @@ class Evaluation(NamedTuple):
   scores: dict[str, Scores]  # by the protocol that they were made under
 
 
-def read(run: str, split: str) -> Evaluation:
+def read_evaluation(run: str, split: str) -> RunEvaluation:
   """The newest evaluation on `split` in a run's folder, or an evaluation file; raises UserError."""
   path = Path(run)
   if path.is_dir():
@@ -40,13 +40,13 @@ def read(run: str, split: str) -> Evaluation:
     raise UserError(f'--runs={run}: {path} is no evaluation: {error!r}') from error
 
 
-def _parse(run: str, values: Values) -> Evaluation:
+def _parse(run: str, values: Values) -> RunEvaluation:
   protocols, scores = {_MAIN: dict(values['protocol'])}, {_MAIN: _merged(values)}
   for name, part in values.items():
     if isinstance(part, dict) and 'protocol' in part:
       protocols[name] = dict(part['protocol'])
       scores[name] = {who: dict(x) for who, x in part['scores'].items()}
-  return Evaluation(run, protocols, scores)
+  return RunEvaluation(run, protocols, scores)
 
 
 def _merged(values: Values) -> Scores:
@@ -63,7 +63,7 @@ def _merged(values: Values) -> Scores:
   return merged
 
 
-def check_alike(evaluations: list[Evaluation]) -> None:
+def check_same_protocol(evaluations: list[RunEvaluation]) -> None:
   """Raise UserError, naming fields and values, where two were made under unlike protocols."""
   first = evaluations[0]
   for other in evaluations[1:]:
@@ -84,18 +84,18 @@ def _short(protocol: Values, field: str) -> str:
   return text if len(text) <= 60 else f'{text[:16]}...'
 
 
-def _shared(evaluations: list[Evaluation]) -> list[str]:
+def _shared(evaluations: list[RunEvaluation]) -> list[str]:
   """The names of the protocols that all of them have, in the order of the first."""
   first, *others = (x.protocols for x in evaluations)
   return [name for name in first if all(name in other for other in others)]
 
 
-def table(evaluations: list[Evaluation], which: str) -> list[str]:
+def comparison_table(evaluations: list[RunEvaluation], which: str) -> list[str]:
   """Scores of the weights `which`, 'raw' or 'ema', a column for each run; then known sets beside them.
 
   Raises UserError where protocols differ, so that no line compares what does not compare.
   """
-  check_alike(evaluations)
+  check_same_protocol(evaluations)
   lines = []
   for name in _shared(evaluations):
     known = evaluations[0].scores[name]

@@ -49,27 +49,29 @@ class FeatureNetwork(Protocol):
 
 
 # Each reads its weights from a file, and raises UserError.
-FEATURES: dict[str, Callable[[Path], FeatureNetwork]] = {'inception': inception.load}
-NEVER = 'no'  # in place of a path: do without the network
+FEATURE_NETWORKS: dict[str, Callable[[Path], FeatureNetwork]] = {
+  'inception': inception.load_inception
+}
+DISABLED = 'no'  # in place of a path: do without the network
 
 
-def find(name: str, given: str, cache: Path) -> FeatureNetwork | None:
+def load_feature_network(name: str, given: str, cache: Path) -> FeatureNetwork | None:
   """The network of `FEATURES` with the weights that the user has; None where there are none.
 
   They are in the file `given`, else in the one that $GAN_JAX_NAME names, else in the folder `cache` as
   weights/NAME.safetensors or .npz. Raises UserError for a file that cannot be used.
   """
   given = given or os.environ.get(f'GAN_JAX_{name.upper()}', '')
-  if given == NEVER:
+  if given == DISABLED:
     return None
   if given:
-    return FEATURES[name](Path(given).expanduser())
+    return FEATURE_NETWORKS[name](Path(given).expanduser())
   kept = (cache / 'weights' / f'{name}{suffix}' for suffix in ('.safetensors', '.npz'))
   path = next((path for path in kept if path.exists()), None)
-  return FEATURES[name](path) if path else None
+  return FEATURE_NETWORKS[name](path) if path else None
 
 
-def remembered(
+def cached_features(
   network: FeatureNetwork, images: np.ndarray, cache: Path | None, progress: Progress
 ) -> np.ndarray:
   """`network.features(images)`, kept in the folder `cache` where one is given: for images that stay."""

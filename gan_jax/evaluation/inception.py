@@ -40,7 +40,7 @@ Variables = dict[str, Any]
 
 
 @functools.cache
-def shapes() -> dict[tuple[str, ...], tuple[int, ...]]:
+def variable_shapes() -> dict[tuple[str, ...], tuple[int, ...]]:
   """The shape of each of the network's variables, by path."""
   images = jax.ShapeDtypeStruct((1, network.SIDE, network.SIDE, 3), jnp.float32)
   variables = jax.eval_shape(_NETWORK.init, jax.random.key(0), images)
@@ -52,12 +52,12 @@ def checkpoint_name(path: tuple[str, ...]) -> str:
   return '.'.join([*path[1:-1], _LEAVES[path[-1]]])
 
 
-def variables_from(tensors: Tensors, source: str) -> Variables:
+def variables_from_checkpoint(tensors: Tensors, source: str) -> Variables:
   """A checkpoint's tensors as the network's variables; raises UserError, which begins with `source`.
 
   PyTorch holds convolutions as [out, in, h, w] and matrices as [out, in].
   """
-  expected = {checkpoint_name(path): (path, shape) for path, shape in shapes().items()}
+  expected = {checkpoint_name(path): (path, shape) for path, shape in variable_shapes().items()}
   for name in tensors:
     if name not in expected and not name.endswith(_COUNTER):
       raise UserError(f'{source}: tensor {name} is none of the Inception-v3 of Frechet distances')
@@ -88,7 +88,7 @@ def _as_torch(shape: tuple[int, ...]) -> tuple[int, ...]:
   return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
 
 
-def read(path: Path) -> Tensors:
+def read_tensors(path: Path) -> Tensors:
   """The tensors of a .safetensors or .npz file; raises UserError."""
   if path.suffix in _PICKLES:
     raise UserError(
@@ -114,7 +114,7 @@ def read(path: Path) -> Tensors:
 
 @jax.jit
 def _look(variables: Variables, images: jax.Array) -> jax.Array:
-  features, _ = _NETWORK.apply(variables, network.scaled(network.resized(images)))
+  features, _ = _NETWORK.apply(variables, network.scale_pixels(network.resize_images(images)))
   return features
 
 
@@ -154,10 +154,10 @@ class Inception(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1)
-def load(path: Path) -> Inception:
+def load_inception(path: Path) -> Inception:
   """The network with the weights of a file; raises UserError."""
-  tensors = read(path)
-  variables = variables_from(tensors, f'--inception={path}')
+  tensors = read_tensors(path)
+  variables = variables_from_checkpoint(tensors, f'--inception={path}')
   digest = hashlib.sha256()
   for name, value in sorted(traverse_util.flatten_dict(variables, sep='.').items()):
     digest.update(f'{name} {value.shape}\n'.encode() + value.tobytes())

@@ -17,7 +17,7 @@ Layer = tuple[int, int, int]  # features, height and width of the window
 _WIDE, _TALL = (1, 7), (7, 1)
 
 
-def resized(images: jax.Array) -> jax.Array:
+def resize_images(images: jax.Array) -> jax.Array:
   """Images uint8 [n, h, w, 1 or 3] as float32 [n, 299, 299, 3] in [0, 255] and a little beyond.
 
   By the bicubic filter with antialiasing, without rounding, as Parmar et al. (2022) ask for; grey becomes
@@ -28,12 +28,12 @@ def resized(images: jax.Array) -> jax.Array:
   return jnp.broadcast_to(images, (n, SIDE, SIDE, 3))
 
 
-def scaled(images: jax.Array) -> jax.Array:
+def scale_pixels(images: jax.Array) -> jax.Array:
   """[0, 255] as the network wants it: [-1, 1), by 128 as in its graph."""
   return (images - 128) / 128
 
 
-class Unit(nn.Module):
+class ConvBatchNormRelu(nn.Module):
   """A convolution, batch norm by what training measured, and ReLU."""
 
   features: int
@@ -57,7 +57,7 @@ class Unit(nn.Module):
 def _chain(x: jax.Array, name: str, *layers: Layer) -> jax.Array:
   """Units name_1, name_2 and so on, one after another."""
   for i, (features, h, w) in enumerate(layers, start=1):
-    x = Unit(features, (h, w), name=f'{name}_{i}')(x)
+    x = ConvBatchNormRelu(features, (h, w), name=f'{name}_{i}')(x)
   return x
 
 
@@ -70,7 +70,7 @@ def _halving_pool(x: jax.Array) -> jax.Array:
   return nn.max_pool(x, (3, 3), (2, 2))
 
 
-class BlockA(nn.Module):
+class InceptionA(nn.Module):
   """Windows of 1, 5 and 3 + 3 cells beside a pool: figure 5 of Szegedy et al. (2016)."""
 
   pooled: int  # features after the pool
@@ -78,26 +78,26 @@ class BlockA(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """[n, h, w, c] to [n, h, w, 224 + pooled]."""
-    small = Unit(64, name='branch1x1')(x)
+    small = ConvBatchNormRelu(64, name='branch1x1')(x)
     middle = _chain(x, 'branch5x5', (48, 1, 1), (64, 5, 5))
     double = _chain(x, 'branch3x3dbl', (64, 1, 1), (96, 3, 3), (96, 3, 3))
-    pool = Unit(self.pooled, name='branch_pool')(_mean_pool(x))
+    pool = ConvBatchNormRelu(self.pooled, name='branch_pool')(_mean_pool(x))
     return jnp.concatenate([small, middle, double, pool], axis=-1)
 
 
-class BlockB(nn.Module):
+class InceptionB(nn.Module):
   """Half the grid: figure 10."""
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """[n, h, w, c] to [n, h', w', 480 + c]."""
-    single = Unit(384, (3, 3), 2, 'VALID', name='branch3x3')(x)
+    single = ConvBatchNormRelu(384, (3, 3), 2, 'VALID', name='branch3x3')(x)
     double = _chain(x, 'branch3x3dbl', (64, 1, 1), (96, 3, 3))
-    double = Unit(96, (3, 3), 2, 'VALID', name='branch3x3dbl_3')(double)
+    double = ConvBatchNormRelu(96, (3, 3), 2, 'VALID', name='branch3x3dbl_3')(double)
     return jnp.concatenate([single, double, _halving_pool(x)], axis=-1)
 
 
-class BlockC(nn.Module):
+class InceptionC(nn.Module):
   """Windows of 7 cells, each way in turn: figure 6."""
 
   inner: int  # features between the windows
@@ -106,30 +106,30 @@ class BlockC(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """[n, h, w, c] to [n, h, w, 768]."""
     c = self.inner
-    small = Unit(192, name='branch1x1')(x)
+    small = ConvBatchNormRelu(192, name='branch1x1')(x)
     single = _chain(x, 'branch7x7', (c, 1, 1), (c, *_WIDE), (192, *_TALL))
     double = _chain(
       *(x, 'branch7x7dbl', (c, 1, 1)),
       *((c, *_TALL), (c, *_WIDE), (c, *_TALL), (192, *_WIDE)),
     )
-    pool = Unit(192, name='branch_pool')(_mean_pool(x))
+    pool = ConvBatchNormRelu(192, name='branch_pool')(_mean_pool(x))
     return jnp.concatenate([small, single, double, pool], axis=-1)
 
 
-class BlockD(nn.Module):
+class InceptionD(nn.Module):
   """Half the grid, with windows of 7 cells on the way."""
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """[n, h, w, c] to [n, h', w', 512 + c]."""
     single = _chain(x, 'branch3x3', (192, 1, 1))
-    single = Unit(320, (3, 3), 2, 'VALID', name='branch3x3_2')(single)
+    single = ConvBatchNormRelu(320, (3, 3), 2, 'VALID', name='branch3x3_2')(single)
     long = _chain(x, 'branch7x7x3', (192, 1, 1), (192, *_WIDE), (192, *_TALL))
-    long = Unit(192, (3, 3), 2, 'VALID', name='branch7x7x3_4')(long)
+    long = ConvBatchNormRelu(192, (3, 3), 2, 'VALID', name='branch7x7x3_4')(long)
     return jnp.concatenate([single, long, _halving_pool(x)], axis=-1)
 
 
-class BlockE(nn.Module):
+class InceptionE(nn.Module):
   """Windows of 3 cells that part into a wide and a tall one: figure 7."""
 
   by_maxima: bool  # how it pools; of the two such blocks the last one does
@@ -137,16 +137,16 @@ class BlockE(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """[n, h, w, c] to [n, h, w, 2048]."""
-    small = Unit(320, name='branch1x1')(x)
+    small = ConvBatchNormRelu(320, name='branch1x1')(x)
     single = _chain(x, 'branch3x3', (384, 1, 1))
     double = _chain(x, 'branch3x3dbl', (448, 1, 1), (384, 3, 3))
     parts = [
-      Unit(384, size, name=f'{name}{side}')(branch)
+      ConvBatchNormRelu(384, size, name=f'{name}{side}')(branch)
       for name, branch in (('branch3x3_2', single), ('branch3x3dbl_3', double))
       for side, size in (('a', (1, 3)), ('b', (3, 1)))
     ]
     pool = nn.max_pool(x, (3, 3), padding='SAME') if self.by_maxima else _mean_pool(x)
-    pool = Unit(192, name='branch_pool')(pool)
+    pool = ConvBatchNormRelu(192, name='branch_pool')(pool)
     return jnp.concatenate([small, *parts, pool], axis=-1)
 
 
@@ -161,19 +161,19 @@ class InceptionV3(nn.Module):
     """
     if min(x.shape[1:3]) < _SMALLEST:
       raise ValueError(f'images {x.shape}: Inception-v3 needs {_SMALLEST} pixels a side')
-    x = Unit(32, (3, 3), 2, 'VALID', name='Conv2d_1a_3x3')(x)
-    x = Unit(32, (3, 3), 1, 'VALID', name='Conv2d_2a_3x3')(x)
-    x = Unit(64, (3, 3), name='Conv2d_2b_3x3')(x)
-    x = Unit(80, name='Conv2d_3b_1x1')(_halving_pool(x))
-    x = Unit(192, (3, 3), 1, 'VALID', name='Conv2d_4a_3x3')(x)
+    x = ConvBatchNormRelu(32, (3, 3), 2, 'VALID', name='Conv2d_1a_3x3')(x)
+    x = ConvBatchNormRelu(32, (3, 3), 1, 'VALID', name='Conv2d_2a_3x3')(x)
+    x = ConvBatchNormRelu(64, (3, 3), name='Conv2d_2b_3x3')(x)
+    x = ConvBatchNormRelu(80, name='Conv2d_3b_1x1')(_halving_pool(x))
+    x = ConvBatchNormRelu(192, (3, 3), 1, 'VALID', name='Conv2d_4a_3x3')(x)
     x = _halving_pool(x)
     for name, width in (('5b', 32), ('5c', 64), ('5d', 64)):
-      x = BlockA(width, name=f'Mixed_{name}')(x)
-    x = BlockB(name='Mixed_6a')(x)
+      x = InceptionA(width, name=f'Mixed_{name}')(x)
+    x = InceptionB(name='Mixed_6a')(x)
     for name, width in (('6b', 128), ('6c', 160), ('6d', 160), ('6e', 192)):
-      x = BlockC(width, name=f'Mixed_{name}')(x)
-    x = BlockD(name='Mixed_7a')(x)
-    x = BlockE(by_maxima=False, name='Mixed_7b')(x)
-    x = BlockE(by_maxima=True, name='Mixed_7c')(x)
+      x = InceptionC(width, name=f'Mixed_{name}')(x)
+    x = InceptionD(name='Mixed_7a')(x)
+    x = InceptionE(by_maxima=False, name='Mixed_7b')(x)
+    x = InceptionE(by_maxima=True, name='Mixed_7c')(x)
     pooled = x.mean(axis=(1, 2))
     return pooled, nn.Dense(N_CLASSES, precision='highest', name='fc')(pooled)

@@ -15,14 +15,14 @@ from gan_jax.utils.files import write_atomically
 Records = list[dict[str, Any]]  # lines of metrics.jsonl
 
 
-def blank(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
   """A figure of so many inches, to be drawn on."""
   from matplotlib.figure import Figure  # a second of every start-up, were it at the top
 
   return Figure(figsize=(width, height), layout='constrained')
 
 
-def save(path: Path, figure: Any) -> None:
+def save_figure(path: Path, figure: Any) -> None:
   """Write a figure as a PNG, whole or not at all."""
   file = io.BytesIO()
   figure.savefig(file, dpi=110)
@@ -30,7 +30,7 @@ def save(path: Path, figure: Any) -> None:
   write_atomically(path, file.getvalue())
 
 
-def curves(
+def plot_training_curves(
   path: Path, records: Records, loss: Loss, plot_scores: Callable[[Any, Records], None]
 ) -> None:
   """Draw losses, beliefs, k and scores of `records` to a PNG.
@@ -38,13 +38,13 @@ def curves(
   The dashed lines are the values at equilibrium. Losses that sit on them do not prove that G is good:
   D may be bad. That is what the last panel is for.
   """
-  undecided = jnp.full(1, loss.undecided)
+  undecided = jnp.full(1, loss.equilibrium_output)
   equilibrium = tuple(
     float(fn(undecided, undecided)) for fn in (loss.discriminator, loss.generator)
   )
   trained = [record for record in records if 'd_loss' in record]
   controlled = [record for record in trained if 'gain' in record]
-  figure = blank(9, 8 + (2 if controlled else 0))
+  figure = new_figure(9, 8 + (2 if controlled else 0))
   losses, beliefs, *balance, scores = figure.subplots(4 if controlled else 3, 1, sharex=True)
   for axes, names, targets in (
     (losses, ('d_loss', 'g_loss'), equilibrium),
@@ -63,7 +63,7 @@ def curves(
   beliefs.set_ylim(0, 1)
   plot_scores(scores, records)
   scores.set_xlabel('generator updates')
-  save(path, figure)
+  save_figure(path, figure)
 
 
 _LABELS = {
@@ -77,7 +77,7 @@ _LABELS = {
 }
 
 
-def scores(
+def plot_score_history(
   axes: Any, records: Records, name: str, references: dict[str, float], label: str = ''
 ) -> None:
   """The values `name`_raw and `name`_ema of `records`, and dashed lines at `references`."""
@@ -92,11 +92,11 @@ def scores(
   axes.legend(loc='best')
 
 
-def points(
+def plot_samples(
   path: Path, real: np.ndarray, fake: np.ndarray, extent: tuple[float, ...] | None = None
 ) -> None:
   """Draw samples [n, d] of the truth and of a generator to a PNG: a scatter, histograms or lines."""
-  figure = blank(5, 5)
+  figure = new_figure(5, 5)
   axes = figure.subplots()
   if real.shape[1] == 2:
     for data, label in ((real, 'data'), (fake, 'samples')):
@@ -116,16 +116,16 @@ def points(
       lines = axes.plot(data[:40].T, color=colour, alpha=0.4, linewidth=0.8)
       lines[0].set_label(label)
   axes.legend(loc='upper right')
-  save(path, figure)
+  save_figure(path, figure)
 
 
-def figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, Any]]) -> None:
+def plot_figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, Any]]) -> None:
   """Draw a strip like Figure 1 of Goodfellow et al. (2014) to a PNG, a panel for each of `steps`.
 
   A panel has over cells 'x': densities 'p' of the data and 'q' of the samples, 'd' and the 'best' D*;
   and latents 'z' with the points 'g' where G sends them.
   """
-  figure = blank(3 * len(panels), 3.6)
+  figure = new_figure(3 * len(panels), 3.6)
   for i, (axes, step, panel) in enumerate(
     zip(figure.subplots(1, len(panels), sharey=True), steps, panels, strict=True)
   ):
@@ -143,12 +143,12 @@ def figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, Any]])
     axes.set_xticks([])
     if i == 0:
       axes.legend(loc='upper left', fontsize=7)
-  save(path, figure)
+  save_figure(path, figure)
 
 
-def scaling(path: Path, rows: list[dict[str, float]], generation: str) -> None:
+def plot_pod_scaling(path: Path, rows: list[dict[str, float]], generation: str) -> None:
   """Predicted examples per second against chips, beside perfect scaling, to a PNG; lines mark new pods."""
-  figure = blank(9, 3.6)
+  figure = new_figure(9, 3.6)
   speed, efficiency = figure.subplots(1, 2)
   n = [row['chips'] for row in rows]
   first = rows[0]['images_per_second']
@@ -165,4 +165,4 @@ def scaling(path: Path, rows: list[dict[str, float]], generation: str) -> None:
     for before, row in itertools.pairwise(rows):
       if row['pods'] > max(1, before['pods']) == 1:
         axes.axvline(row['chips'] / 2**0.5, color='0.6', linestyle=':')
-  save(path, figure)
+  save_figure(path, figure)

@@ -1,107 +1,175 @@
-"""Samples from a trained generator: many at a time, in a fixed order."""
+"""Draws samples from a trained generator in batches, from latents that depend on the seed alone."""
 
 import functools
 import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.data import Dataset
+from gan_jax.data import dataset as dataset_lib
 from gan_jax.data import image_arrays as images_lib
 from gan_jax.distributed import device_memory
 from gan_jax.distributed.randomness import example_keys
 from gan_jax.gan import latents as latents_lib
-from gan_jax.gan.gan import Gan, GanState, sample
+from gan_jax.gan.gan import Gan, GanState, Weights, sample
 from gan_jax.gan.latents import Latent
-from gan_jax.gan.player import Weights
 from gan_jax.utils.errors import UserError
 
+N_SAMPLES = 10_000  # samples that an evaluation scores, as Goodfellow et al. (2014)
+SAMPLING_STREAM = 0x5A17  # folded into the seed, so that no latent of training is drawn again
 _BATCH = 1000
-STREAM = 0x5A17  # keeps samples apart from everything that training draws from the same seed
 
 
-def weights(state: GanState, which: str) -> Weights:
-  """The generator's weights: 'ema' for their moving average, 'raw' for the last ones."""
+def generator_weights(state: GanState, which: str) -> Weights:
+  """Returns the generator's weights: 'ema' for their moving average, 'raw' for the last iterate."""
   return {'ema': state.g_ema, 'raw': state.g.weights}[which]
 
 
 def fixed_latents(latent: Latent, seed: int, n: int) -> jax.Array:
-  """The first n latents [n, size] of `seed`: the same ones in every picture and every evaluation."""
-  key = jax.random.fold_in(jax.random.key(seed), STREAM)
-  return latents_lib.sample(latent, example_keys(key, n, None))
+  """Returns the first n latents [n, size] of `seed`, the same in every picture and evaluation."""
+  key = jax.random.fold_in(jax.random.key(seed), SAMPLING_STREAM)
+  return latents_lib.sample_latents(latent, example_keys(key, n, None))
 
 
-def batches(
+def generate_batches(
   gan: Gan, weights: Weights, latents: jax.Array, labels: jax.Array | None = None
 ) -> Iterator[jax.Array]:
-  """Samples [n, ...] of `latents` [n, size] as G makes them, a batch at a time to bound the memory.
+  """Yields samples float32 [batch, ...] of `latents` [n, size], a batch at a time to bound the memory.
 
-  A conditional generator is asked for `labels` [n], without them for every class in turn.
+  A conditional generator gets `labels` [n]; without labels, sample i is of class i modulo the number
+  of classes.
   """
   if gan.n_classes and labels is None:
     labels = jnp.arange(latents.shape[0]) % gan.n_classes
-  step = _generator(gan)
+  generate = _compiled_generator(gan)
   n, size = latents.shape[0], min(_BATCH, latents.shape[0])
   for start in range(0, n, size):
     batch = latents[start : start + size]
-    # One shape, one compilation: the last batch is filled up and cut.
+    # The last batch is padded and its outputs cut, so that one program serves all batches.
     missing = size - batch.shape[0]
-    filled = jnp.pad(batch, ((0, missing), (0, 0)))
-    asked = None if labels is None else jnp.pad(labels[start : start + size], (0, missing))
-    yield step(weights, filled, asked)[: batch.shape[0]]
+    padded = jnp.pad(batch, ((0, missing), (0, 0)))
+    classes = None if labels is None else jnp.pad(labels[start : start + size], (0, missing))
+    yield generate(weights, padded, classes)[: batch.shape[0]]
 
 
-def labels_like(labels: np.ndarray, n: int, stack: int = 1, n_labels: int = 0) -> jax.Array:
-  """Classes [n] as frequent as those in `labels` [m], always the same ones; of stacks those of n stacks.
+def sample_labels_like(labels: np.ndarray, n: int, stack: int = 1, n_labels: int = 0) -> jax.Array:
+  """Draws n class labels, int32 [n], with the class frequencies of `labels` [m]; always the same n.
 
-  Samples of classes in turn would differ from unbalanced data, however good the generator is.
+  With `stack` above 1 each result combines that many labels, each one of `n_labels`, as stacked images
+  do. Samples of all classes in turn would differ from unbalanced data however good the generator is.
   """
   indices = jax.random.randint(jax.random.key(0), (stack, n), 0, len(labels))
   return images_lib.stack_labels(jnp.asarray(labels, jnp.int32), indices, n_labels)
 
 
 @functools.lru_cache(maxsize=8)
-def _generator(gan: Gan) -> Callable[..., jax.Array]:
+def _compiled_generator(gan: Gan) -> Callable[..., jax.Array]:
   return jax.jit(functools.partial(sample, gan))
 
 
-def points(gan: Gan, weights: Weights, latents: jax.Array) -> np.ndarray:
-  """Samples float32 [n, ...] of `latents` [n, size], as G makes them."""
-  return np.concatenate([np.asarray(x) for x in batches(gan, weights, latents)])
+def generate_samples(gan: Gan, weights: Weights, latents: jax.Array) -> np.ndarray:
+  """Returns the generator's outputs float32 [n, ...] for `latents` [n, size]: points, or images in [-1, 1]."""
+  return np.concatenate([np.asarray(x) for x in generate_batches(gan, weights, latents)])
 
 
-def paint(
+def generate_images(
   gan: Gan, weights: Weights, latents: jax.Array, labels: jax.Array | None = None
 ) -> np.ndarray:
-  """Images uint8 [n, h, w, c] of `latents` [n, size]; labels as in `batches`."""
-  parts = [np.asarray(to_uint8(x, gan.contrast)) for x in batches(gan, weights, latents, labels)]
-  return np.concatenate(parts)
+  """Returns generated images uint8 [n, h, w, c] of `latents` [n, size]; labels as in `generate_batches`."""
+  batches = generate_batches(gan, weights, latents, labels)
+  return np.concatenate([np.asarray(to_uint8_images(x, gan.contrast)) for x in batches])
 
 
-def to_uint8(images: jax.Array, contrast: float) -> jax.Array:
-  """What G makes, as pictures uint8 [n, h, w, c]; `contrast` as in `Gan`."""
-  if contrast:  # its mean and contrast are lost: take those of a common photograph
-    return images_lib.to_uint8(images * (64 / 127.5))
-  return images_lib.to_uint8(images)
+class GeneratedSamples(NamedTuple):
+  """Holds samples of one set of generator weights, as images and the first of them as rows."""
+
+  unit_rows: np.ndarray  # float32 [n_rows, h w c] in [0, 1]
+  images: np.ndarray  # uint8 [n, h, w, c]
 
 
-def repaint(pictures: np.ndarray, contrast: float) -> np.ndarray:
-  """Real pictures, uint8 [n, h, w, c], as G would paint them had it learned them at this `contrast`."""
-  painted = np.empty_like(pictures)
-  for start in range(0, len(pictures), _BATCH):
-    part = jnp.asarray(pictures[start : start + _BATCH])
+def draw_samples(
+  gan: Gan,
+  state: GanState,
+  seed: int,
+  n: int = N_SAMPLES,
+  n_rows: int = N_SAMPLES,
+  labels: jax.Array | None = None,
+) -> dict[str, GeneratedSamples]:
+  """Draws the first n samples of `seed` from the 'raw' and from the 'ema' generator weights.
+
+  At most one batch is held in float32, beside the rows.
+
+  Args:
+    gan: the networks and the latent distribution.
+    state: the trained weights.
+    seed: of the latents, which both sets of weights share.
+    n: number of samples as uint8 images.
+    n_rows: number of them, from the first, that are returned as float32 rows too.
+    labels: classes [n] as in `generate_batches`.
+  """
+  latents = fixed_latents(gan.latent, seed, n)
+  drawn = {}
+  for which in ('raw', 'ema'):
+    rows, images, missing = [], [], n_rows
+    for x in generate_batches(gan, generator_weights(state, which), latents, labels):
+      batch = np.asarray(to_uint8_images(x, gan.contrast))
+      images.append(batch)
+      if missing > 0:
+        part = to_unit_rows(batch[:missing]) if gan.contrast else (x[:missing] + 1) / 2
+        rows.append(np.asarray(part).reshape(len(part), -1))
+        missing -= len(part)
+    unit_rows = np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
+    drawn[which] = GeneratedSamples(unit_rows, np.concatenate(images))
+  return drawn
+
+
+def to_unit_rows(images: np.ndarray) -> jax.Array:
+  """Flattens images uint8 [n, h, w, c] to float32 rows [n, h w c] in [0, 1]."""
+  return jnp.asarray(images.reshape(len(images), -1), jnp.float32) / 255
+
+
+def to_uint8_images(images: jax.Array, contrast: float) -> jax.Array:
+  """Converts generator outputs to images uint8 [n, h, w, c].
+
+  With `contrast` above 0 the generator learned images without mean and contrast (`Gan.contrast`): the
+  outputs get those of a common photograph.
+  """
+  if contrast:
+    return images_lib.float_to_uint8(images * (64 / 127.5))
+  return images_lib.float_to_uint8(images)
+
+
+def renormalize_images(images: np.ndarray, contrast: float) -> np.ndarray:
+  """Removes mean and contrast of real images uint8 [n, h, w, c], then converts them as generated ones.
+
+  The result is what a perfect generator trained at this `contrast` draws.
+  """
+  converted = np.empty_like(images)
+  for start in range(0, len(images), _BATCH):
+    part = jnp.asarray(images[start : start + _BATCH])
     normalized = images_lib.global_contrast_normalize(part, contrast)
-    painted[start : start + _BATCH] = to_uint8(normalized, contrast)
-  return painted
+    converted[start : start + _BATCH] = to_uint8_images(normalized, contrast)
+  return converted
 
 
-def check_memory(n: int, shape: tuple[int, ...], latent_size: int) -> None:
-  """Raise UserError where n examples of `shape` and their latents do not fit into this machine's memory."""
+def renormalize_dataset(dataset: Dataset, contrast: float) -> Dataset:
+  """Returns a copy of `dataset` with the images of all splits passed through `renormalize_images`."""
+  arrays = dataset.arrays()
+  for split in ('train', 'validation', 'test'):
+    arrays[split] = renormalize_images(arrays[split], contrast)
+  return dataset_lib.from_arrays(dataset.name, arrays, dataset.stack)
+
+
+def check_sample_memory(n: int, shape: tuple[int, ...], latent_size: int) -> None:
+  """Raises UserError where n examples of `shape` and their latents exceed this machine's free memory."""
   per_sample = 8 * math.prod(shape) + 12 * latent_size  # bytes: float32 twice at most, and keys
-  free = device_memory.available()
+  free = device_memory.available_host_bytes()
   if n * per_sample > free:
     raise UserError(
-      f'--num_samples={n}: they need {n * per_sample / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are '
-      f'free; ask for at most {free // per_sample} at a time, each with another --seed'
+      f'--num_samples={n}: needs {n * per_sample / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are '
+      f'free; draw at most {free // per_sample} at a time, each time with another --seed'
     )

@@ -118,7 +118,7 @@ def test_images_of_another_shape_are_refused(trained, shape):
 
 
 def test_modes_of_stacked_images_are_the_labels_of_their_channels(trained):
-  made = stacked_mnist.stacked(bars(), 'stacked', n=400)
+  made = stacked_mnist.stack_dataset(bars(), 'stacked', n=400)
   modes = classifier.stacked_modes(trained, made.test)
   assert (modes == made.test_labels).mean() > 0.98
   answers = [trained.probabilities(made.test[..., i : i + 1]).argmax(axis=1) for i in range(3)]
@@ -126,7 +126,7 @@ def test_modes_of_stacked_images_are_the_labels_of_their_channels(trained):
 
 
 def test_features_of_stacked_images_are_those_of_their_parts(trained):
-  made = stacked_mnist.stacked(bars(), 'stacked', n=5)
+  made = stacked_mnist.stack_dataset(bars(), 'stacked', n=5)
   features = trained.features(made.test)
   assert features.shape == (5, 192)
   np.testing.assert_array_equal(features[:, 64:128], trained.features(made.test[..., 1:2]))
@@ -139,7 +139,7 @@ def test_a_set_and_its_stack_share_a_classifier(trained, tmp_path, monkeypatch):
   base = classifier.load_or_train(bars(), tmp_path, Lines())
   monkeypatch.setattr(classifier, 'train', None)
   found = classifier.load_or_train(
-    stacked_mnist.stacked(bars(), 'stacked', n=500), tmp_path, Lines()
+    stacked_mnist.stack_dataset(bars(), 'stacked', n=500), tmp_path, Lines()
   )
   assert found.hash == base.hash
   assert found.shape == (12, 12, 1)
@@ -194,5 +194,5 @@ def test_a_cache_that_cannot_be_written_costs_only_time(trained, tmp_path, monke
 @pytest.mark.slow
 @pytest.mark.parametrize(('name', 'least'), [('mnist', 0.985), ('fashion_mnist', 0.89)])
 def test_real_images_are_told_apart(name, least):
-  dataset = data.load(name, data.default_data_dir())
+  dataset = data.load_dataset(name, data.default_data_dir())
   assert classifier.load_or_train(dataset).accuracy >= least

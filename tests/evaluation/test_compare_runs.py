@@ -47,14 +47,14 @@ def row(lines, name, nth=0):
 
 def test_scores_of_runs_stand_beside_one_another(tmp_path):
   runs = [write(tmp_path / name, evaluation(base)) for name, base in (('a', 1), ('b', 2))]
-  read = [compare_runs.read(run, 'test') for run in runs]
-  lines = compare_runs.table(read, 'ema')
+  read = [compare_runs.read_evaluation(run, 'test') for run in runs]
+  lines = compare_runs.comparison_table(read, 'ema')
   assert row(lines, 'frechet') == ['2', '4', '0.5', '0.25']
   assert row(lines, 'frechet', 1) == ['20', '40', '3']
   assert row(lines, 'recall') == ['-'] * 4
   assert row(lines, 'parzen')[:2] == ['200', '400']
   assert not any('d_loss' in line for line in lines)  # each run's own D is another judge
-  assert row(compare_runs.table(read, 'raw'), 'frechet')[:2] == ['1', '2']
+  assert row(compare_runs.comparison_table(read, 'raw'), 'frechet')[:2] == ['1', '2']
   assert all(run in lines[0] for run in runs)
 
 
@@ -72,25 +72,25 @@ def test_unlike_protocols_are_refused_by_field(tmp_path, field, value):
   other = evaluation()
   other['protocol'][field] = value
   places = write(tmp_path / 'a', evaluation()), write(tmp_path / 'b', other)
-  read = [compare_runs.read(place, 'test') for place in places]
+  read = [compare_runs.read_evaluation(place, 'test') for place in places]
   ours = PROTOCOL.get(field, '(not there)')
   told = re.escape(
     f'{places[0]} and {places[1]} do not compare, for their protocols differ in '
     f'{field} {ours} and {value}; '
   )
   with pytest.raises(UserError, match=told):
-    compare_runs.table(read, 'ema')
+    compare_runs.comparison_table(read, 'ema')
 
 
 def test_every_field_that_differs_is_named_in_one_line(tmp_path):
   other = evaluation()
   other['protocol'] |= {'seed': 3, 'n_samples': 7, 'dataset': 64 * 'x'}
   read = [
-    compare_runs.read(write(tmp_path / x, y), 'test')
+    compare_runs.read_evaluation(write(tmp_path / x, y), 'test')
     for x, y in (('a', evaluation()), ('b', other))
   ]
   with pytest.raises(UserError) as error:
-    compare_runs.check_alike(read)
+    compare_runs.check_same_protocol(read)
   assert 'dataset mnist and xxxxxxxxxxxxxxxx...; n_samples 10000 and 7; seed 0 and 3' in str(
     error.value
   )
@@ -101,22 +101,22 @@ def test_other_weights_of_a_network_are_refused(tmp_path):
   other = evaluation()
   other['inception']['protocol']['features'] = 'inception abcd'
   read = [
-    compare_runs.read(write(tmp_path / name, values), 'test')
+    compare_runs.read_evaluation(write(tmp_path / name, values), 'test')
     for name, values in (('a', evaluation()), ('b', evaluation()), ('c', other))
   ]
-  compare_runs.check_alike(read[:2])
+  compare_runs.check_same_protocol(read[:2])
   with pytest.raises(
     UserError, match='of inception differ in features inception 1234 and inception abcd'
   ):
-    compare_runs.check_alike(read)
+    compare_runs.check_same_protocol(read)
 
 
 def test_what_not_all_runs_were_judged_by_is_left_out(tmp_path):
   read = [
-    compare_runs.read(write(tmp_path / name, evaluation(inception=name == 'a')), 'test')
+    compare_runs.read_evaluation(write(tmp_path / name, evaluation(inception=name == 'a')), 'test')
     for name in 'ab'
   ]
-  lines = compare_runs.table(read, 'ema')
+  lines = compare_runs.comparison_table(read, 'ema')
   assert row(lines, 'frechet') == ['2', '2', '0.5', '0.25']
   assert lines[-1].startswith('inception: not in the evaluations of all')
 
@@ -135,15 +135,17 @@ def test_games_and_averaged_pixels_compare_too(tmp_path):
     (game, 'modes', ['8', '8']),
     (pixels, 'pixel_frechet', ['1', '1', '0.1']),
   ):
-    read = [compare_runs.read(write(tmp_path / x, values), 'test') for x in 'ab']
-    assert row(compare_runs.table(read, 'ema'), name) == expected
+    read = [compare_runs.read_evaluation(write(tmp_path / x, values), 'test') for x in 'ab']
+    assert row(compare_runs.comparison_table(read, 'ema'), name) == expected
 
 
 def test_a_folder_gives_its_newest_evaluation_of_the_split(tmp_path):
   write(tmp_path / 'a', evaluation(1), 100)
   write(tmp_path / 'a', evaluation(2), 2000)
   write(tmp_path / 'a', evaluation(3), 3000, 'validation')
-  seen = lambda place, split: compare_runs.read(str(place), split).scores['']['ema']['frechet']
+  seen = lambda place, split: compare_runs.read_evaluation(str(place), split).scores['']['ema'][
+    'frechet'
+  ]
   assert seen(tmp_path / 'a', 'test') == 4
   assert seen(tmp_path / 'a', 'validation') == 6
   assert seen(tmp_path / 'a/evaluation_test_00000100.json', 'validation') == 2
@@ -162,6 +164,6 @@ def test_what_is_no_evaluation_is_refused(tmp_path, content, says):
   if content is not None:
     (tmp_path / 'evaluation_test_00000001.json').write_text(content)
   with pytest.raises(UserError, match=f'--runs={tmp_path}: .*{says}'):
-    compare_runs.read(str(tmp_path), 'test')
+    compare_runs.read_evaluation(str(tmp_path), 'test')
   with pytest.raises(UserError, match='No such file'):
-    compare_runs.read(str(tmp_path / 'none'), 'test')
+    compare_runs.read_evaluation(str(tmp_path / 'none'), 'test')

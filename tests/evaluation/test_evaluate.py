@@ -64,21 +64,21 @@ def test_samples_are_the_same_as_rows_and_as_pictures():
   gan, state = made()
   drawn = sampling.draw_samples(gan, state, seed=0, n=30)
   for samples in drawn.values():
-    assert samples.painted.shape == (30, *IMAGE_SHAPE)
+    assert samples.images.shape == (30, *IMAGE_SHAPE)
     np.testing.assert_allclose(
-      samples.unit, sampling.to_unit_rows(samples.painted), atol=0.5 / 255 + 1e-6
+      samples.unit_rows, sampling.to_unit_rows(samples.images), atol=0.5 / 255 + 1e-6
     )
-  assert np.any(drawn['raw'].painted != drawn['ema'].painted)
+  assert np.any(drawn['raw'].images != drawn['ema'].images)
   again = sampling.draw_samples(gan, state, seed=0, n=10)
-  np.testing.assert_array_equal(again['ema'].painted, drawn['ema'].painted[:10])
+  np.testing.assert_array_equal(again['ema'].images, drawn['ema'].images[:10])
 
 
 def test_samples_without_their_contrast_are_judged_as_they_are_painted():
   gan, state = made()
   drawn = sampling.draw_samples(gan._replace(contrast=55.0), state, seed=0, n=10)['raw']
-  np.testing.assert_array_equal(drawn.unit, sampling.to_unit_rows(drawn.painted))
-  darker = sampling.draw_samples(gan, state, seed=0, n=10)['raw'].painted
-  assert drawn.painted.std() < darker.std()
+  np.testing.assert_array_equal(drawn.unit_rows, sampling.to_unit_rows(drawn.images))
+  darker = sampling.draw_samples(gan, state, seed=0, n=10)['raw'].images
+  assert drawn.images.std() < darker.std()
 
 
 def test_real_images_without_their_contrast_are_painted_as_samples_are():
@@ -99,10 +99,10 @@ def test_only_as_many_samples_as_windows_are_kept_in_float32():
   whole = sampling.draw_samples(gan, state, seed=0, n=1010)['ema']  # more than one call draws
   for n_windows in (0, 30, 1005, 2000):
     drawn = sampling.draw_samples(gan, state, 0, 1010, n_windows)['ema']
-    np.testing.assert_array_equal(drawn.painted, whole.painted)
-    assert len(drawn.unit) == min(n_windows, 1010)
+    np.testing.assert_array_equal(drawn.images, whole.images)
+    assert len(drawn.unit_rows) == min(n_windows, 1010)
     if n_windows:
-      np.testing.assert_array_equal(drawn.unit, whole.unit[:n_windows])
+      np.testing.assert_array_equal(drawn.unit_rows, whole.unit_rows[:n_windows])
 
 
 def test_scores_ask_for_classes_as_often_as_the_training_set_has_them():
@@ -121,8 +121,8 @@ def test_samples_are_made_of_the_labels_that_are_given():
   drawn = sampling.draw_samples(gan, state, 0, 20, labels=twos)['raw']
   latents = sampling.fixed_latents(gan.latent, 0, 20)
   expected = sampling.generate_images(gan, state.g.weights, latents, twos)
-  np.testing.assert_array_equal(drawn.painted, expected)
-  assert np.any(drawn.painted != sampling.draw_samples(gan, state, 0, 20)['raw'].painted)
+  np.testing.assert_array_equal(drawn.images, expected)
+  assert np.any(drawn.images != sampling.draw_samples(gan, state, 0, 20)['raw'].images)
 
 
 def test_a_conditional_generator_is_asked_for_every_class_in_turn():
@@ -153,7 +153,7 @@ def test_a_set_with_one_validation_image_has_no_parzen_figure_and_valid_json(tmp
   scores = parzen_evaluation.reference_scores(one, 'test', 0, ['mean'], cache=tmp_path)
   assert math.isnan(scores['mean'].mean)
   assert not list(tmp_path.rglob('*.json'))
-  values = json_safe({'references': parzen_evaluation.as_json(scores), 'list': [1, 2.5, 'a']})
+  values = json_safe({'references': {'mean': scores['mean']._asdict()}, 'list': [1, 2.5, 'a']})
   json.dumps(values, allow_nan=False)
   assert values['references']['mean']['mean'] is None
   assert values['list'] == [1, 2.5, 'a']

@@ -52,7 +52,7 @@ def test_samples_stand_beside_memory_and_a_perfect_sampler():
     look.probabilities(train)
   )
   gan, _, state = tiny_gan()
-  painted = sampling.draw_samples(gan, state, 0, 60, 0)['ema'].painted
+  painted = sampling.draw_samples(gan, state, 0, 60, 0)['ema'].images
   made = look.features(painted)
   assert found.scores['ema'] == network_scores(test, made, look.probabilities(made), key)._asdict()
   for title in ('averaged weights (60)', 'training images (60)', 'other held-out images (60)'):

@@ -71,7 +71,7 @@ def test_large_images_without_labels_are_ranked_by_their_averaged_pixels(monkeyp
   measured = task.evaluate_checkpoint(gan, state, 0)
   assert measured.score == -measured.metrics['validation_pixel_frechet_ema']
   assert 'pixels averaged to 8 x 8' in measured.summary
-  real = task.judge.frechet_distances({}, 'validation')['real']
+  real = task.scorer.frechet_distances({}, 'validation')['real']
   assert 0 < real < measured.metrics['validation_pixel_frechet_ema']
   report = task.full_report(gan, state, 'test', 0)
   name, higher_is_better = task.selection_metric
@@ -89,28 +89,28 @@ def test_without_contrast_a_perfect_memory_has_the_scores_of_training_images(mon
   monkeypatch.setattr(
     sampling, 'generate_batches', lambda *args: iter([perfect[:40], perfect[40:]])
   )
-  drawn = task.judge.draw(gan, state, 0)
-  np.testing.assert_array_equal(drawn['ema'].painted, task.judge.whole.train)
-  distances = task.judge.frechet_distances(drawn, 'validation')
+  drawn = task.scorer.draw_samples(gan, state, 0)
+  np.testing.assert_array_equal(drawn['ema'].images, task.scorer.real_images.train)
+  distances = task.scorer.frechet_distances(drawn, 'validation')
   assert distances['ema'] == distances['real']
-  parzen = parzen_evaluation.parzen_scores(drawn, task.judge.whole, 'validation')['ema'].mean
-  assert parzen == pytest.approx(task.judge.parzen_of_real(), rel=1e-4)
+  parzen = parzen_evaluation.parzen_scores(drawn, task.scorer.real_images, 'validation')['ema'].mean
+  assert parzen == pytest.approx(task.scorer.training_images_parzen(), rel=1e-4)
   np.testing.assert_array_equal(
-    task.judge.whole.test, sampling.renormalize_images(task.dataset.test, 9.0)
+    task.scorer.real_images.test, sampling.renormalize_images(task.dataset.test, 9.0)
   )
-  assert task.judge.whole is task.judge.whole
+  assert task.scorer.real_images is task.scorer.real_images
   assert 'then painted' in task.full_report(gan, state, 'test', 0).values['protocol']['contrast']
 
 
 def test_images_with_their_contrast_are_judged_as_they_are():
   task = ImageTask(noise(60, 30))
-  assert task.judge.whole is task.dataset
+  assert task.scorer.real_images is task.dataset
 
 
 def test_of_a_large_set_a_sample_is_judged_and_all_of_it_is_trained_on(monkeypatch):
-  monkeypatch.setattr(image_scorer, '_JUDGED', 70)
+  monkeypatch.setattr(image_scorer, '_MAX_IMAGES', 70)
   task = ImageTask(noise(100, 30, n_classes=2))
-  assert (len(task.judge.whole.train), len(task.judge.whole.validation)) == (70, 30)
+  assert (len(task.scorer.real_images.train), len(task.scorer.real_images.validation)) == (70, 30)
   sample, data = task.evaluation_data(), task.training_data(held_out=True)
   assert (len(sample.train.images), len(data.train.images), task.n_train) == (70, 100, 100)
   assert data.train.labels.dtype == sample.held_out.labels.dtype == np.int32
@@ -121,8 +121,8 @@ def test_of_a_large_set_a_sample_is_judged_and_all_of_it_is_trained_on(monkeypat
 
 
 def test_training_and_reports_count_modes_in_as_many_samples_and_tell_the_floor(monkeypatch):
-  monkeypatch.setattr(image_scorer, '_N_STACKED', 300)
-  monkeypatch.setattr(image_scorer, '_STACKED', 100)
+  monkeypatch.setattr(image_scorer, '_N_STACKED_SAMPLES', 300)
+  monkeypatch.setattr(image_scorer, '_N_STACKED_TRAIN', 100)
   parts = noise(50, 40, n_classes=2)
   held_out = {
     split: np.concatenate([getattr(parts, split)] * 2, axis=-1) for split in ('validation', 'test')
@@ -141,29 +141,33 @@ def test_training_and_reports_count_modes_in_as_many_samples_and_tell_the_floor(
   assert asked == [300] * 4
   assert measured.metrics['modes_kl_ema'] == report.values['modes']['ema']['modes_kl']
   assert report.values['modes_kl_floor'] == 3 / 600
-  assert 'even sampler: 0.005' in measured.summary
+  assert 'uniform sampler: 0.005' in measured.summary
   assert 'KL 0.0050' in report.text
 
 
 def test_the_floor_is_what_an_even_sampler_gets():
   task = ImageTask(noise(60, 30, n_classes=20))
-  n = image_scorer._N_STACKED
+  n = image_scorer._N_STACKED_SAMPLES
   kls = []
   for seed in range(20):
     drawn = np.random.default_rng(seed).integers(0, 20, n)
-    kls.append(float(image_scorer.modes.histogram_kl(jax.numpy.bincount(drawn, length=20))[1]))
-  assert np.mean(kls) == pytest.approx(task.judge.kl_floor, rel=0.25)
+    kls.append(
+      float(
+        image_scorer.mode_coverage.modes_and_uniform_kl(jax.numpy.bincount(drawn, length=20))[1]
+      )
+    )
+  assert np.mean(kls) == pytest.approx(task.scorer.uniform_kl, rel=0.25)
 
 
 def test_beside_each_sample_stands_its_nearest_training_image():
   task = ImageTask(noise(50, 10))
   gan, _, state = tiny_gan()
   picture = sample_grids.nearest_neighbour_grid(
-    gan, sampling.generator_weights(state, 'ema'), 0, task.judge.whole
+    gan, sampling.generator_weights(state, 'ema'), 0, task.scorer.real_images
   )
   left, right = picture[2:8, 2:8].astype(float), picture[2:8, 10:16]
-  nearest = np.sum((task.judge.whole.train - left) ** 2, axis=(1, 2, 3)).argmin()
-  np.testing.assert_array_equal(right, task.judge.whole.train[nearest])
+  nearest = np.sum((task.scorer.real_images.train - left) ** 2, axis=(1, 2, 3)).argmin()
+  np.testing.assert_array_equal(right, task.scorer.real_images.train[nearest])
 
 
 @pytest.mark.parametrize('n_classes', [0, 2])

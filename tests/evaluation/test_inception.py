@@ -27,10 +27,10 @@ TENSORS = {
 @pytest.fixture
 def few(monkeypatch):
   """A network of a handful of tensors."""
-  monkeypatch.setattr(inception, 'shapes', lambda: FEW)
-  inception.load.cache_clear()
+  monkeypatch.setattr(inception, 'variable_shapes', lambda: FEW)
+  inception.load_inception.cache_clear()
   yield
-  inception.load.cache_clear()
+  inception.load_inception.cache_clear()
 
 
 def write(path, tensors=TENSORS):
@@ -42,8 +42,10 @@ def write(path, tensors=TENSORS):
 
 
 def test_names_are_those_of_the_public_checkpoint():
-  names = {inception.checkpoint_name(path): shape for path, shape in inception.shapes().items()}
-  assert len(names) == len(inception.shapes()) == 94 * 5 + 2
+  names = {
+    inception.checkpoint_name(path): shape for path, shape in inception.variable_shapes().items()
+  }
+  assert len(names) == len(inception.variable_shapes()) == 94 * 5 + 2
   assert names['Conv2d_1a_3x3.conv.weight'] == (3, 3, 3, 32)
   assert names['Mixed_6b.branch7x7_2.conv.weight'] == (1, 7, 128, 128)
   assert names['Mixed_7c.branch3x3dbl_3b.bn.running_var'] == (384,)
@@ -55,20 +57,20 @@ def test_a_whole_checkpoint_finds_its_places():
   turn = lambda shape: (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
   tensors = {
     inception.checkpoint_name(path): np.broadcast_to(zero, turn(shape))
-    for path, shape in inception.shapes().items()
+    for path, shape in inception.variable_shapes().items()
   }
-  variables = inception.variables_from(tensors, 'here')
+  variables = inception.variables_from_checkpoint(tensors, 'here')
   assert variables['params']['fc']['kernel'].shape == (2048, 1008)
   with pytest.raises(
     UserError, match=r'^here: tensor Mixed_7c\.branch1x1\.bn\.running_mean is missing'
   ):
-    inception.variables_from(
+    inception.variables_from_checkpoint(
       {k: v for k, v in tensors.items() if 'Mixed_7c.branch1x1' not in k}, 'here'
     )
 
 
 def test_windows_come_first_and_inputs_before_outputs(few):
-  variables = inception.variables_from(TENSORS, 'here')
+  variables = inception.variables_from_checkpoint(TENSORS, 'here')
   kernel = variables['params']['Mixed_5b']['branch1x1']['conv']['kernel']
   assert kernel[1, 2, 3, 4] == TENSORS['Mixed_5b.branch1x1.conv.weight'][4, 3, 1, 2]
   np.testing.assert_array_equal(variables['params']['fc']['kernel'], TENSORS['fc.weight'].T)
@@ -96,18 +98,20 @@ def test_other_tensors_are_refused_by_name(few, tmp_path, suffix, name, tensor, 
   tensors = {k: v for k, v in {**TENSORS, name: tensor}.items() if v is not None}
   path = write(tmp_path / f'x{suffix}', tensors)
   with pytest.raises(UserError) as error:
-    inception.load(path)
+    inception.load_inception(path)
   assert str(error.value).startswith(f'--inception={path}: ')
   assert says in str(error.value)
   assert '\n' not in str(error.value)
 
 
 def test_the_hash_is_that_of_the_weights_and_not_of_the_file(few, tmp_path):
-  known = inception.load(write(tmp_path / 'a.npz'))
-  assert inception.load(write(tmp_path / 'a.safetensors')).hash == known.hash
+  known = inception.load_inception(write(tmp_path / 'a.npz'))
+  assert inception.load_inception(write(tmp_path / 'a.safetensors')).hash == known.hash
   halves = {k: v.astype(np.float64) for k, v in TENSORS.items() if 'tracked' not in k}
-  assert inception.load(write(tmp_path / 'b.npz', halves)).hash == known.hash
-  other = inception.load(write(tmp_path / 'c.npz', TENSORS | {'fc.bias': np.ones(3, np.float32)}))
+  assert inception.load_inception(write(tmp_path / 'b.npz', halves)).hash == known.hash
+  other = inception.load_inception(
+    write(tmp_path / 'c.npz', TENSORS | {'fc.bias': np.ones(3, np.float32)})
+  )
   assert other.hash != known.hash
 
 
@@ -129,7 +133,7 @@ def test_other_files_are_refused(tmp_path, name, content, says):
   if content is not None:
     path.write_bytes(content)
   with pytest.raises(UserError, match=f'^--inception={path}: .*{says}'):
-    inception.read(path)
+    inception.read_tensors(path)
 
 
 def test_pickled_arrays_are_never_unpickled(tmp_path):
@@ -139,7 +143,7 @@ def test_pickled_arrays_are_never_unpickled(tmp_path):
 
   np.savez(tmp_path / 'x.npz', **{'fc.bias': np.array([Harm()], dtype=object)})
   with pytest.raises(UserError, match=r'cannot be read as \.npz'):
-    inception.read(tmp_path / 'x.npz')
+    inception.read_tensors(tmp_path / 'x.npz')
 
 
 def test_features_do_not_depend_on_the_batches(monkeypatch):
@@ -157,7 +161,9 @@ def test_features_do_not_depend_on_the_batches(monkeypatch):
 
 
 def test_class_probabilities_leave_out_the_biases(few):
-  variables = inception.variables_from(TENSORS | {'fc.bias': np.full(3, 9, np.float32)}, 'here')
+  variables = inception.variables_from_checkpoint(
+    TENSORS | {'fc.bias': np.full(3, 9, np.float32)}, 'here'
+  )
   features = RNG.normal(size=(7, 4)).astype(np.float32)
   powers = np.exp(features @ TENSORS['fc.weight'].T)
   found = inception.Inception(variables, 'f00d').probabilities(features)
@@ -169,7 +175,7 @@ def test_class_probabilities_leave_out_the_biases(few):
 
 def test_weights_are_sought_by_flag_then_variable_then_cache(few, tmp_path, monkeypatch):
   monkeypatch.delenv('GAN_JAX_INCEPTION', raising=False)
-  find = lambda given: feature_networks.find('inception', given, tmp_path)
+  find = lambda given: feature_networks.load_feature_network('inception', given, tmp_path)
   assert find('') is None
   (tmp_path / 'weights').mkdir()
   biased = lambda x: TENSORS | {'fc.bias': np.full(3, x, np.float32)}
@@ -194,7 +200,7 @@ class Counting:
 
 def test_features_of_known_images_are_found_once(tmp_path):
   network, images = Counting(), RNG.integers(0, 256, (5, 2, 2, 1), np.uint8)
-  look = lambda x: feature_networks.remembered(network, x, tmp_path, None)
+  look = lambda x: feature_networks.cached_features(network, x, tmp_path, None)
   first = look(images)
   np.testing.assert_array_equal(look(images), first)
   assert network.asked == 1
@@ -210,7 +216,7 @@ def test_features_of_known_images_are_found_once(tmp_path):
 )
 def test_damaged_features_are_found_again(tmp_path, damage):
   network, images = Counting(), np.full((5, 2, 2, 1), 9, np.uint8)
-  look = lambda: feature_networks.remembered(network, images, tmp_path, None)
+  look = lambda: feature_networks.cached_features(network, images, tmp_path, None)
   look()
   (path,) = (tmp_path / 'features').iterdir()
   content = path.read_bytes()

@@ -69,7 +69,7 @@ def test_a_last_block_pools_by_maxima_or_means(by_maxima):
   class Last(nn.Module):
     @nn.compact
     def __call__(self, x):
-      return inception_network.BlockE(by_maxima, name='block')(x)
+      return inception_network.InceptionE(by_maxima, name='block')(x)
 
   x = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
   variables = Last().init(jax.random.key(1), x)
@@ -91,16 +91,16 @@ def test_images_are_resized_as_pillow_does_it(h, w):
   """Within a hundredth of a grey level of 255; antialiased where the image is larger."""
   images = np.random.default_rng(0).integers(0, 256, (2, h, w, 3), np.uint8)
   expected = np.stack([by_pillow(x) for x in images])
-  np.testing.assert_allclose(inception_network.resized(images), expected, atol=0.01)
+  np.testing.assert_allclose(inception_network.resize_images(images), expected, atol=0.01)
 
 
 def test_grey_images_are_seen_as_equal_parts_of_colours():
   grey = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1), np.uint8)
-  coloured = inception_network.resized(np.repeat(grey, 3, axis=-1))
-  np.testing.assert_allclose(inception_network.resized(grey), coloured, atol=1e-4)
+  coloured = inception_network.resize_images(np.repeat(grey, 3, axis=-1))
+  np.testing.assert_allclose(inception_network.resize_images(grey), coloured, atol=1e-4)
 
 
 def test_levels_are_scaled_as_in_the_first_graph():
   np.testing.assert_allclose(
-    inception_network.scaled(jnp.array([0.0, 128.0, 255.0])), [-1, 0, 127 / 128]
+    inception_network.scale_pixels(jnp.array([0.0, 128.0, 255.0])), [-1, 0, 127 / 128]
   )

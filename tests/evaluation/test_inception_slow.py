@@ -40,7 +40,7 @@ def known(tmp_path_factory):
 def test_features_and_logits_are_those_of_torchvision(known, monkeypatch, kind, pictures):
   """From the same uint8 pictures on: Pillow resizes them there."""
   monkeypatch.setattr(inception, '_CHUNK', 5)
-  network = inception.load(known / f'checkpoint.{kind}')
+  network = inception.load_inception(known / f'checkpoint.{kind}')
   with np.load(known / 'known.npz') as arrays:
     images, features, logits = (arrays[pictures + x] for x in ('', '_features', '_logits'))
   found = network.features(images)

@@ -40,8 +40,8 @@ def write_few_digits(data_dir, mnist):
   arrays = {key: array[: _SIZES[key.split('_')[0]]] for key, array in mnist.arrays().items()}
   path = data_dir / DATASET / 'decoded.npz'
   path.parent.mkdir(parents=True)
-  array_cache.write(
-    path, array_cache.Cached(dataset.from_arrays(DATASET, arrays), f'{DATASET}/1.0.0')
+  array_cache.write_cache(
+    path, array_cache.CachedDataset(dataset.from_arrays(DATASET, arrays), f'{DATASET}/1.0.0')
   )
 
 
@@ -66,7 +66,7 @@ def finish(process, timeout=600):
 
 def state(run, step='last'):
   """The arrays of a checkpoint."""
-  return load_run.open_run(run, str(step)).state
+  return load_run.load_run(run, str(step)).state
 
 
 def records(run):
@@ -168,7 +168,7 @@ def _serve():
   from jax._src import xla_bridge
 
   from experiments import launcher  # noqa: F401  what every script imports
-  from gan_jax.evaluation import evaluate, sample_grids  # noqa: F401
+  from gan_jax.evaluation import parzen_evaluation, sample_grids  # noqa: F401
   from gan_jax.training import train  # noqa: F401
 
   gc.freeze()  # a collection would touch, and so copy, all that a child shares with this process

@@ -121,7 +121,7 @@ def _serve():
   from jax._src import xla_bridge
 
   from experiments import launcher  # noqa: F401  what every script imports
-  from gan_jax.evaluation import evaluate, sample_grids  # noqa: F401
+  from gan_jax.evaluation import parzen_evaluation, sample_grids  # noqa: F401
   from gan_jax.training import train  # noqa: F401
 
   del orbax

@@ -11,7 +11,7 @@ import pytest
 from gan_jax.config.config import Config
 from gan_jax.data import Dataset
 from gan_jax.evaluation import plots, tasks
-from gan_jax.evaluation.tasks import Measurement, images, synthetic
+from gan_jax.evaluation.tasks import CheckpointEvaluation, image_task, synthetic_task
 from gan_jax.gan.gan import GanState
 from gan_jax.training import load_run, metric_writers, train
 
@@ -39,9 +39,9 @@ def little_data(monkeypatch: pytest.MonkeyPatch) -> Dataset:
   monkeypatch.setattr(tasks, 'load', lambda name, where, **options: dataset)
   best_is_20 = lambda step: -abs(float(step) - 20)
   monkeypatch.setattr(
-    images.ImageTask,
-    'measure',
-    lambda self, gan, state, seed: Measurement(
+    image_task.ImageTask,
+    'evaluate_checkpoint',
+    lambda self, gan, state, seed: CheckpointEvaluation(
       {'validation_frechet_raw': 1.0, 'validation_frechet_ema': 2.0}, best_is_20(state.step), 'line'
     ),
   )
@@ -50,9 +50,9 @@ def little_data(monkeypatch: pytest.MonkeyPatch) -> Dataset:
 
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
   """Paint and plot nothing, which would be most of the time of a small run."""
-  monkeypatch.setattr(images.ImageTask, 'paint', lambda *args: None)
-  monkeypatch.setattr(synthetic.GameTask, 'paint', lambda *args: None)
-  monkeypatch.setattr(plots, 'curves', lambda *args: None)
+  monkeypatch.setattr(image_task.ImageTask, 'save_sample_figures', lambda *args: None)
+  monkeypatch.setattr(synthetic_task.SyntheticTask, 'save_sample_figures', lambda *args: None)
+  monkeypatch.setattr(plots, 'plot_training_curves', lambda *args: None)
 
 
 def run(folder: Path, config: Config = SMALL, n_devices: int = 1) -> train.Outcome:
@@ -62,7 +62,7 @@ def run(folder: Path, config: Config = SMALL, n_devices: int = 1) -> train.Outco
 
 def final(folder: Path) -> tuple[GanState, list[dict[str, Any]]]:
   """The last state of a run, and its records but for the speed."""
-  trained = load_run.open_run(folder, 'last')
+  trained = load_run.load_run(folder, 'last')
   records = metric_writers.read_metrics(folder / 'metrics.jsonl')
   for record in records:
     record.pop('steps_per_second', None)

@@ -4,24 +4,28 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from gan_jax.metrics import nearest_neighbours
-from gan_jax.metrics.nearest_neighbours import kth_nearest, nearest, nearest_picture
+from gan_jax.metrics.nearest_neighbours import (
+  kth_squared_distance,
+  nearest_image,
+  nearest_neighbour,
+)
 
 
 @pytest.mark.parametrize(('n', 'm'), [(1, 1), (13, 999), (20, 1000), (50, 2345)])
 def test_nearest_equals_scikit_learn(n, m):
   queries = np.asarray(jax.random.normal(jax.random.key(0), (n, 6)))
   references = np.asarray(jax.random.normal(jax.random.key(1), (m, 6)))
-  indices, distances = nearest(queries, references)
+  indices, distances = nearest_neighbour(queries, references)
   theirs = NearestNeighbors(n_neighbors=1).fit(references).kneighbors(queries)
   np.testing.assert_array_equal(indices, theirs[1][:, 0])
   np.testing.assert_allclose(distances, theirs[0][:, 0], rtol=1e-5)
 
 
 def test_a_training_image_finds_itself(mnist):
-  from gan_jax.evaluation.evaluate import flat
+  from gan_jax.evaluation.sampling import to_unit_rows
 
-  train = flat(mnist.train[:3000])
-  indices, distances = nearest(train[500:520], train)
+  train = to_unit_rows(mnist.train[:3000])
+  indices, distances = nearest_neighbour(train[500:520], train)
   np.testing.assert_array_equal(indices, np.arange(500, 520))
   np.testing.assert_array_equal(distances, 0)
 
@@ -33,7 +37,7 @@ def test_modes_far_narrower_than_the_space_between_them_keep_their_digits():
   queries, references = (
     np.float32(centres[np.arange(n) % 8] + rng.normal(0, 0.02, (n, 2))) for n in (50, 1200)
   )
-  _, distances = nearest(queries, references)
+  _, distances = nearest_neighbour(queries, references)
   theirs = NearestNeighbors(n_neighbors=1).fit(references.astype(float)).kneighbors(queries)
   np.testing.assert_allclose(distances, theirs[0][:, 0], atol=2e-4)
 
@@ -43,7 +47,7 @@ def test_kth_nearest_is_that_of_scikit_learn_without_the_point_itself(n, m, d, k
   references = np.random.default_rng(0).normal(size=(m, d)).astype(np.float32)
   own = np.arange(n) % m
   theirs = NearestNeighbors(n_neighbors=k).fit(references.astype(float)).kneighbors()[0][own, -1]
-  found = kth_nearest(references[own], own, references, k)
+  found = kth_squared_distance(references[own], own, references, k)
   np.testing.assert_allclose(np.sqrt(found), theirs, rtol=1e-5)
 
 
@@ -58,7 +62,7 @@ def test_the_nearest_picture_is_that_of_scikit_learn_whatever_the_tiles(monkeypa
   queries = np.concatenate([references[::3], rng.integers(0, 256, (9, 4, 4, 3), np.uint8)])
   rows = lambda x: x.reshape(len(x), -1).astype(float)
   theirs = NearestNeighbors(n_neighbors=1).fit(rows(references)).kneighbors(rows(queries))
-  np.testing.assert_array_equal(nearest_picture(queries, references), theirs[1][:, 0])
+  np.testing.assert_array_equal(nearest_image(queries, references), theirs[1][:, 0])
   assert {(tile.shape, tile.dtype) for tile in tiles} == {
     ((min(m, 7), 4, 4, 3), np.dtype(np.uint8))
   }

@@ -6,7 +6,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.neighbors import KernelDensity
 
-from gan_jax.evaluation.evaluate import flat
+from gan_jax.evaluation.sampling import to_unit_rows
 from gan_jax.metrics import parzen
 
 
@@ -21,8 +21,8 @@ def reference(queries, centres, sigma):
 
 @pytest.mark.parametrize('sigma', [parzen.SIGMAS[0], parzen.SIGMAS[2], parzen.SIGMAS[9]])
 def test_log_likelihoods_of_real_images_equal_float64_and_scikit_learn(mnist, sigma):
-  queries, centres = flat(mnist.test[:100]), flat(mnist.train[:2500])
-  ours = parzen.log_likelihoods(queries, centres, jnp.array([sigma]))[0]
+  queries, centres = to_unit_rows(mnist.test[:100]), to_unit_rows(mnist.train[:2500])
+  ours = parzen.parzen_log_densities(queries, centres, jnp.array([sigma]))[0]
   expected = reference(queries, centres, sigma)
   assert float(ours.mean()) == pytest.approx(expected.mean(), abs=1e-3)
   # Single images: float32 has 24 bits for values of up to thousands of nats.
@@ -39,7 +39,7 @@ def test_tiles_leave_no_seam(n, m):
   queries = jax.random.uniform(jax.random.key(0), (n, 5))
   centres = jax.random.uniform(jax.random.key(1), (m, 5))
   sigmas = jnp.array([0.1, 0.5])
-  ours = parzen.log_likelihoods(queries, centres, sigmas)
+  ours = parzen.parzen_log_densities(queries, centres, sigmas)
   assert ours.shape == (2, n)
   for row, sigma in zip(ours, (0.1, 0.5), strict=True):
     np.testing.assert_allclose(row, reference(queries, centres, sigma), atol=1e-3)
@@ -50,7 +50,7 @@ def test_one_window_is_a_gaussian():
   queries = jax.random.uniform(jax.random.key(0), (50, 3))
   expected = multivariate_normal(centre[0], 0.3**2 * np.eye(3)).logpdf(queries)
   np.testing.assert_allclose(
-    parzen.log_likelihoods(queries, centre, jnp.array([0.3]))[0], expected, atol=1e-4
+    parzen.parzen_log_densities(queries, centre, jnp.array([0.3]))[0], expected, atol=1e-4
   )
 
 
@@ -58,7 +58,7 @@ def test_windows_on_many_draws_give_the_density_smoothed_by_the_window():
   """Draws of N(0, 1) under windows of sigma are N(0, 1 + sigma^2) in the limit."""
   draws = jax.random.normal(jax.random.key(0), (200_000, 1))
   queries = jnp.linspace(-2, 2, 9)[:, None]
-  ours = parzen.log_likelihoods(queries, draws, jnp.array([0.3]))[0]
+  ours = parzen.parzen_log_densities(queries, draws, jnp.array([0.3]))[0]
   expected = multivariate_normal(0, 1 + 0.3**2).logpdf(queries[:, 0])
   np.testing.assert_allclose(ours, expected, atol=0.02)
 
@@ -68,7 +68,7 @@ def test_sigma_is_the_best_of_the_grid_on_the_selection_images_alone():
   samples, selection, test = (
     jax.random.uniform(jax.random.fold_in(key, i), (n, 12)) for i, n in enumerate((400, 200, 300))
   )
-  score = parzen.parzen(samples, selection, test)
+  score = parzen.parzen_score(samples, selection, test)
   means = [reference(selection, samples, sigma).mean() for sigma in parzen.SIGMAS]
   assert score.sigma == parzen.SIGMAS[int(np.argmax(means))]
   values = reference(test, samples, score.sigma)

@@ -225,7 +225,7 @@ def little_data(monkeypatch):
   measured = tasks.CheckpointEvaluation({}, 0.0, 'line')
   monkeypatch.setattr(image_task.ImageTask, 'evaluate_checkpoint', lambda *args: measured)
   monkeypatch.setattr(image_task.ImageTask, 'save_sample_figures', lambda *args: None)
-  monkeypatch.setattr(train.plots, 'curves', lambda *args: None)
+  monkeypatch.setattr(train.plots, 'plot_training_curves', lambda *args: None)
 
 
 def final(folder):
@@ -233,7 +233,7 @@ def final(folder):
   records = train.logs.read_metrics(folder / 'metrics.jsonl')
   told = {(r['step'], x): r[x] for r in records for x in r if isinstance(r[x], float)}
   told = {key: value for key, value in told.items() if key[1] != 'steps_per_second'}
-  return load_run.open_run(folder, 'last').state, told
+  return load_run.load_run(folder, 'last').state, told
 
 
 def test_a_run_may_stream_or_not_and_stop_and_go_on(little_data, tmp_path):

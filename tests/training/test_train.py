@@ -19,6 +19,7 @@ from gan_jax.training import (
   session,
   train,
 )
+from gan_jax.training.events import next_stop
 from gan_jax.utils.errors import DivergedError, UserError
 from tests.helpers import small_runs
 from tests.helpers.small_runs import RING, SMALL, final, run
@@ -63,12 +64,12 @@ def test_a_run_leaves_its_files(tmp_path, pictures):
 
 def test_checkpoints_keep_the_last_few_and_the_best(tmp_path):
   run(tmp_path, dataclasses.replace(SMALL, steps=60))
-  with checkpoints.opened(tmp_path / 'checkpoints', 2, {}) as saved:
+  with checkpoints.open_checkpoints(tmp_path / 'checkpoints', 2, {}) as saved:
     assert saved.steps() == [20, 50, 60]
-  assert load_run.open_run(tmp_path, 'best').step == 20
-  assert load_run.open_run(tmp_path, '50').step == 50
+  assert load_run.load_run(tmp_path, 'best').step == 20
+  assert load_run.load_run(tmp_path, '50').step == 50
   with pytest.raises(UserError, match='20, 50, 60'):
-    load_run.open_run(tmp_path, '30')
+    load_run.load_run(tmp_path, '30')
 
 
 def test_checkpoints_that_a_killed_process_had_no_time_to_delete_go_at_the_next_start(tmp_path):
@@ -107,7 +108,7 @@ def test_a_game_needs_no_data_folder(tmp_path, monkeypatch, pictures):
   """It trains, is judged by its oracle, painted, and read back with nothing but its folder."""
   monkeypatch.setattr(tasks, 'load', None)
   run(tmp_path, dataclasses.replace(RING, k='auto'))
-  trained = load_run.open_run(tmp_path, 'best')
+  trained = load_run.load_run(tmp_path, 'best')
   assert trained.shape == (2,)
   assert (tmp_path / 'samples' / 'points_00000025.png').exists()
   assert (tmp_path / 'curves.png').exists()
@@ -117,7 +118,8 @@ def test_a_game_needs_no_data_folder(tmp_path, monkeypatch, pictures):
   assert scored[25]['score'] == -scored[25]['cell_kl_ema']
   report = task.full_report(trained.gan, trained.state, 'test', 0)
   assert report.values['oracle']['ema'] == pytest.approx(
-    {name: scored[trained.step][f'{name}_ema'] for name in task.distribution.perfect_scores}, rel=1e-4
+    {name: scored[trained.step][f'{name}_ema'] for name in task.distribution.perfect_scores},
+    rel=1e-4,
   )
   for name in task.distribution.perfect_scores:
     assert name in report.text
@@ -143,7 +145,7 @@ def test_a_run_is_measured_on_validation_images(tmp_path, monkeypatch):
   names = {f'validation_{what}_{w}' for what in ('parzen', 'frechet') for w in ('raw', 'ema')}
   assert names <= set(record)
   assert record['score'] == -record['validation_frechet_ema']
-  trained = load_run.open_run(tmp_path, 'last')
+  trained = load_run.load_run(tmp_path, 'last')
   report = tasks.load_task(config).full_report(trained.gan, trained.state, 'test', 0)
   assert sum(report.values['class_shares']) == pytest.approx(1)
   assert set(report.values['features']) == {'raw', 'ema', 'train', 'fresh'}
@@ -154,7 +156,7 @@ def test_a_run_is_measured_on_validation_images(tmp_path, monkeypatch):
 def test_stops_are_a_function_of_the_step():
   stops, step = [], 0
   while step < SMALL.steps:
-    step = train.next_stop(SMALL, step)
+    step = next_stop(SMALL, step)
     stops.append(step)
   assert stops == [1, 5, 10, 15, 20, 25]
 
@@ -162,7 +164,7 @@ def test_stops_are_a_function_of_the_step():
 def test_metrics_after_a_checkpoint_are_forgotten_and_a_cut_line_is_mended(tmp_path):
   path = tmp_path / 'metrics.jsonl'
   path.write_text('{"step": 5, "a": 1}\n{"step": 10, "a": 2}\n{"step": 15, "a": 3}\n{"step": 2')
-  metrics = metric_writers.Metrics(tmp_path, 10)
+  metrics = metric_writers.MetricWriter(tmp_path, 10)
   metrics.write(15, {'a': 4.0})
   metrics.close()
   assert metric_writers.read_metrics(path) == [
@@ -182,7 +184,7 @@ def test_a_value_that_is_not_finite_is_named_with_its_step_and_the_last_checkpoi
   step = int(str(error.value).split('at step ')[1].split(';')[0])
   opened = session.open_session(config, tmp_path, jax.devices()[:1])
   before, _ = opened.advance(opened.initial_state(), 0, step - 1)
-  assert nonfinite.first_not_finite(before) is None
+  assert nonfinite.first_nonfinite_leaf(before) is None
 
 
 def test_a_state_that_breaks_in_the_last_step_is_not_saved(tmp_path, monkeypatch):
@@ -190,7 +192,7 @@ def test_a_state_that_breaks_in_the_last_step_is_not_saved(tmp_path, monkeypatch
   monkeypatch.setattr(nonfinite, 'all_finite', lambda state: False)
   with pytest.raises(DivergedError, match='no checkpoint was made before'):
     run(tmp_path)
-  with checkpoints.opened(tmp_path / 'checkpoints', 2, {}) as saved:
+  with checkpoints.open_checkpoints(tmp_path / 'checkpoints', 2, {}) as saved:
     assert saved.steps() == []
 
 
@@ -204,12 +206,15 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch, little_data
 
 def test_the_first_bad_tensor_has_a_name():
   tree = {'d': {'kernel': np.ones(3)}, 'e': {'bias': np.array([1.0, np.nan])}}
-  assert nonfinite.first_not_finite(tree) == 'e/bias'
-  assert nonfinite.first_not_finite(tree['d']) is None
+  assert nonfinite.first_nonfinite_leaf(tree) == 'e/bias'
+  assert nonfinite.first_nonfinite_leaf(tree['d']) is None
 
 
 def test_two_processes_cannot_train_one_run(tmp_path):
-  with run_directory.only_writer(tmp_path), pytest.raises(UserError, match='another process'):
+  with (
+    run_directory.lock_run_directory(tmp_path),
+    pytest.raises(UserError, match='another process'),
+  ):
     run(tmp_path)
 
 

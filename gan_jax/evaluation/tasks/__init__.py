@@ -1,4 +1,4 @@
-"""What there is to learn, by name: a game where there is one, else a set of images."""
+"""Loads the task, a data set together with its evaluator, that a run's settings name."""
 
 from pathlib import Path
 
@@ -10,19 +10,22 @@ from gan_jax.evaluation.tasks.synthetic_task import SyntheticTask
 from gan_jax.evaluation.tasks.task import CheckpointEvaluation, EvaluationReport, Task
 from gan_jax.utils.errors import UserError
 
-__all__ = ['Measurement', 'Report', 'Task', 'open_task']
+__all__ = ['CheckpointEvaluation', 'EvaluationReport', 'Task', 'load_task']
 
 
 def load_task(config: Config, cache: Path | None = None, data_dir: str = '') -> Task:
-  """The task that a run's settings name, its data read; raises UserError.
+  """Returns the task of `config.dataset` with its data read; raises UserError.
 
-  `cache` is a folder for what depends on the data alone; `data_dir` stands before the run's own.
+  Args:
+    config: settings of a run.
+    cache: folder for classifiers and reference scores, which depend on the data alone.
+    data_dir: folder of prepared data sets; by default the one of `config`.
   """
   if config.dataset in SYNTHETIC:
     for name in ('image_size', 'contrast', 'strict'):
       if getattr(config, name):
-        raise UserError(f'--{name}: {config.dataset} is a game and has no images; leave it out')
+        raise UserError(f'--{name}: {config.dataset} is synthetic and has no images; leave it out')
     return SyntheticTask(SYNTHETIC[config.dataset])
-  where = data_dir or config.data_dir or default_data_dir()
-  dataset = load_dataset(config.dataset, where, image_size=config.image_size, strict=config.strict)
+  folder = data_dir or config.data_dir or default_data_dir()
+  dataset = load_dataset(config.dataset, folder, image_size=config.image_size, strict=config.strict)
   return ImageTask(dataset, cache, config.contrast)

@@ -1,4 +1,4 @@
-"""Sets of images judged in the features of a network that was trained on others: Inception, say."""
+"""Scores generated images in the features of a network trained on other images, such as Inception-v3."""
 
 import math
 from pathlib import Path
@@ -8,21 +8,21 @@ import jax
 import numpy as np
 
 from gan_jax.data import Progress
-from gan_jax.evaluation import evaluate, sampling
-from gan_jax.evaluation.feature_networks import FeatureNetwork, remembered
-from gan_jax.evaluation.tasks.images import ImageTask
-from gan_jax.evaluation.tasks.task import Report
+from gan_jax.evaluation import sampling
+from gan_jax.evaluation.feature_networks import FeatureNetwork, cached_features
+from gan_jax.evaluation.score_tables import SET_TITLES
+from gan_jax.evaluation.tasks.image_task import ImageTask
+from gan_jax.evaluation.tasks.task import EvaluationReport
 from gan_jax.gan.gan import Gan, GanState
-from gan_jax.metrics import feature_scores
-from gan_jax.metrics.feature_scores import NetworkScores
+from gan_jax.metrics.feature_scores import NetworkScores, network_scores
 from gan_jax.utils.files import json_safe
 
-AGAINST = ('held_out', 'train')
+REFERENCE_SPLITS = ('held_out', 'train')
 N_SAMPLES = 10_000
 _COLUMNS = ('Frechet', 'FD inf', 'kernel', 'precision', 'recall', 'density', 'coverage', 'IS')
 
 
-def report(
+def external_report(
   task: ImageTask,
   network: FeatureNetwork,
   gan: Gan,
@@ -32,52 +32,64 @@ def report(
   n: int = N_SAMPLES,
   against: str = 'held_out',
   cache: Path | None = None,
-) -> Report:
-  """What the network says of the first `n` samples of `seed`, against the first `n` real images.
+) -> EvaluationReport:
+  """Scores samples of both weights, and real images beside them, in the features of `network`.
 
-  Those are the images of `split`, or where `against` is 'train' the training images, as in most published
-  figures. Beside the samples, as many training images ('train'), where they are not the measure
-  themselves, and held-out images ('fresh'): what memory gets, and what a perfect sampler gets. What is
-  found of real images is kept in the folder `cache`. Raises UserError where n are too many for the
-  memory, or the network cannot see such images.
+  Training images ('train') show the scores of a generator that reproduces them, other held-out images
+  ('fresh') those of a perfect generator. Raises UserError where n samples exceed the memory or the
+  network does not take such images.
+
+  Args:
+    task: the images.
+    network: computes features, and class probabilities for the Inception score.
+    gan: the networks.
+    state: the trained weights.
+    split: 'test' or 'validation'.
+    seed: of the samples.
+    n: largest number of samples and of real images.
+    against: 'held_out' to compare with `split`, 'train' with training images as most published scores.
+    cache: folder that keeps the features of real images.
   """
-  sampling.check_memory(n, task.shape, gan.latent.size)
-  target, known = _real(task, split, against)
+  sampling.check_sample_memory(n, task.shape, gan.latent.size)
+  target, others = _real_sets(task, split, against)
   progress, key = Progress(), jax.random.key(0)
-  of_real = lambda images: remembered(network, images[:n], cache, progress)
-  reals = of_real(target)
-  judge = lambda x: feature_scores.network_scores(reals, x, network.probabilities(x), key)
+  real_features = lambda images: cached_features(network, images[:n], cache, progress)
+  real = real_features(target)
+  score = lambda x: network_scores(real, x, network.probabilities(x), key)
   scores: dict[str, NetworkScores] = {}
   counts: dict[str, int] = {}
-  drawn = evaluate.draw(gan, state, seed, n, 0, task.judge.classes(gan, n))
-  for name, x in drawn.items():
-    scores[name], counts[name] = judge(network.features(x.painted, progress)), n
-  for name, images in known.items():
-    scores[name], counts[name] = judge(of_real(images)), min(n, len(images))
+  drawn = sampling.draw_samples(gan, state, seed, n, 0, task.scorer.sample_labels(gan, n))
+  for name, samples in drawn.items():
+    scores[name], counts[name] = score(network.features(samples.images, progress)), n
+  for name, images in others.items():
+    scores[name], counts[name] = score(real_features(images)), min(n, len(images))
   protocol = _protocol(task, network, split, against)
-  protocol |= {'n_real': len(reals), 'n_samples': n, 'seed': seed}
-  found = {name: x._asdict() for name, x in scores.items()}
-  values = {'protocol': protocol, 'scores': found, 'n': counts}
-  text = '\n'.join(_lines(scores, counts, protocol, network.title))
-  return Report(text, json_safe(values), {name: found[name] for name in drawn})
+  protocol |= {'n_real': len(real), 'n_samples': n, 'seed': seed}
+  by_name = {name: x._asdict() for name, x in scores.items()}
+  values = {'protocol': protocol, 'scores': by_name, 'n': counts}
+  text = '\n'.join(_table(scores, counts, protocol, network.title))
+  return EvaluationReport(text, json_safe(values), {name: by_name[name] for name in drawn})
 
 
-def _real(task: ImageTask, split: str, against: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-  """The images to compare with, and by name the sets of known quality that stand beside the samples."""
-  data = task.judge.whole
-  held_out, other = data.test, data.validation
+def _real_sets(
+  task: ImageTask, split: str, against: str
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+  """Returns the images to compare with, and the other real images by name."""
+  data = task.scorer.real_images
+  held_out, fresh = data.test, data.validation
   if split == 'validation':
-    held_out, other = other, held_out
+    held_out, fresh = fresh, held_out
   if against == 'train':
     return data.train, {'fresh': held_out}
-  return held_out, {'train': data.train, 'fresh': other}
+  return held_out, {'train': data.train, 'fresh': fresh}
 
 
 def _protocol(task: ImageTask, network: FeatureNetwork, split: str, against: str) -> dict[str, Any]:
-  """Everything but the numbers of images that has to be equal for two such figures to be compared."""
+  """Returns the settings, but for numbers of images, that two comparable reports share."""
+  data = task.scorer.real_images
   return {
-    'dataset': task.judge.whole.name,
-    'fingerprint': task.judge.whole.fingerprint,
+    'dataset': data.name,
+    'fingerprint': data.fingerprint,
     'split': 'train' if against == 'train' else split,
     'features': f'{network.name} {network.hash[:16]}',
     'preparation': network.preparation,
@@ -85,16 +97,16 @@ def _protocol(task: ImageTask, network: FeatureNetwork, split: str, against: str
   }
 
 
-def _lines(
+def _table(
   scores: dict[str, NetworkScores], counts: dict[str, int], protocol: dict[str, Any], title: str
 ) -> list[str]:
-  """The scores for a person; a dash where there are too few images for one."""
+  """Formats a row of scores for each set of images; a dash where too few images give no score."""
   kind = 'training' if protocol['split'] == 'train' else protocol['split']
   lines = [f'against {protocol["n_real"]:,} {kind} images, in the features of {title}']
   lines.append(f'{"":<32}' + ''.join(f'{name:>10}' for name in _COLUMNS))
   for name, row in scores.items():
     cells = ('-' if math.isnan(value) else f'{value:.3f}' for value in row)
-    head = f'{evaluate.ROW_NAMES[name]} ({counts[name]:,})'
+    head = f'{SET_TITLES[name]} ({counts[name]:,})'
     lines.append(f'{head:<32}' + ''.join(f'{cell:>10}' for cell in cells))
   if all(math.isnan(row.frechet_infinity) for row in scores.values()):
     lines.append('FD inf needs more than ten samples for each feature: raise --num_samples')

@@ -1,127 +1,126 @@
-"""What there is to learn and how it is judged, as the training loop sees it."""
+"""Defines `Task`: a data set together with its evaluator, all that training knows of either."""
 
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gan_jax.data.device_batches import Data, Feed
+from gan_jax.data.device_batches import BatchFn, DeviceData
 from gan_jax.gan.gan import Gan, GanState
 from gan_jax.metrics.embeddings import Embedding
 
-
-class Measurement(NamedTuple):
-  """One look at a generator while it trains."""
-
-  values: dict[str, float]  # for metrics.jsonl, by name
-  score: float  # by which the best checkpoint is chosen; higher is better
-  line: str  # the same for a person
+N_COMPARISON = 20_000  # draws of a synthetic distribution in each set of `ComparisonSets`
 
 
-class Report(NamedTuple):
-  """A full evaluation: for a person, and for a file."""
+class CheckpointEvaluation(NamedTuple):
+  """Holds the validation scores of a generator at one step of its training."""
 
-  text: str
-  values: dict[str, Any]
+  metrics: dict[str, float]  # for metrics.jsonl, by name
+  score: float  # selects the best checkpoint; higher is better
+  summary: str  # the metrics as one printed line
+
+
+class EvaluationReport(NamedTuple):
+  """Holds a full evaluation of a trained generator."""
+
+  text: str  # for the terminal
+  values: dict[str, Any]  # for a JSON file: the protocol, and scores with their references
   scores: dict[str, dict[str, float]]  # of 'raw' and 'ema' weights, by name
 
 
-N_COMPARED = 20_000  # fresh draws of a synthetic distribution in each set of a comparison
-
-
-class Compared(NamedTuple):
-  """Three sets of examples [n, ...] and where they are compared."""
+class ComparisonSets(NamedTuple):
+  """Holds real and generated examples [n, ...] and the space in which statistics compare them."""
 
   train: np.ndarray
   held_out: np.ndarray
   fake: np.ndarray
   embedding: Embedding
-  classes: dict[str, list[float]] | None = (
-    None  # shares of 'real' and 'fake', where a classifier knows them
-  )
+  class_fractions: dict[str, list[float]] | None = None  # of 'real' and 'fake', by a classifier
 
 
 class Task(Protocol):
-  """A data set or a game."""
+  """Holds a data set, an endless or a finite one, and scores generators trained on it."""
 
   @property
   def name(self) -> str:
-    """As --dataset has it."""
+    """Returns the name of the data set, as in --dataset."""
     ...
 
   @property
   def shape(self) -> tuple[int, ...]:
-    """Of one example."""
+    """Returns the shape of one example."""
     ...
 
   @property
   def n_classes(self) -> int:
-    """0 without labels."""
+    """Returns the number of classes; 0 without labels."""
     ...
 
   @property
   def n_train(self) -> int | None:
-    """Training examples; None where they never end."""
+    """Returns the number of training examples; None for an endless data set."""
     ...
 
   @property
   def fingerprint(self) -> str:
-    """Sha256 of the data, or what else tells them from others."""
+    """Returns a SHA-256 that identifies the data."""
     ...
 
   @property
   def mean_image(self) -> np.ndarray | None:
-    """The mean training image in [0, 1]; None for points."""
+    """Returns the mean training image [h, w, c] in [0, 1]; None for points."""
     ...
 
   @property
-  def feed(self) -> Feed:
-    """How training examples are made on the device."""
+  def train_batch_fn(self) -> BatchFn:
+    """Returns the function that makes training batches from `training_data` on the device."""
     ...
 
   @property
   def streamable(self) -> bool:
-    """Whether minibatches can be read from the host: rows of `data(...).train`, each an example."""
+    """Returns whether the host can stream minibatches: rows of `training_data(...).train` are examples."""
     ...
 
-  def windowed(self, batch_size: int) -> Feed:
-    """How examples of a window of minibatches are made on the device; raises ValueError unless `streamable`."""
-    ...
-
-  @property
-  def held_out(self) -> Feed:
-    """How held-out examples are made on the device."""
+  def window_batch_fn(self, batch_size: int) -> BatchFn:
+    """Returns the batch function of a streamed `BatchWindow`; raises ValueError unless `streamable`."""
     ...
 
   @property
-  def ranked_by(self) -> tuple[str, bool]:
-    """The number of a report's scores by which generators are ranked; whether higher is better."""
+  def held_out_batch_fn(self) -> BatchFn:
+    """Returns the function that makes held-out batches on the device."""
     ...
 
-  def data(self, held_out: bool) -> Data:
-    """What the feeds make examples from, on the host; held-out data where they are asked for."""
+  @property
+  def selection_metric(self) -> tuple[str, bool]:
+    """Returns the name of the score that ranks generators, and whether higher is better."""
     ...
 
-  def sample(self) -> Data:
-    """As `data`, but no more of either than judges look at: all of it fits on a device."""
+  def training_data(self, held_out: bool) -> DeviceData:
+    """Returns the host arrays that batch functions read, with held-out data where `held_out`."""
     ...
 
-  def measure(self, gan: Gan, state: GanState, seed: int) -> Measurement:
-    """A look at the generator, on validation data."""
+  def evaluation_data(self) -> DeviceData:
+    """Returns at most as many training and held-out examples as evaluations use; fits on a device."""
     ...
 
-  def paint(self, folder: Path, step: int, gan: Gan, state: GanState, seed: int) -> None:
-    """The pictures of one evaluation."""
+  def evaluate_checkpoint(self, gan: Gan, state: GanState, seed: int) -> CheckpointEvaluation:
+    """Scores the generator on validation data, for samples drawn from `seed`."""
+    ...
+
+  def save_sample_figures(
+    self, folder: Path, step: int, gan: Gan, state: GanState, seed: int
+  ) -> None:
+    """Writes PNG files of samples to `folder`, with `step` in their names."""
     ...
 
   def plot_scores(self, axes: Any, records: list[dict[str, Any]]) -> None:
-    """The course of what `measure` found, among floors and ceilings."""
+    """Plots the selection metric of `records`, lines of metrics.jsonl, on matplotlib `axes`."""
     ...
 
-  def compared(self, gan: Gan, state: GanState, which: str, seed: int) -> Compared:
-    """What the referee looks at: data, samples of 'raw' or 'ema' weights, and the space to compare them in."""
+  def comparison_sets(self, gan: Gan, state: GanState, which: str, seed: int) -> ComparisonSets:
+    """Returns real data and samples of the 'raw' or 'ema' weights for diagnostic statistics."""
     ...
 
-  def report(self, gan: Gan, state: GanState, split: str, seed: int) -> Report:
-    """Everything that can be said of a trained generator, with its protocol."""
+  def full_report(self, gan: Gan, state: GanState, split: str, seed: int) -> EvaluationReport:
+    """Computes all scores of both weights on `split`, 'test' or 'validation', beside references."""
     ...
