@@ -23,7 +23,7 @@ from gan_jax.distributed import chip_specs, sharding
 from gan_jax.distributed.chip_specs import Slice
 from gan_jax.evaluation import plots
 from gan_jax.training import ahead_of_time, capacity_report, input_pipeline
-from gan_jax.training.capacity_report import Report
+from gan_jax.training.capacity_report import CapacityReport
 from gan_jax.utils.errors import UserError
 
 _TOPOLOGY = flags.DEFINE_string(
@@ -63,21 +63,23 @@ def main(argv: list[str]) -> int:
     'jax_enable_compilation_cache', False
   )  # programs for others' devices cannot be read back
   settings = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
-  where = chip_specs.parse(_TOPOLOGY.value, _SLICES.value)
+  where = chip_specs.parse_topology(_TOPOLOGY.value, _SLICES.value)
   if where is None:
-    raise UserError(f'--topology={_TOPOLOGY.value}: known are {", ".join(chip_specs.names())}')
-  examples = ahead_of_time.examples_of(settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value)
-  mapped = sharding.SHARDED if _SHARD.value else 'pmap'
-  way = capacity_report.Way(mapped, _QUICKLY.value, _STREAM.value)
+    raise UserError(
+      f'--topology={_TOPOLOGY.value}: known are {", ".join(chip_specs.topology_names())}'
+    )
+  examples = ahead_of_time.data_spec_of(settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value)
+  mapped = sharding.SHARDED_PARAMS if _SHARD.value else 'pmap'
+  way = capacity_report.CompileOptions(mapped, _QUICKLY.value, _STREAM.value)
   try:
-    report = capacity_report.measure(settings, examples, where, way)
+    report = capacity_report.measure_capacity(settings, examples, where, way)
   except ahead_of_time.DoesNotFitError as error:
     print(_missing(error, settings, where), file=sys.stderr)
     return NOT_FIT
-  report = capacity_report.complete(report, settings, examples, where, way, _LARGEST.value)
+  report = capacity_report.add_projections(report, settings, examples, where, way, _LARGEST.value)
   print(json.dumps(as_json(report, where), indent=2) if _JSON.value else as_text(report, where))
   if _PLOT.value:
-    plots.scaling(Path(_PLOT.value), report.scaling, where.generation)
+    plots.plot_pod_scaling(Path(_PLOT.value), report.scaling, where.generation)
   return 0
 
 
@@ -105,7 +107,7 @@ def _missing(error: ahead_of_time.DoesNotFitError, settings: Config, where: Slic
   )
 
 
-def as_json(report: Report, where: Slice) -> dict[str, object]:
+def as_json(report: CapacityReport, where: Slice) -> dict[str, object]:
   """Everything, with the assumptions beside it."""
   derived = {
     'arithmetic_intensity': report.intensity,
@@ -116,7 +118,7 @@ def as_json(report: Report, where: Slice) -> dict[str, object]:
   return dataclasses.asdict(report) | derived
 
 
-def as_text(report: Report, where: Slice) -> str:
+def as_text(report: CapacityReport, where: Slice) -> str:
   """A page for a person."""
   chip = where.chip
   mib = lambda n: f'{n / 2**20:,.1f} MiB'

@@ -26,6 +26,7 @@ from absl import flags
 
 from experiments import launcher
 from gan_jax.config.config import Config
+from gan_jax.distributed.devices import choose_devices, simulate_cpu_devices
 from gan_jax.evaluation import tasks
 from gan_jax.sweep import (
   compute_cost,
@@ -39,7 +40,7 @@ from gan_jax.sweep import (
 from gan_jax.sweep.equal_compute import Contest
 from gan_jax.sweep.group_trainer import Listener
 from gan_jax.sweep.results_table import Row
-from gan_jax.training import train
+from gan_jax.training.stop_signals import catch_stop_signals
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
 
@@ -87,7 +88,7 @@ def main(argv: list[str]) -> int:
   base = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
   axes = search_space.axes(_SWEEP.value)
   settings = search_space.settings(axes)
-  simulate_cores()
+  simulate_cpu_devices(_DEVICES.value, default=_cpu_cores())
   folder = launcher.run_folder(_RUN.value, base.dataset, '_sweep')
   unit = 'none' if _STORE.value else _COMPUTE.value
   game = Contest(
@@ -97,7 +98,7 @@ def main(argv: list[str]) -> int:
     unit,
     _HALVING.value,
     folder,
-    equal_compute.once(lambda config: tasks.open_task(config, launcher.cache_dir())),
+    equal_compute.once(lambda config: tasks.load_task(config, launcher.cache_dir())),
     [],
     'map',
     {},
@@ -110,9 +111,9 @@ def main(argv: list[str]) -> int:
     base, sweep=_SWEEP.value, seeds=_SEEDS.value, compute=unit, halving=_HALVING.value
   )
   scheduler.describe(folder, facts)
-  devices = _devices()
+  devices = choose_devices(_DEVICES.value)
   game = game._replace(devices=devices, how=_how(devices))
-  with train.noticing_signals() as received:
+  with catch_stop_signals() as received:
     rows, ended = _fleet(game, axes, facts, received) if _STORE.value else _alone(game, received)
   if received and not ended:
     print(f'stopped by {received[0].name} and saved; go on with:')
@@ -126,7 +127,9 @@ def verdict_of(folder: Path, known: dict[Any, Any]) -> str:
   """The referee's word on the run in `folder`; `known` as in `judge_run`."""
   from gan_jax.training import diagnose_run
 
-  record, _ = diagnose_run.judge_run(folder, 'last', 'ema', 0, launcher.cache_dir(), known)
+  record, _ = diagnose_run.diagnose_checkpoint(
+    folder, 'last', 'ema', 0, launcher.cache_dir(), known
+  )
   return str(record['verdict'])
 
 
@@ -148,20 +151,8 @@ def _show_size(game: Contest) -> None:
   print(f'{settings} settings x {game.seeds} seeds{both}: at most {n} runs', flush=True)
 
 
-def simulate_cores() -> None:
-  """Let a CPU appear as --devices, by default as many as it has cores; raises UserError."""
-  if _DEVICES.value < 0:
-    raise UserError(f'--devices={_DEVICES.value}: give a number of devices, or 0 for all')
-  here = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else [0]
-  jax.config.update('jax_num_cpu_devices', _DEVICES.value or len(here))
-
-
-def _devices() -> list[jax.Device]:
-  here = jax.local_devices()
-  if _DEVICES.value > len(here):
-    kind = here[0].device_kind
-    raise UserError(f'--devices={_DEVICES.value}: this machine has {len(here)} ({kind})')
-  return here[: _DEVICES.value or None]
+def _cpu_cores() -> int:
+  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
 
 
 def _how(devices: list[jax.Device]) -> str:

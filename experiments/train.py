@@ -9,17 +9,14 @@ run is gone; 130 saved after Ctrl-C. On many hosts give it to each (experiments/
 
 import signal
 import sys
-from collections.abc import Sequence
 
-import jax
 from absl import flags
 
 from experiments import launcher
 from gan_jax.config.config import Config
-from gan_jax.distributed import peer_watchdog, pmap, processes, sharding
-from gan_jax.distributed.processes import Group, Place
+from gan_jax.distributed import devices, peer_watchdog, pmap, processes, sharding
+from gan_jax.distributed.processes import ProcessGroup, ProcessSpec
 from gan_jax.training import input_pipeline, train
-from gan_jax.utils.errors import UserError
 
 _RUN = flags.DEFINE_string(
   'run', None, 'Folder of the run; runs/ and the name of the data by default.'
@@ -27,7 +24,7 @@ _RUN = flags.DEFINE_string(
 _DEVICES = flags.DEFINE_integer(
   'devices', 0, 'Devices of each process: 0 for all; on a CPU, how many to simulate.'
 )
-_MAP = flags.DEFINE_enum('map', 'pmap', list(pmap.MAPS), 'How the step comes to the devices.')
+_MAP = flags.DEFINE_enum('map', 'pmap', list(pmap.STEP_MAPS), 'How the step comes to the devices.')
 _SHARD = flags.DEFINE_bool(
   'shard_params', False, 'Keep a part of weights and optimizers on each device.'
 )
@@ -47,32 +44,20 @@ _N_PROCESSES = flags.DEFINE_integer(
 )
 _PROCESS_ID = flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.')
 _PATIENCE = flags.DEFINE_float(
-  'peer_timeout', processes.PATIENCE, 'Seconds after which a silent process counts as lost.', 5, 300
+  'peer_timeout',
+  processes.PEER_TIMEOUT,
+  'Seconds after which a silent process counts as lost.',
+  5,
+  300,
 )
 _SETTINGS = launcher.define_fields(Config)
 
 
-def choose_devices(n: int) -> Sequence[jax.Device]:
-  """The first n devices of each process, all for n = 0. Raises UserError."""
-  here = jax.local_devices()
-  if n > len(here):
-    raise UserError(f'--devices={n}: this machine has {len(here)} ({here[0].device_kind})')
-  if not n:
-    return jax.devices()
-  return [x for i in range(jax.process_count()) for x in jax.local_devices(process_index=i)[:n]]
-
-
-def simulate_devices(n: int) -> None:
-  """Let a CPU appear as n devices, before anything asks for one; raises UserError."""
-  if n < 0:
-    raise UserError(f'--devices={n}: give a number of devices, or 0 for all')
-  if n:
-    jax.config.update('jax_num_cpu_devices', n)
-
-
-def join() -> Group:
+def join() -> ProcessGroup:
   """The processes of this run, as flags or the cluster tell; raises UserError."""
-  return processes.join(Place(_COORDINATOR.value, _N_PROCESSES.value, _PROCESS_ID.value), _say)
+  return processes.join_group(
+    ProcessSpec(_COORDINATOR.value, _N_PROCESSES.value, _PROCESS_ID.value), _say
+  )
 
 
 def _say(line: str) -> None:
@@ -84,30 +69,32 @@ def main(argv: list[str]) -> int:
   del argv
   config = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
   folder = launcher.run_folder(_RUN.value, config.dataset)
-  simulate_devices(_DEVICES.value)
+  devices.simulate_cpu_devices(_DEVICES.value)
   group = join()
   with (
     launcher.ending_at_once(group.count > 1),
-    peer_watchdog.Watchdog(group, _say, _PATIENCE.value),
+    peer_watchdog.PeerWatchdog(group, _say, _PATIENCE.value),
   ):
-    mapped = sharding.SHARDED if _SHARD.value else _MAP.value
+    mapped = sharding.SHARDED_PARAMS if _SHARD.value else _MAP.value
     outcome = train.train(
       config,
       folder,
-      choose_devices(_DEVICES.value),
+      devices.choose_devices(_DEVICES.value),
       launcher.cache_dir(),
       mapped,
       group,
       _STREAM.value,
     )
-  if not group.first and outcome.stopped_by is None:
+  if not group.is_first and outcome.stopped_by is None:
     return launcher.ALARMED if outcome.alarm else 0
   if outcome.stopped_by is not None:
     print(f'stopped by {outcome.stopped_by.name} and saved at step {outcome.step}; go on with:')
     print(f'  {launcher.command("experiments.train", *sys.argv[1:])}')
     return launcher.INTERRUPTED if outcome.stopped_by == signal.SIGINT else 0
   if outcome.alarm is not None:
-    print(f'ended by --stop_on={outcome.alarm.name} at step {outcome.step}: {outcome.alarm.says}')
+    print(
+      f'ended by --stop_on={outcome.alarm.name} at step {outcome.step}: {outcome.alarm.message}'
+    )
     print(f'  to judge   {launcher.command("experiments.referee", f"--run={folder}")}')
     return launcher.ALARMED
   print(f'{"already " if outcome.already else ""}finished: {outcome.step} steps in {folder}')

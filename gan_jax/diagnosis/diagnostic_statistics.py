@@ -19,6 +19,7 @@ from gan_jax.metrics import cell_occupancy as cells_lib
 from gan_jax.metrics import (
   feature_scores,
   frechet_distance,
+  kmeans,
   memorisation,
   precision_recall,
   two_sample,
@@ -117,16 +118,16 @@ def compute_reference_statistics(
   twin_key = jax.random.fold_in(key, 4)
   n = {'train': 0 if train is None else len(train), 'held_out': len(held_out)}
   real, spare = _spare(train, held_out)
-  ours, spares = embedding.whole(real[:N_SHARP]), embedding.whole(spare[:N_MOMENTS])
+  ours, spares = embedding.full(real[:N_SHARP]), embedding.full(spare[:N_MOMENTS])
   moments = frechet_distance.moments(ours[:N_MOMENTS])
-  centres = cells_lib.partition_of(
+  centres = kmeans.fit_centres(
     cell_key, jnp.asarray(spares[:N_NEAR]), min(_CELLS, len(spares) // 40 + 1)
   )
   train_plain, memory_null = None, None
-  real_plain = embedding.plain(real[:N_NEAR])
+  real_plain = embedding.raw(real[:N_NEAR])
   if train is not None:
-    train_plain = embedding.plain(train[:N_TRAIN])
-    fresh = embedding.plain(held_out[-N_NEAR:])
+    train_plain = embedding.raw(train[:N_TRAIN])
+    fresh = embedding.raw(held_out[-N_NEAR:])
     memory_null = _remembered(memory_key, train_plain, real_plain, fresh)
   twins = support_lib.median_closest_pair(
     jnp.asarray(real_plain), twin_key, min(_BIRTHDAYS, len(real_plain)) * 2 // 3
@@ -146,7 +147,7 @@ def compute_reference_statistics(
     cells_lib.cell_occupancy(centres, ours[:N_MOMENTS], spares),
     memory_null,
     twins,
-    _supported(twin_key, embedding.plain(spare[:N_NEAR]), twins),
+    _supported(twin_key, embedding.raw(spare[:N_NEAR]), twins),
   )
 
 
@@ -161,7 +162,7 @@ def compute_diagnostic_statistics(
   ref, n = reference, reference.n | {'fake': len(fake)}
   finite = np.isfinite(fake.reshape(len(fake), -1)).all(axis=1)
   made = fake[finite] if finite.sum() >= probes.MIN_EXAMPLES else np.zeros_like(fake)
-  theirs = ref.embedding.whole(made[:N_SHARP])
+  theirs = ref.embedding.full(made[:N_SHARP])
   spread = theirs.std(axis=0, dtype=np.float64)  # whose squares float32 might not hold
   far = float(np.max(spread / np.maximum(ref.real.std(axis=0), 1e-3)))
   theirs = np.clip(theirs, -_FAR, _FAR)
@@ -170,7 +171,7 @@ def compute_diagnostic_statistics(
     _probe(key, ref.real, theirs, sigma, N_NOISY if sigma else N_SHARP)
     for key, sigma in zip(keys, probes.NOISE_LEVELS, strict=False)
   ]
-  made_plain = np.clip(ref.embedding.plain(made[:N_NEAR]), -_FAR, _FAR)
+  made_plain = np.clip(ref.embedding.raw(made[:N_NEAR]), -_FAR, _FAR)
   memory = None
   if ref.train_plain is not None:
     memory = _remembered(keys[-1], ref.train_plain, ref.real_plain, made_plain)

@@ -75,7 +75,7 @@ _HOSTS = (
   '64x8',
   '128x8',
 )  # hosts x GPUs
-SLICES = {
+SLICE_SHAPES = {
   'a100': _HOSTS,
   'h100': _HOSTS,
   'v4': _CUBES,
@@ -83,8 +83,10 @@ SLICES = {
   'v5p': (*_CUBES, '16x16x24'),
   'v6e': _FLAT,
 }
-HOP = 1e-6  # seconds from one chip to the next: assumed
-NETWORK_HOP = 50e-6  # seconds from one pod to another, or 5e-6 from one host of GPUs: assumed
+HOP_SECONDS = 1e-6  # seconds from one chip to the next: assumed
+NETWORK_HOP_SECONDS = (
+  50e-6  # seconds from one pod to another, or 5e-6 from one host of GPUs: assumed
+)
 
 
 class Slice(NamedTuple):
@@ -112,14 +114,16 @@ class Slice(NamedTuple):
     return f'{self.generation}:{"x".join(map(str, self.sides))}'
 
 
-def names() -> list[str]:
+def topology_names() -> list[str]:
   """Every slice that can be named."""
-  return [f'{generation}:{shape}' for generation, shapes in SLICES.items() for shape in shapes]
+  return [
+    f'{generation}:{shape}' for generation, shapes in SLICE_SHAPES.items() for shape in shapes
+  ]
 
 
-def parse(name: str, n_slices: int = 1) -> Slice | None:
+def parse_topology(name: str, n_slices: int = 1) -> Slice | None:
   """The slice that a name such as 'v5e:16x16' means; None for an unknown one."""
-  if name not in names():
+  if name not in topology_names():
     return None
   generation, shape = name.split(':')
   sides = tuple(map(int, shape.split('x')))
@@ -128,7 +132,7 @@ def parse(name: str, n_slices: int = 1) -> Slice | None:
   return Slice(generation, sides, n_slices)
 
 
-def of_size(generation: str, n: int) -> Slice:
+def slice_of_size(generation: str, n: int) -> Slice:
   """As even a torus as there is of n chips, a power of 2, in as few pods as hold them."""
   chip = CHIPS[generation]
   largest = 2 ** int(math.log2(chip.pod))
@@ -158,15 +162,15 @@ def all_reduce_seconds(where: Slice, n_bytes: float) -> float:
       side // 2 if links == 2 else side - 1
       for side, links in zip(where.sides, open_links, strict=True)
     )
-    seconds += 2 * n_bytes * (inside - 1) / inside / rate + 2 * hops * HOP
+    seconds += 2 * n_bytes * (inside - 1) / inside / rate + 2 * hops * HOP_SECONDS
   if where.n_slices > 1:
     others = (where.n_slices - 1) / where.n_slices
     seconds += 2 * n_bytes / inside * others / chip.network
-    seconds += 2 * (5e-6 if where.generation in GPUS else NETWORK_HOP)
+    seconds += 2 * (5e-6 if where.generation in GPUS else NETWORK_HOP_SECONDS)
   return seconds
 
 
-def step_seconds(
+def estimate_step_seconds(
   where: Slice, flops: float, n_bytes: float, sums: list[float]
 ) -> tuple[float, float, float]:
   """Seconds for arithmetic, for memory, and for the all-reduces of `sums` bytes each, of one step."""

@@ -7,7 +7,7 @@ _FIGURES = {
 }
 
 
-def target(generation: str) -> str:
+def gpu_target_config(generation: str) -> str:
   """The text that describes a GPU to the compiler."""
   (major, minor), cores, shared, cache, ghz, bandwidth, memory = _FIGURES[generation]
   figures = {

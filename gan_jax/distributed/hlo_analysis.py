@@ -33,7 +33,7 @@ class Collective(NamedTuple):
   per_step: float  # how often it runs
 
 
-def collectives(text: str, k: float) -> list[Collective]:
+def find_collectives(text: str, k: float) -> list[Collective]:
   """Every collective operation of compiled HLO whose outermost loop is over steps.
 
   A loop within it runs as often as the compiler knows, and `k` times where it does not: those are the
@@ -50,7 +50,7 @@ def collectives(text: str, k: float) -> list[Collective]:
   return found
 
 
-def host_transfers(text: str) -> list[str]:
+def find_host_transfers(text: str) -> list[str]:
   """The instructions by which the program speaks with the host while it runs.
 
   What slices of TPUs tell one another goes through their hosts' network, and is none of these.
@@ -104,7 +104,7 @@ def _result_bytes(line: str, kind: str) -> int:
   return total // 2 if f' {kind}-start(' in line and kind != 'all-reduce' else total
 
 
-def flops(jaxpr: Any, k: float) -> float:
+def count_flops(jaxpr: Any, k: float) -> float:
   """Multiplications and additions of all matrix products and convolutions per device and step.
 
   From the trace, so nothing that the compiler repeats or saves is counted: what the algorithm needs.
@@ -114,7 +114,7 @@ def flops(jaxpr: Any, k: float) -> float:
   return _sum(_operations, jaxpr, k, 0)
 
 
-def product_bytes(jaxpr: Any, k: float) -> float:
+def count_matmul_bytes(jaxpr: Any, k: float) -> float:
   """Bytes that all matrix products and convolutions read and write per device and step, counted as `flops`.
 
   At least so many move where no two of them are fused, and nothing else is counted.

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any
 
 from gan_jax.distributed import processes
-from gan_jax.distributed.processes import FAREWELL, PATIENCE, PEER_LOST, Group
-from gan_jax.utils.errors import AgreedError, DivergedError, UserError
+from gan_jax.distributed.processes import EXIT_PEER_LOST, PEER_TIMEOUT, SHUTDOWN_GRACE, ProcessGroup
+from gan_jax.utils.errors import AllProcessesError, DivergedError, UserError
 
 _BEAT = 1.0  # seconds between two signs of life
 _NOTHING: Mapping[str, str] = {}
@@ -26,14 +26,14 @@ _NOTHING: Mapping[str, str] = {}
 Say = Callable[[str], None]
 
 
-class Watchdog:
+class PeerWatchdog:
   """Watches the other processes of `group` from `__enter__` to `__exit__`.
 
   A peer that says it failed ends this process at once, one that does not count for `patience`
   seconds after that time, both with code 4. An exception that leaves the block is told to the others.
   """
 
-  def __init__(self, group: Group, say: Say, patience: float = PATIENCE):
+  def __init__(self, group: ProcessGroup, say: Say, patience: float = PEER_TIMEOUT):
     self._group, self._say, self._patience = group, say, patience
     self._over = threading.Event()
     self._answered = time.monotonic()
@@ -41,7 +41,7 @@ class Watchdog:
       threading.Thread(target=target, daemon=True) for target in (self._watch, self._watch_store)
     ]
 
-  def __enter__(self) -> 'Watchdog':
+  def __enter__(self) -> 'PeerWatchdog':
     """Begin to watch."""
     if self._group.count > 1:
       _on_abort(lambda: self._end('the coordinator (process 0), or the way to it, is gone'))
@@ -60,8 +60,8 @@ class Watchdog:
     del kind, trace
     if self._group.count == 1:
       return
-    if error is None or isinstance(error, (AgreedError, DivergedError)):
-      processes.leave(self._group)
+    if error is None or isinstance(error, (AllProcessesError, DivergedError)):
+      processes.leave_group(self._group)
     else:
       if not isinstance(error, (UserError, OSError, KeyboardInterrupt)):
         # An operation with a peer that is gone? Then the watch ends this process in this time.
@@ -69,7 +69,7 @@ class Watchdog:
       line = ' '.join(f'{error}'.split())[:300] or type(error).__name__
       teller = threading.Thread(target=self._tell, args=(line,), daemon=True)
       teller.start()
-      teller.join(FAREWELL)
+      teller.join(SHUTDOWN_GRACE)
     self._over.set()
 
   def _tell(self, line: str) -> None:
@@ -83,8 +83,8 @@ class Watchdog:
 
   def _wait_for(self, others: set[int]) -> None:
     """Keep the store open, which ends with process 0, until these have read why the run ends, or too long."""
-    client, deadline = self._group.client, time.monotonic() + FAREWELL
-    while self._group.first and others and time.monotonic() < deadline:
+    client, deadline = self._group.client, time.monotonic() + SHUTDOWN_GRACE
+    while self._group.is_first and others and time.monotonic() < deadline:
       time.sleep(0.2)
       for name in ('heard/', 'failed/'):  # who says the same has no need to hear it
         others = others - set(_numbered(client.key_value_dir_get(name)))
@@ -150,7 +150,7 @@ class Watchdog:
       for name, value in notes.items():
         self._group.client.key_value_set(name, value, True)
       self._wait_for(set(others))
-    os._exit(PEER_LOST)
+    os._exit(EXIT_PEER_LOST)
 
 
 def _numbered(pairs: list[tuple[str, str]]) -> dict[int, str]:

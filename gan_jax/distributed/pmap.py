@@ -13,12 +13,12 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from gan_jax.distributed import sharding
-from gan_jax.distributed.randomness import Spread
+from gan_jax.distributed.randomness import AutoSharded
 
 Call = Callable[..., Any]
 # By the number of an argument, which of its arrays `placement.split` has made: a tree of booleans, or a prefix.
-Parts = Mapping[int, Any]
-_NO_PARTS: Parts = {}
+ShardedArgs = Mapping[int, Any]
+_NO_PARTS: ShardedArgs = {}
 
 
 def pmap(
@@ -26,7 +26,7 @@ def pmap(
   devices: Sequence[jax.Device],
   n_args: int,
   donate_argnum: int,
-  parts: Parts = _NO_PARTS,
+  parts: ShardedArgs = _NO_PARTS,
 ) -> Call:
   """`fn(*args, axis_name=...)` on every device: arguments and results unmapped, one of them donated.
 
@@ -35,11 +35,11 @@ def pmap(
   """
   mapped = _pmapped(fn, devices, n_args, donate_argnum, parts)
   here = len(devices) if jax.process_count() == 1 else len(sharding.local_devices(devices))
-  call = _unhurried(functools.partial(mapped, np.arange(here)), devices)
+  call = _block_on_cpu(functools.partial(mapped, np.arange(here)), devices)
   if here == len(devices):
     return call
   # What pmap hands over in one of many processes claims to lie on this one's devices only.
-  layout = sharding.replicated(devices)
+  layout = sharding.replicated_sharding(devices)
   whole = lambda x: jax.make_array_from_single_device_arrays(
     x.shape, layout, [shard.data for shard in x.addressable_shards]
   )
@@ -51,7 +51,7 @@ def _pmapped(
   devices: Sequence[jax.Device],
   n_args: int,
   donate_argnum: int,
-  parts: Parts = _NO_PARTS,
+  parts: ShardedArgs = _NO_PARTS,
 ) -> Any:
   axis_name = _axis_name(devices)
   axes = [_specs(parts, i, 0, None) for i in range(n_args)]
@@ -62,7 +62,7 @@ def _pmapped(
 
   return jax.pmap(
     on_device,
-    sharding.AXIS,
+    sharding.DATA_AXIS,
     in_axes=(0, *axes),
     out_axes=None,
     donate_argnums=1 + donate_argnum,
@@ -75,18 +75,18 @@ def shard_map(
   devices: Sequence[jax.Device],
   n_args: int,
   donate_argnum: int,
-  parts: Parts = _NO_PARTS,
+  parts: ShardedArgs = _NO_PARTS,
 ) -> Call:
   """The twin of `pmap` in the words that outlive it, equal to it bit for bit.
 
   `check_vma=False`, as in pmap: by default gradients would come already summed over the devices, and
   their mean would be too large by the number of these.
   """
-  every, share = PartitionSpec(), PartitionSpec(sharding.AXIS)
+  every, share = PartitionSpec(), PartitionSpec(sharding.DATA_AXIS)
   mapped = jax.jit(
     jax.shard_map(
       lambda *args: fn(*_wrap(args), axis_name=_axis_name(devices)),
-      mesh=sharding.mesh(devices),
+      mesh=sharding.data_mesh(devices),
       in_specs=tuple(_specs(parts, i, share, every) for i in range(n_args)),
       out_specs=every,
       check_vma=False,
@@ -94,15 +94,15 @@ def shard_map(
     donate_argnums=donate_argnum,
   )
   # A typed key that lies on one device cannot be spread over those of other processes: its numbers can.
-  return _unhurried(lambda *args: mapped(*_unwrap(args)), devices)
+  return _block_on_cpu(lambda *args: mapped(*_unwrap(args)), devices)
 
 
-def sharded(
+def jit_sharded(
   fn: Call,
   devices: Sequence[jax.Device],
   n_args: int,
   donate_argnum: int,
-  parts: Parts = _NO_PARTS,
+  parts: ShardedArgs = _NO_PARTS,
 ) -> Call:
   """The same step where each device keeps a part of the state only, as `placement.partition` cuts it.
 
@@ -114,33 +114,37 @@ def sharded(
     parts,
   )  # arrays that are split are whole ones to this program, and lie in parts already
   mapped = jax.jit(_sharded(fn, devices, donate_argnum), donate_argnums=donate_argnum)
-  return _unhurried(lambda *args: mapped(*_unwrap(args)), devices)
+  return _block_on_cpu(lambda *args: mapped(*_unwrap(args)), devices)
 
 
 def _sharded(fn: Call, devices: Sequence[jax.Device], argnum: int) -> Call:
-  mesh = sharding.mesh(devices)
+  mesh = sharding.data_mesh(devices)
 
   def spread(*args: Any) -> Any:
-    cut = lambda state: jax.lax.with_sharding_constraint(state, sharding.partition(state, devices))
+    cut = lambda state: jax.lax.with_sharding_constraint(
+      state, sharding.param_shardings(state, devices)
+    )
     known = [cut(arg) if i == argnum else arg for i, arg in enumerate(_wrap(args))]
-    state, others = fn(*known, axis_name=Spread(mesh))
-    return cut(state), jax.lax.with_sharding_constraint(others, sharding.replicated(devices))
+    state, others = fn(*known, axis_name=AutoSharded(mesh))
+    return cut(state), jax.lax.with_sharding_constraint(
+      others, sharding.replicated_sharding(devices)
+    )
 
   return spread
 
 
-MAPS: dict[str, Callable[..., Call]] = {
+STEP_MAPS: dict[str, Callable[..., Call]] = {
   'pmap': pmap,
   'shard_map': shard_map,
 }
 
 
-def by_name(mapped: str) -> Callable[..., Call]:
+def step_map_by_name(mapped: str) -> Callable[..., Call]:
   """The map of this name, or `sharded`."""
-  return sharded if mapped == sharding.SHARDED else MAPS[mapped]
+  return jit_sharded if mapped == sharding.SHARDED_PARAMS else STEP_MAPS[mapped]
 
 
-class Program(NamedTuple):
+class LowerableMap(NamedTuple):
   """A mapped function that is looked at and not called: on devices that may not exist."""
 
   mapped: Any
@@ -155,31 +159,35 @@ class Program(NamedTuple):
     return jax.make_jaxpr(self.mapped)(*self.first, *args).jaxpr
 
 
-def program(
+def lowerable_map(
   fn: Call,
   devices: Sequence[jax.Device],
   n_args: int,
   donate_argnum: int,
   mapped: str = 'pmap',
-  parts: Parts = _NO_PARTS,
-) -> Program:
+  parts: ShardedArgs = _NO_PARTS,
+) -> LowerableMap:
   """What `pmap` or `sharded` would call on these devices, for a look."""
-  if mapped == sharding.SHARDED:
-    return Program(jax.jit(_sharded(fn, devices, donate_argnum), donate_argnums=donate_argnum), ())
-  return Program(_pmapped(fn, devices, n_args, donate_argnum, parts), (np.arange(len(devices)),))
+  if mapped == sharding.SHARDED_PARAMS:
+    return LowerableMap(
+      jax.jit(_sharded(fn, devices, donate_argnum), donate_argnums=donate_argnum), ()
+    )
+  return LowerableMap(
+    _pmapped(fn, devices, n_args, donate_argnum, parts), (np.arange(len(devices)),)
+  )
 
 
-def _specs(parts: Parts, argnum: int, share: Any, every: Any) -> Any:
+def _specs(parts: ShardedArgs, argnum: int, share: Any, every: Any) -> Any:
   """For each array of an argument `share` where it is split, else `every`."""
   return jax.tree.map(lambda is_split: share if is_split else every, parts.get(argnum, False))
 
 
 def _axis_name(devices: Sequence[jax.Device]) -> str | None:
   """None for a single device, which has nobody to agree with: a run then computes what a population does."""
-  return sharding.AXIS if len(devices) > 1 else None
+  return sharding.DATA_AXIS if len(devices) > 1 else None
 
 
-def _unhurried(call: Call, devices: Sequence[jax.Device]) -> Call:
+def _block_on_cpu(call: Call, devices: Sequence[jax.Device]) -> Call:
   """`call`, which on many CPU devices returns when it is done.
 
   Virtual CPU devices share a few threads: programs with collectives that queue up behind one another

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, TypeVar, cast
 import jax
 from jax._src import distributed  # the key-value store has no public name (jax 0.10 to 0.12)
 
-from gan_jax.utils.errors import AgreedError, UserError
+from gan_jax.utils.errors import AllProcessesError, UserError
 
-PEER_LOST = 4  # exit code of a process whose peers are gone
-PATIENCE = 30.0  # seconds without a sign of life after which a process counts as lost
-FAREWELL = (
+EXIT_PEER_LOST = 4  # exit code of a process whose peers are gone
+PEER_TIMEOUT = 30.0  # seconds without a sign of life after which a process counts as lost
+SHUTDOWN_GRACE = (
   10.0  # seconds that process 0 keeps the store open, at most, for what others read at the end
 )
 _START = 55.0  # seconds to wait for all processes at the start
@@ -28,7 +28,7 @@ _A_DAY = (
 T = TypeVar('T')
 
 
-class Group:
+class ProcessGroup:
   """The processes of a run as one of them sees it; without a `client` it is alone."""
 
   def __init__(self, index: int = 0, count: int = 1, client: Any = None):
@@ -36,11 +36,11 @@ class Group:
     self._meetings = 0
 
   @property
-  def first(self) -> bool:
+  def is_first(self) -> bool:
     """Whether this process writes files for all."""
     return self.index == 0
 
-  def gather(self, value: str) -> list[str]:
+  def allgather(self, value: str) -> list[str]:
     """What every process says, in their order; each has to ask for it at the same point of its program."""
     if self.count == 1:
       return [value]
@@ -48,19 +48,19 @@ class Group:
     self.client.key_value_set(f'{folder}{self.index}', f'"{value}')  # no value may be empty
     self.client.wait_at_barrier(folder, _A_DAY)
     told = {key.rsplit('/', 1)[1]: text for key, text in self.client.key_value_dir_get(folder)}
-    if self.first and self._meetings > 1:  # nobody reads what was said before this barrier
+    if self.is_first and self._meetings > 1:  # nobody reads what was said before this barrier
       self.client.key_value_delete(f'meetings/{self._meetings - 2}/')
     return [told[str(i)][1:] for i in range(self.count)]
 
-  def from_first(self, fn: Callable[[], T]) -> T:
+  def broadcast_from_first(self, fn: Callable[[], T]) -> T:
     """What `fn` gives in process 0, in every process; it has to be fit for JSON."""
     if self.count == 1:
       return fn()
-    told = self.gather(json.dumps(fn()) if self.first else '')
+    told = self.allgather(json.dumps(fn()) if self.is_first else '')
     found: T = json.loads(told[0])
     return found
 
-  def together(self, fn: Callable[[], T]) -> T:
+  def run_on_all(self, fn: Callable[[], T]) -> T:
     """What `fn` gives here; where it raises UserError in any process, every process raises it."""
     if self.count == 1:
       return fn()
@@ -69,17 +69,17 @@ class Group:
       result = fn()
     except UserError as error:
       refusal = str(error)
-    told = self.gather(refusal)
+    told = self.allgather(refusal)
     if refusal:
-      raise AgreedError(refusal)
+      raise AllProcessesError(refusal)
     for i, text in enumerate(told):
       if text:
-        raise AgreedError(f'process {i}: {text}')
+        raise AllProcessesError(f'process {i}: {text}')
     return cast(T, result)
 
   def require_same(self, facts: dict[str, Any]) -> None:
     """Raise UserError, in every process, where one of them differs from process 0, naming each difference."""
-    told = [json.loads(text) for text in self.gather(json.dumps(facts, default=str))]
+    told = [json.loads(text) for text in self.allgather(json.dumps(facts, default=str))]
     for i, other in enumerate(told):
       odd = [
         f'{name} is {other.get(name)} there and {told[0].get(name)} in process 0'
@@ -87,16 +87,16 @@ class Group:
         if other.get(name) != told[0].get(name)
       ]
       if odd:
-        raise AgreedError(
+        raise AllProcessesError(
           f'process {i} differs from process 0: {"; ".join(odd)}; '
           'start all processes with the same flags, data and versions'
         )
 
 
-ALONE = Group()
+SINGLE_PROCESS = ProcessGroup()
 
 
-class Place(NamedTuple):
+class ProcessSpec(NamedTuple):
   """Where a process stands among the others, as the command line says it; the defaults let JAX find out."""
 
   coordinator: str = ''
@@ -104,15 +104,15 @@ class Place(NamedTuple):
   process_id: int = -1
 
 
-def join(place: Place, say: Callable[[str], None]) -> Group:
+def join_group(place: ProcessSpec, say: Callable[[str], None]) -> ProcessGroup:
   """Find the other processes, before anything asks for a device; raises UserError.
 
   Without a coordinator JAX looks for a cluster (Cloud TPU, Slurm, Open MPI, Kubernetes); where there is
   none the process is alone, as with num_processes = 1. If not all processes are there after a minute
   the process ends with code 2, having said so through `say`.
   """
-  if place.num_processes == 1 or (place == Place() and not _may_be_cluster()):
-    return ALONE
+  if place.num_processes == 1 or (place == ProcessSpec() and not _may_be_cluster()):
+    return SINGLE_PROCESS
   _check(place)
   # On a CPU programs of many processes need this; other platforms do not look at it.
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
@@ -132,7 +132,7 @@ def join(place: Place, say: Callable[[str], None]) -> Group:
   except ValueError as error:
     if 'coordinator_address should be defined' not in str(error):
       raise UserError(f'--coordinator={place.coordinator}: {error}') from error
-    return ALONE
+    return SINGLE_PROCESS
   except RuntimeError as error:
     raise UserError(
       f'--coordinator={place.coordinator}: the processes cannot meet ({error})'
@@ -140,7 +140,7 @@ def join(place: Place, say: Callable[[str], None]) -> Group:
   finally:
     late.cancel()
   state = distributed.global_state
-  return Group(state.process_id, state.num_processes, state.client)
+  return ProcessGroup(state.process_id, state.num_processes, state.client)
 
 
 def _may_be_cluster() -> bool:
@@ -148,7 +148,7 @@ def _may_be_cluster() -> bool:
   return 'KUBERNETES_SERVICE_HOST' not in os.environ or 'JOB_COMPLETION_INDEX' in os.environ
 
 
-def _check(place: Place) -> None:
+def _check(place: ProcessSpec) -> None:
   host, colon, port = place.coordinator.rpartition(':')
   if place.coordinator and not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
     raise UserError(
@@ -170,7 +170,7 @@ def _check(place: Place) -> None:
     raise UserError('--num_processes and --process_id: give --coordinator=HOST:PORT with them')
 
 
-def _give_up(place: Place, say: Callable[[str], None]) -> None:
+def _give_up(place: ProcessSpec, say: Callable[[str], None]) -> None:
   """End this process, whose start waits for others that do not come."""
   where = place.coordinator or 'of the cluster'
   if place.process_id == 0:
@@ -184,16 +184,16 @@ def _give_up(place: Place, say: Callable[[str], None]) -> None:
   os._exit(2)
 
 
-def leave(group: Group) -> None:
+def leave_group(group: ProcessGroup) -> None:
   """Let go of the others when all have come to the same end."""
   if group.count == 1:
     return
   group.client.key_value_set(f'left/{group.index}', 'done')
-  group.gather('')
+  group.allgather('')
   group.client.key_value_set(f'gone/{group.index}', 'done')
-  if not group.first:
+  if not group.is_first:
     return
-  deadline = time.monotonic() + FAREWELL
+  deadline = time.monotonic() + SHUTDOWN_GRACE
   while len(group.client.key_value_dir_get('gone/')) < group.count and time.monotonic() < deadline:
     time.sleep(0.1)
   time.sleep(0.5)  # until those who are about to go do not look at the store any more

@@ -1,4 +1,4 @@
-"""The mean over the parts of a batch: those that come one after another, and those of other devices."""
+"""Averages a function over the microbatches of a batch, and a tree over devices."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,28 +16,28 @@ T = TypeVar('T')
 def mean_over_microbatches(
   fn: Callable[[Batch, BatchAxis], T], batch: Batch, n: int, axis: BatchAxis
 ) -> T:
-  """The mean of `fn(part, whose)` over n equal parts of this device's `batch`, one after another.
+  """Returns the mean of `fn(microbatch, its axis)` over n equal microbatches of `batch`, run in sequence.
 
-  It equals `fn(batch, axis)` but for rounding where `fn` is a mean over examples, each of which draws its
-  noise by its place in the global batch: not so with batch norm.
+  Equals `fn(batch, axis)` but for rounding where `fn` is a mean over independent examples, whose noise
+  depends on their position in the global batch; not with batch norm.
   """
   if n == 1:
     return fn(batch, axis)
   assert not isinstance(axis, Microbatch)
-  parts = jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
+  microbatches = jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
 
-  def add(sums: T, one: tuple[jax.Array, Batch]) -> tuple[T, None]:
-    index, part = one
-    return jax.tree.map(jnp.add, sums, fn(part, Microbatch(axis, index, n))), None
+  def add(sums: T, indexed: tuple[jax.Array, Batch]) -> tuple[T, None]:
+    index, microbatch = indexed
+    return jax.tree.map(jnp.add, sums, fn(microbatch, Microbatch(axis, index, n))), None
 
-  first = jax.tree.map(lambda x: x[0], parts)
-  shapes = jax.eval_shape(lambda part: fn(part, Microbatch(axis, jnp.int32(0), n)), first)
+  first = jax.tree.map(lambda x: x[0], microbatches)
+  shapes = jax.eval_shape(lambda x: fn(x, Microbatch(axis, jnp.int32(0), n)), first)
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  sums, _ = lax.scan(add, zeros, (jnp.arange(n), parts))
+  sums, _ = lax.scan(add, zeros, (jnp.arange(n), microbatches))
   return jax.tree.map(lambda x: x / n, sums)
 
 
 def pmean(tree: T, axis_name: BatchAxis) -> T:
-  """The mean over devices, in one all-reduce; the tree itself where there is one device."""
+  """Averages a tree over devices in one all-reduce; returns the tree itself on a single device."""
   axis = collective_axis_name(axis_name)
   return tree if axis is None else lax.pmean(tree, axis)

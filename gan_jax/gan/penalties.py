@@ -1,4 +1,4 @@
-"""Regularisers of the discriminator: functions of its logits around the data and the samples."""
+"""Defines gradient penalties on the discriminator (R1, R2, WGAN-GP, DRAGAN) and their weighted, lazy sum."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from jax import lax
 from gan_jax.distributed.randomness import BatchAxis, collective_axis_name
 
 Critic = Callable[[jax.Array], jax.Array]  # images [n, ...] to logits [n]
-# critic, real [n, ...], fake [n, ...], keys [n] (one for each place in the batch), axis_name: a scalar
+# Maps (critic, real [n, ...], fake [n, ...], keys [n], one per example, axis_name) to a scalar.
 PenaltyFn = Callable[[Critic, jax.Array, jax.Array, jax.Array, BatchAxis], jax.Array]
 
 
 def squared_gradient_norms(critic: Critic, images: jax.Array) -> jax.Array:
-  """|grad D| with respect to each of `images` [n, ...], squared: [n]."""
+  """Returns |grad critic(x)|^2 at each of `images` [n, ...]: [n]."""
   gradients = jax.grad(lambda images: critic(images).sum())(images)
   return jnp.sum(gradients.reshape(gradients.shape[0], -1) ** 2, axis=1)
 
@@ -23,9 +23,9 @@ def squared_gradient_norms(critic: Critic, images: jax.Array) -> jax.Array:
 def r1(
   critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: BatchAxis
 ) -> jax.Array:
-  """1/2 E |grad D(x)|^2 on the data, eq. 9 of Mescheder et al. (2018), their 1/2 included.
+  """Returns 1/2 E |grad D(x)|^2 over data, eq. 9 of Mescheder et al. (2018), with the 1/2.
 
-  The gradient is of the logit with respect to images in [-1, 1].
+  The gradient is that of the logit by images in [-1, 1].
   """
   del fake, keys, axis_name
   return jnp.mean(squared_gradient_norms(critic, real)) / 2
@@ -34,7 +34,7 @@ def r1(
 def r2(
   critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: BatchAxis
 ) -> jax.Array:
-  """1/2 E |grad D(G(z))|^2 on the samples, eq. 10 of Mescheder et al. (2018), their 1/2 included."""
+  """Returns 1/2 E |grad D(G(z))|^2 over samples, eq. 10 of Mescheder et al. (2018), with the 1/2."""
   del real, keys, axis_name
   return jnp.mean(squared_gradient_norms(critic, fake)) / 2
 
@@ -42,7 +42,7 @@ def r2(
 def gradient_penalty(
   critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: BatchAxis
 ) -> jax.Array:
-  """E (|grad D| - 1)^2 between data and samples: WGAN-GP, eq. 3 of Gulrajani et al. (2017)."""
+  """Returns E (|grad D| - 1)^2 between data and samples: WGAN-GP, eq. 3 of Gulrajani et al. (2017)."""
   del axis_name
   between = jax.vmap(lambda key, x, y: x + jax.random.uniform(key) * (y - x))(keys, real, fake)
   return _unit_norm_penalty(critic, between)
@@ -51,9 +51,9 @@ def gradient_penalty(
 def dragan(
   critic: Critic, real: jax.Array, fake: jax.Array, keys: jax.Array, axis_name: BatchAxis
 ) -> jax.Array:
-  """E (|grad D| - 1)^2 around the data, Kodali et al. (2017): x + u std(x) / 2, u ~ U(0, 1)^d.
+  """Returns E (|grad D| - 1)^2 at x + u std(x) / 2, u ~ U(0, 1)^d: DRAGAN, Kodali et al. (2017).
 
-  One standard deviation, of all numbers in the global batch.
+  std(x) is one number, taken over all values of the global batch.
   """
   del fake
   moments = jnp.stack([jnp.mean(real), jnp.mean(real**2)])
@@ -65,7 +65,7 @@ def dragan(
 
 def _unit_norm_penalty(critic: Critic, images: jax.Array) -> jax.Array:
   squares = squared_gradient_norms(critic, images)
-  # The root has no slope at 0, where a critic that is flat would turn everything into NaN.
+  # The square root has no derivative at 0: a flat critic would give NaN.
   norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
   return jnp.mean((norms - 1) ** 2)
 
@@ -79,7 +79,7 @@ PENALTIES: dict[str, PenaltyFn] = {
 
 
 class Penalty(NamedTuple):
-  """A term of D's loss: `weight` times the penalty, at every `every`-th update `every` times over."""
+  """Holds a term of D's loss: weight * fn, computed at every `every`-th update and multiplied by `every`."""
 
   fn: PenaltyFn
   weight: float | jax.Array
@@ -89,7 +89,10 @@ class Penalty(NamedTuple):
 def make_penalties(
   weights: Mapping[str, float | jax.Array], every: Mapping[str, int] | None = None
 ) -> tuple[Penalty, ...]:
-  """The penalties of `PENALTIES` whose weight is not 0, or traced; `every` holds their lazy intervals."""
+  """Returns the penalties whose weight is traced or not 0, by their names in `PENALTIES`.
+
+  `every` gives the intervals [updates of D] of lazy penalties; the default is 1.
+  """
   return tuple(
     Penalty(PENALTIES[name], weight, (every or {}).get(name, 1))
     for name, weight in weights.items()
@@ -106,9 +109,9 @@ def total_penalty(
   count: jax.Array,
   axis_name: BatchAxis = None,
 ) -> jax.Array:
-  """What `penalties` add to D's loss at its update number `count`, a scalar.
+  """Returns the weighted sum of `penalties` on `critic` at D's update number `count`, a scalar.
 
-  A lazy penalty (Karras et al., 2020) is skipped, not masked, between its turns.
+  Between its updates a lazy penalty (Karras et al., 2020) is not computed. `keys` [n]: one per example.
   """
   values = [jnp.zeros(())]
   for penalty in penalties:

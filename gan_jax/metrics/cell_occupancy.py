@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from gan_jax.metrics.kmeans import cell_of, partition
+from gan_jax.metrics.kmeans import assign_cells, fit_centres
 
 _FEW = 20  # examples of a cell below which its spread is not compared
 
 
-class Cells(NamedTuple):
+class CellOccupancy(NamedTuple):
   """Shares of held-out examples and of fakes in each cell, and how wide the fakes lie there."""
 
   real: np.ndarray  # [cells], sums to 1
@@ -44,22 +44,24 @@ class Cells(NamedTuple):
 
 def partition_of(key: jax.Array, train: jax.Array, n_cells: int) -> jax.Array:
   """Centres [n_cells, d] of cells of the training set, by k-means."""
-  return partition(key, train, n_cells)
+  return fit_centres(key, train, n_cells)
 
 
-def cells(centres: jax.Array, held_out: npt.ArrayLike, fake: npt.ArrayLike) -> Cells:
+def cell_occupancy(
+  centres: jax.Array, held_out: npt.ArrayLike, fake: npt.ArrayLike
+) -> CellOccupancy:
   """Compare fakes [m, d] with held-out examples [n, d] in the cells around `centres` [k, d]."""
-  ours, theirs = (np.asarray(cell_of(jnp.asarray(x), centres)) for x in (held_out, fake))
-  return from_labels(ours, theirs, len(centres), np.asarray(held_out), np.asarray(fake))
+  ours, theirs = (np.asarray(assign_cells(jnp.asarray(x), centres)) for x in (held_out, fake))
+  return occupancy_from_labels(ours, theirs, len(centres), np.asarray(held_out), np.asarray(fake))
 
 
-def from_labels(
+def occupancy_from_labels(
   real: np.ndarray,
   fake: np.ndarray,
   n_cells: int,
   real_points: np.ndarray,
   fake_points: np.ndarray,
-) -> Cells:
+) -> CellOccupancy:
   """The same from the cell of each example, [n] and [m]: classes, say."""
   shares, variances = [], []
   for labels, points in ((real, real_points), (fake, fake_points)):
@@ -74,4 +76,4 @@ def from_labels(
   spread = np.full(n_cells, np.nan)
   fit = np.isfinite(variances[0]) & np.isfinite(variances[1]) & (variances[0] > 0)
   spread[fit] = variances[1][fit] / variances[0][fit]
-  return Cells(shares[0], shares[1], len(real), len(fake), spread)
+  return CellOccupancy(shares[0], shares[1], len(real), len(fake), spread)

@@ -11,8 +11,8 @@ import numpy as np
 from gan_jax.metrics import frechet_distance
 from gan_jax.metrics.inception_score import inception_score
 from gan_jax.metrics.kernel_distance import kernel_distance
-from gan_jax.metrics.memorisation import authenticity, data_copying
-from gan_jax.metrics.precision_recall import Manifold, manifold
+from gan_jax.metrics.memorisation import authenticity, data_copying_score
+from gan_jax.metrics.precision_recall import PrecisionRecall, precision_recall
 
 _CELLS = 8  # a side of what is left of averaged images
 _CHUNK = 500  # images averaged at once
@@ -41,11 +41,11 @@ def feature_scores(
   real, ours = frechet_distance.moments(held_out), frechet_distance.moments(fake)
   known, fresh, made = (jnp.asarray(x) for x in (train, held_out, fake))
   return FeatureScores(
-    frechet_between(ours, real),
+    frechet_or_nan(ours, real),
     _or_nan(lambda: kernel_distance(fresh, made).value),
     *_manifold_or_nan(fresh, made),
     _or_nan(lambda: authenticity(known, made)),
-    _or_nan(lambda: data_copying(known, fresh, made, key)),
+    _or_nan(lambda: data_copying_score(known, fresh, made, key)),
   )
 
 
@@ -73,7 +73,7 @@ def network_scores(
   fresh = jnp.asarray(held_out)
   known = probabilities is not None and np.isfinite(probabilities).all()
   return NetworkScores(
-    frechet_between(frechet_distance.moments(fake), real),
+    frechet_or_nan(frechet_distance.moments(fake), real),
     _or_nan(lambda: frechet_distance.frechet_infinity(real, fake, key)),
     _or_nan(lambda: kernel_distance(fresh, made).value),
     *_manifold_or_nan(fresh, made),
@@ -89,21 +89,21 @@ def _or_nan(score: Callable[[], float]) -> float:
     return math.nan
 
 
-def _manifold_or_nan(real: jax.Array, fake: jax.Array) -> Manifold:
+def _manifold_or_nan(real: jax.Array, fake: jax.Array) -> PrecisionRecall:
   try:
-    return manifold(real, fake)
+    return precision_recall(real, fake)
   except ValueError:  # too few
-    return Manifold(*[math.nan] * len(Manifold._fields))
+    return PrecisionRecall(*[math.nan] * len(PrecisionRecall._fields))
 
 
-def frechet_between(a: frechet_distance.Moments, b: frechet_distance.Moments) -> float:
+def frechet_or_nan(a: frechet_distance.Moments, b: frechet_distance.Moments) -> float:
   """The Frechet distance of two sets of features; NaN where one of them has fewer than two."""
   if min(a.n, b.n) < 2:
     return math.nan
   return frechet_distance.frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
 
 
-def averaged(images: np.ndarray) -> np.ndarray:
+def average_pool_8x8(images: np.ndarray) -> np.ndarray:
   """Uint8 images [n, h, w, c] averaged down to 8 x 8 pixels in [0, 1]: float32 rows [n, 64 c].
 
   Features that every set has, without labels and at any size; smaller sides stay as they are.

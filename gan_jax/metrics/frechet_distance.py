@@ -35,10 +35,10 @@ class Moments(NamedTuple):
 def moments(features: npt.ArrayLike) -> Moments:
   """The moments of features [n, d], a tile at a time."""
   rows = np.asarray(features)
-  return merge(_tile_moments(rows[i : i + _TILE]) for i in range(0, len(rows), _TILE))
+  return merge_moments(_tile_moments(rows[i : i + _TILE]) for i in range(0, len(rows), _TILE))
 
 
-def merge(parts: Iterable[Moments]) -> Moments:
+def merge_moments(parts: Iterable[Moments]) -> Moments:
   """The moments of all features together, from those of disjoint parts; raises without a part."""
   return functools.reduce(_join, parts)
 

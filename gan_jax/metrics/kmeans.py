@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.metrics.nearest_neighbours import nearest
+from gan_jax.metrics.nearest_neighbours import nearest_neighbour
 
 _ROWS = 1000  # points whose cells are found at once
 
 
-def spread_centres(key: jax.Array, points: jax.Array, k: int) -> jax.Array:
+def kmeans_plus_plus(key: jax.Array, points: jax.Array, k: int) -> jax.Array:
   """Some k of points [n, d], each drawn in proportion to its squared distance to those before it: [k, d].
 
   The start of k-means++ (Arthur & Vassilvitskii, 2007).
@@ -33,11 +33,11 @@ def _squares_to(points: jax.Array, centre: jax.Array) -> jax.Array:
   return jnp.sum((points - centre[None]) ** 2, axis=1)
 
 
-def cell_of(points: jax.Array, centres: jax.Array) -> jax.Array:
+def assign_cells(points: jax.Array, centres: jax.Array) -> jax.Array:
   """The index of the nearest of `centres` [k, d] to each of points [n, d]: [n]."""
   n = len(points)
   tiles = jnp.pad(points, ((0, -n % _ROWS), (0, 0))).reshape(-1, _ROWS, points.shape[1])
-  return lax.map(lambda rows: nearest(rows, centres)[0], tiles).reshape(-1)[:n]
+  return lax.map(lambda rows: nearest_neighbour(rows, centres)[0], tiles).reshape(-1)[:n]
 
 
 class _State(NamedTuple):
@@ -60,16 +60,16 @@ def k_means(points: jax.Array, centres: jax.Array, max_steps: int | jax.Array = 
     sums = jnp.zeros_like(centres).at[cells].add(points)
     counts = jnp.zeros(k).at[cells].add(1)[:, None]
     centres = jnp.where(counts > 0, sums / jnp.maximum(counts, 1), centres)
-    found = cell_of(points, centres)
+    found = assign_cells(points, centres)
     return _State(state.step + 1, centres, found, jnp.any(found != cells))
 
-  start = _State(jnp.int32(0), centres, cell_of(points, centres), jnp.bool_(True))
+  start = _State(jnp.int32(0), centres, assign_cells(points, centres), jnp.bool_(True))
   return lax.while_loop(lambda s: s.moved & (s.step < max_steps), step, start).centres
 
 
 @functools.partial(jax.jit, static_argnames='k')
-def partition(key: jax.Array, points: jax.Array, k: int) -> jax.Array:
+def fit_centres(key: jax.Array, points: jax.Array, k: int) -> jax.Array:
   """The centres [k, d] of k cells of points [n, d], from one start of k-means++; n must be k or more."""
   origin = points.mean(axis=0, keepdims=True)
   points = points - origin
-  return k_means(points, spread_centres(key, points, k)) + origin
+  return k_means(points, kmeans_plus_plus(key, points, k)) + origin

@@ -15,7 +15,7 @@ def ks_distance(samples: jax.Array, cdf: Callable[[jax.Array], jax.Array]) -> ja
   return jnp.maximum(jnp.max((steps + 1) / n - values), jnp.max(values - steps / n))
 
 
-def expected_ks(n: int) -> float:
+def expected_ks_distance(n: int) -> float:
   """The mean distance of n draws from the very distribution that they are compared with.
 
   The mean sqrt(pi / 2) log 2 of Kolmogorov's limit, with the finite-n scale of Stephens (1970).

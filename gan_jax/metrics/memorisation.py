@@ -5,8 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gan_jax.metrics.kmeans import cell_of, partition
-from gan_jax.metrics.nearest_neighbours import TILE, kth_nearest, nearest, squared_distances
+from gan_jax.metrics.kmeans import assign_cells, fit_centres
+from gan_jax.metrics.nearest_neighbours import (
+  TILE_ROWS,
+  kth_squared_distance,
+  nearest_neighbour,
+  squared_distances,
+)
 
 MIN_FAKES = 20  # a cell counts with more fakes than this: tau = 20 / m, as the authors have it
 
@@ -33,12 +38,12 @@ def _authenticity(train: jax.Array, fake: jax.Array) -> jax.Array:
   origin = train.mean(axis=0, keepdims=True)
   finite = jnp.isfinite(train).all() & jnp.isfinite(fake).all()
   train, fake = train - origin, fake - origin
-  index, distance = nearest(fake, train)
-  squares = kth_nearest(train[index], index, train, 1)
+  index, distance = nearest_neighbour(fake, train)
+  squares = kth_squared_distance(train[index], index, train, 1)
   return jnp.where(finite, 100 * jnp.mean(squares < distance**2), jnp.nan)
 
 
-def data_copying(
+def data_copying_score(
   train: jax.Array, test: jax.Array, fake: jax.Array, key: jax.Array, n_cells: int = 10
 ) -> float:
   """C_T of Meehan et al. (2020): how much farther fakes [m, d] are from `train` [l, d] than `test` [n, d].
@@ -57,7 +62,7 @@ def data_copying(
     )
   if not all(jnp.isfinite(x).all() for x in (train, test, fake)):
     return float('nan')
-  centres = partition(key, train, n_cells)
+  centres = fit_centres(key, train, n_cells)
   test_cells, test_distances = map(np.asarray, _distances_in_cells(train, centres, test))
   fake_cells, fake_distances = map(np.asarray, _distances_in_cells(train, centres, fake))
   scores, weights = [], []
@@ -76,14 +81,14 @@ def _distances_in_cells(
   """The cell of each point [n, d], and its distance to the nearest training point of that cell: [n], [n]."""
   origin = train.mean(axis=0, keepdims=True)
   train, centres, points = train - origin, centres - origin, points - origin
-  train_cells, cells = cell_of(train, centres), cell_of(points, centres)
+  train_cells, cells = assign_cells(train, centres), assign_cells(points, centres)
 
   def visit(at: tuple[jax.Array, jax.Array]) -> jax.Array:
     point, cell = at
     squares = jnp.where(train_cells == cell, squared_distances(point[None], train)[0], jnp.inf)
     return jnp.linalg.norm(point - train[squares.argmin()])
 
-  return cells, lax.map(visit, (points, cells), batch_size=TILE)
+  return cells, lax.map(visit, (points, cells), batch_size=TILE_ROWS)
 
 
 def mann_whitney_z(a: np.ndarray, b: np.ndarray) -> float:

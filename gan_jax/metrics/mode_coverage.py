@@ -6,18 +6,20 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
-HIGH_QUALITY = 3.0  # sigmas from the nearest centre within which a sample belongs to a mode
+HIGH_QUALITY_SIGMAS = 3.0  # sigmas from the nearest centre within which a sample belongs to a mode
 _CORE = math.sqrt(2 * math.log(2))  # sigmas that hold half of a Gaussian in the plane
 
 
-def ball(d: int, radius: float) -> float:
+def normal_ball_probability(d: int, radius: float) -> float:
   """Probability that a standard normal of d dimensions lies within `radius` of its centre."""
   half = radius**2 / 2
   if d == 1:
     return math.erf(math.sqrt(half))
   if d == 2:
     return 1 - math.exp(-half)
-  return ball(d - 2, radius) - half ** (d / 2 - 1) * math.exp(-half) / math.gamma(d / 2)
+  return normal_ball_probability(d - 2, radius) - half ** (d / 2 - 1) * math.exp(
+    -half
+  ) / math.gamma(d / 2)
 
 
 def nearest_mode(samples: jax.Array, centres: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -26,7 +28,7 @@ def nearest_mode(samples: jax.Array, centres: jax.Array) -> tuple[jax.Array, jax
   return distances.argmin(axis=1), distances.min(axis=1)
 
 
-def kl_divergence(counts: jax.Array, probabilities: jax.Array) -> jax.Array:
+def histogram_kl(counts: jax.Array, probabilities: jax.Array) -> jax.Array:
   """KL in nats of the histogram `counts` [m] to `probabilities` [m]; the worst possible if all counts are 0."""
   total = counts.sum()
   shares = counts / jnp.maximum(total, 1)
@@ -34,14 +36,14 @@ def kl_divergence(counts: jax.Array, probabilities: jax.Array) -> jax.Array:
   return jnp.where(total > 0, jnp.maximum(kl, 0), -jnp.log(probabilities.min()))
 
 
-def histogram_kl(counts: jax.Array) -> tuple[jax.Array, jax.Array]:
+def modes_and_uniform_kl(counts: jax.Array) -> tuple[jax.Array, jax.Array]:
   """How many of m modes have a count, and the KL of `counts` [m] to the uniform distribution in nats.
 
   It lies between 0 and log m, which also stands for no counts at all. A perfect sampler of n draws gets
   (m - 1) / 2n on average, to first order.
   """
   m = counts.shape[0]
-  return jnp.sum(counts > 0), kl_divergence(counts, jnp.full(m, 1 / m))
+  return jnp.sum(counts > 0), histogram_kl(counts, jnp.full(m, 1 / m))
 
 
 def covariance_ratio(samples: jax.Array, centres: jax.Array, sigma: float) -> jax.Array:
@@ -53,13 +55,15 @@ def covariance_ratio(samples: jax.Array, centres: jax.Array, sigma: float) -> ja
   """
   m, d = centres.shape
   index, distance = nearest_mode(samples, centres)
-  inside = distance < HIGH_QUALITY * sigma
+  inside = distance < HIGH_QUALITY_SIGMAS * sigma
   counts = jnp.zeros(m).at[index].add(inside)
   offsets = jnp.where(inside[:, None], (samples - centres[index]) / sigma, 0)
   means = jnp.zeros((m, d)).at[index].add(offsets) / jnp.maximum(counts, 1)[:, None]
   squares = jnp.sum(jnp.where(inside[:, None], offsets - means[index], 0) ** 2)
   freedom = d * jnp.sum(jnp.maximum(counts - 1, 0))
-  truth = ball(d + 2, HIGH_QUALITY) / ball(d, HIGH_QUALITY)  # variance of N(0, 1), cut off
+  truth = normal_ball_probability(d + 2, HIGH_QUALITY_SIGMAS) / normal_ball_probability(
+    d, HIGH_QUALITY_SIGMAS
+  )  # variance of N(0, 1), cut off
   return squares / jnp.maximum(freedom, 1) / truth
 
 
@@ -74,11 +78,14 @@ def mode_scores(samples: jax.Array, centres: jax.Array, sigma: float) -> dict[st
   """
   m, d = centres.shape
   index, distance = nearest_mode(samples, centres)
-  core, inside = distance < _CORE * sigma, distance < HIGH_QUALITY * sigma
+  core, inside = distance < _CORE * sigma, distance < HIGH_QUALITY_SIGMAS * sigma
   cores = jnp.zeros(m).at[index].add(core)
   counts = jnp.zeros(m).at[index].add(inside)
-  n_modes, reverse_kl = histogram_kl(counts)
-  core_share, share = ball(d, _CORE), ball(d, HIGH_QUALITY)
+  n_modes, reverse_kl = modes_and_uniform_kl(counts)
+  core_share, share = (
+    normal_ball_probability(d, _CORE),
+    normal_ball_probability(d, HIGH_QUALITY_SIGMAS),
+  )
   cells = jnp.concatenate([cores, counts - cores, jnp.sum(~inside)[None]])
   truth = [core_share / m] * m + [(share - core_share) / m] * m + [1 - share]
   return {
@@ -86,5 +93,5 @@ def mode_scores(samples: jax.Array, centres: jax.Array, sigma: float) -> dict[st
     'high_quality': inside.mean(),
     'reverse_kl': reverse_kl,
     'covariance_ratio': covariance_ratio(samples, centres, sigma),
-    'cell_kl': kl_divergence(cells, jnp.array(truth)),
+    'cell_kl': histogram_kl(cells, jnp.array(truth)),
   }

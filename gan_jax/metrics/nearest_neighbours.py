@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-TILE = (
+TILE_ROWS = (
   128  # rows whose distances to every row of the other set are held at once: near a CPU's cache
 )
 _REFERENCES = 1000  # in a tile of `nearest`
@@ -33,7 +33,7 @@ def squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def nearest(queries: jax.Array, references: jax.Array) -> tuple[jax.Array, jax.Array]:
+def nearest_neighbour(queries: jax.Array, references: jax.Array) -> tuple[jax.Array, jax.Array]:
   """For each query [n, d] the index of its nearest reference [m, d] and the distance to it: [n], [n]."""
   origin = references.mean(axis=0, keepdims=True)
   queries, references = queries - origin, references - origin
@@ -59,7 +59,7 @@ def nearest(queries: jax.Array, references: jax.Array) -> tuple[jax.Array, jax.A
   return index, jnp.linalg.norm(queries - references[index], axis=1)
 
 
-def nearest_picture(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
+def nearest_image(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
   """For each query, uint8 [n, ...], the index of its nearest reference, uint8 [m, ...]: [n].
 
   Only a tile of the references at a time goes to the device, and becomes float32 there.
@@ -84,7 +84,9 @@ def _between_pictures(queries: jax.Array, references: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnames='k')
-def kth_nearest(queries: jax.Array, own: jax.Array, references: jax.Array, k: int) -> jax.Array:
+def kth_squared_distance(
+  queries: jax.Array, own: jax.Array, references: jax.Array, k: int
+) -> jax.Array:
   """Squared distance of each query [n, d] to its k-th nearest reference [m, d]: [n].
 
   `own` [n] is the number of the reference that is the query itself, and is left out; m must exceed k.
@@ -98,7 +100,7 @@ def kth_nearest(queries: jax.Array, own: jax.Array, references: jax.Array, k: in
     squares = jnp.where((numbers == itself) | (numbers >= m), jnp.inf, squares)
     return kth_smallest(squares, k)
 
-  return lax.map(lambda query: visit(*query), (queries, own), batch_size=TILE)
+  return lax.map(lambda query: visit(*query), (queries, own), batch_size=TILE_ROWS)
 
 
 def kth_smallest(values: jax.Array, k: int) -> jax.Array:

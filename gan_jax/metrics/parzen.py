@@ -13,7 +13,7 @@ _CHUNK = 100  # dimensions that one matrix product sums
 _TILE = 1000  # queries and centres per matrix product: what stays in a CPU's cache
 
 
-class LogLikelihood(NamedTuple):
+class ParzenScore(NamedTuple):
   """A score with its spread: nats per image, and what was chosen to get it."""
 
   mean: float
@@ -73,7 +73,7 @@ def _log_sums(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) -> jax.
   return jnp.moveaxis(sums, 1, 0).reshape(sigmas.shape[0], -1)[:, : queries.shape[0]]
 
 
-def log_likelihoods(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) -> jax.Array:
+def parzen_log_densities(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) -> jax.Array:
   """Log-density in nats of each query [n, d] under Gaussian windows at the centres [m, d]: [s, n].
 
   One row for each of `sigmas` [s]. Streams over tiles, so memory does not grow with n times m.
@@ -84,14 +84,14 @@ def log_likelihoods(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) -
   return _log_sums(queries, centres, sigmas) - normaliser[:, None]
 
 
-def parzen(samples: jax.Array, selection: jax.Array, test: jax.Array) -> LogLikelihood:
+def parzen_score(samples: jax.Array, selection: jax.Array, test: jax.Array) -> ParzenScore:
   """Score `samples` [m, d] in [0, 1] on `test` [n, d], sigma being the best on `selection` [1000, d].
 
   NaN where one of the three is empty.
   """
   if 0 in (len(samples), len(selection), len(test)):
-    return LogLikelihood(math.nan, math.nan, math.nan)
-  scores = log_likelihoods(selection, samples, jnp.asarray(SIGMAS)).mean(axis=1)
+    return ParzenScore(math.nan, math.nan, math.nan)
+  scores = parzen_log_densities(selection, samples, jnp.asarray(SIGMAS)).mean(axis=1)
   sigma = SIGMAS[int(scores.argmax())]
-  values = log_likelihoods(test, samples, jnp.asarray([sigma]))[0]
-  return LogLikelihood(float(values.mean()), float(values.std()) / math.sqrt(test.shape[0]), sigma)
+  values = parzen_log_densities(test, samples, jnp.asarray([sigma]))[0]
+  return ParzenScore(float(values.mean()), float(values.std()) / math.sqrt(test.shape[0]), sigma)

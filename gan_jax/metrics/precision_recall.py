@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.metrics.nearest_neighbours import TILE, kth_nearest, squared_distances
+from gan_jax.metrics.nearest_neighbours import TILE_ROWS, kth_squared_distance, squared_distances
 
 
-class Manifold(NamedTuple):
+class PrecisionRecall(NamedTuple):
   """How far two sets of features lie in each other's balls, which end at each point's k-th neighbour."""
 
   precision: float  # share of fakes in the ball of some real: are they plausible
@@ -21,7 +21,7 @@ class Manifold(NamedTuple):
   coverage: float  # share of reals with a fake in their ball: recall that outliers cannot raise
 
 
-def manifold(real: jax.Array, fake: jax.Array, k: int = 5) -> Manifold:
+def precision_recall(real: jax.Array, fake: jax.Array, k: int = 5) -> PrecisionRecall:
   """Judge features `fake` [m, d] by `real` [n, d], with balls that reach to the k-th nearest neighbour.
 
   A ball is open, and a point is no neighbour of itself; whether a fake that is the k-th neighbour lies
@@ -33,7 +33,7 @@ def manifold(real: jax.Array, fake: jax.Array, k: int = 5) -> Manifold:
     raise ValueError(
       f'{len(real)} real and {len(fake)} fake features: a {k}-th neighbour needs {k + 1} of each'
     )
-  return Manifold(*map(float, _scores(real, fake, k)))
+  return PrecisionRecall(*map(float, _scores(real, fake, k)))
 
 
 @functools.partial(jax.jit, static_argnames='k')
@@ -42,8 +42,8 @@ def _scores(real: jax.Array, fake: jax.Array, k: int) -> tuple[jax.Array, ...]:
   finite = jnp.isfinite(real).all() & jnp.isfinite(fake).all()
   real, fake = real - origin, fake - origin
   n, m = len(real), len(fake)
-  real_radii = kth_nearest(real, jnp.arange(n), real, k)
-  fake_radii = kth_nearest(fake, jnp.arange(m), fake, k)
+  real_radii = kth_squared_distance(real, jnp.arange(n), real, k)
+  fake_radii = kth_squared_distance(fake, jnp.arange(m), fake, k)
 
   def visit(
     balls: jax.Array, tile: tuple[jax.Array, jax.Array]
@@ -55,9 +55,9 @@ def _scores(real: jax.Array, fake: jax.Array, k: int) -> tuple[jax.Array, ...]:
     covered = squares.min(axis=1) < radii
     return balls, (covered, jnp.min(squares - fake_radii[None], axis=1) < 0)
 
-  tiles = jnp.pad(real, ((0, -n % TILE), (0, 0))).reshape(-1, TILE, real.shape[1])
+  tiles = jnp.pad(real, ((0, -n % TILE_ROWS), (0, 0))).reshape(-1, TILE_ROWS, real.shape[1])
   # Padded rows have a radius that nothing is within.
-  radii = jnp.pad(real_radii, (0, -n % TILE)).reshape(-1, TILE)
+  radii = jnp.pad(real_radii, (0, -n % TILE_ROWS)).reshape(-1, TILE_ROWS)
   balls, (covered, recalled) = lax.scan(visit, jnp.zeros(m, jnp.int32), (tiles, radii))
   covered, recalled = covered.ravel()[:n], recalled.ravel()[:n]
   scores = (jnp.mean(balls > 0), recalled.mean(), balls.mean() / k, covered.mean())

@@ -12,7 +12,7 @@ from jax import lax
 from gan_jax.metrics.nearest_neighbours import squared_distances
 
 
-class Support(NamedTuple):
+class SupportSize(NamedTuple):
   """What near-duplicates in batches tell of the support; infinite where half of them was never reached."""
 
   size: float  # as many equally likely samples would repeat as soon
@@ -20,9 +20,9 @@ class Support(NamedTuple):
   probability: np.ndarray  # [s_max + 1]: that a batch of s samples holds one
 
 
-def support(
+def estimate_support_size(
   samples: jax.Array, distance: float, key: jax.Array, batch: int = 1000, trials: int = 400
-) -> Support:
+) -> SupportSize:
   """Estimate the support of samples [n, d], two of which are the same within `distance`.
 
   Among N equally likely values s draws are all different with probability near exp(-s (s - 1) / 2N),
@@ -35,13 +35,13 @@ def support(
     raise ValueError(f'{len(samples)} samples: a batch of {batch} needs as many, and 2 at least')
   samples = jnp.asarray(samples)
   if not jnp.isfinite(samples).all():
-    return Support(math.nan, math.nan, np.full(batch + 1, math.nan))
+    return SupportSize(math.nan, math.nan, np.full(batch + 1, math.nan))
   firsts = np.asarray(_first_repeats(samples, jnp.float32(distance), key, batch, trials))
   probability = np.cumsum(np.bincount(firsts, minlength=batch + 2)[: batch + 1]) / trials
   if probability[-1] < 0.5:
-    return Support(math.inf, math.inf, probability)
+    return SupportSize(math.inf, math.inf, probability)
   half = int(np.argmax(probability >= 0.5))
-  return Support(half * (half - 1) / (2 * math.log(2)), half, probability)
+  return SupportSize(half * (half - 1) / (2 * math.log(2)), half, probability)
 
 
 @functools.partial(jax.jit, static_argnames=('batch', 'trials'))
@@ -68,7 +68,7 @@ def _first_repeats(
   return lax.map(shuffled, keys).ravel()[:trials]
 
 
-def nearest_twins(samples: jax.Array, key: jax.Array, batch: int, trials: int = 100) -> float:
+def median_closest_pair(samples: jax.Array, key: jax.Array, batch: int, trials: int = 100) -> float:
   """How far the nearest two of `batch` samples of [n, d] are apart, in the median over `trials` draws.
 
   The distance at which such a batch holds near-duplicates with probability 1/2.

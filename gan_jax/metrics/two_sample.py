@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-class Bound(NamedTuple):
+class JsdBound(NamedTuple):
   """A lower bound on the Jensen-Shannon divergence in nats, with a bootstrap interval of 95 %."""
 
   value: float
@@ -25,7 +25,7 @@ class C2st(NamedTuple):
   n: int  # examples of both sets
 
 
-def jsd_bound(real: np.ndarray, fake: np.ndarray, seed: int = 0, n_draws: int = 500) -> Bound:
+def jsd_bound(real: np.ndarray, fake: np.ndarray, seed: int = 0, n_draws: int = 500) -> JsdBound:
   """Log 2 - L, L the mean cross-entropy of logits `real` [n] and `fake` [m] on the equal mixture.
 
   No classifier's L is below log 2 - JSD (theorem 1 of Goodfellow et al., 2014), so with logits of
@@ -41,7 +41,7 @@ def jsd_bound(real: np.ndarray, fake: np.ndarray, seed: int = 0, n_draws: int = 
     for i, x in enumerate(terms)
   ]
   low, high = np.quantile((means[0] + means[1]) / 2, [0.025, 0.975])
-  return Bound(value, min(float(low), value), max(float(high), value))
+  return JsdBound(value, min(float(low), value), max(float(high), value))
 
 
 @functools.partial(jax.jit, static_argnames='n_draws')
@@ -71,7 +71,7 @@ def c2st(real: np.ndarray, fake: np.ndarray) -> C2st:
   return C2st(accuracy, math.erfc(z / math.sqrt(2)) / 2, n + m)
 
 
-def ranked_above(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+def roc_auc(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
   """The probability that a number of `a` [n] exceeds one of `b` [m], ties half, and its null's std.
 
   The area under the curve of the receiver: 1/2 where nothing tells them apart.
@@ -83,7 +83,7 @@ def ranked_above(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
   return float(area), math.sqrt((n + m + 1) / (12 * n * m))
 
 
-def calibrated(real: np.ndarray, fake: np.ndarray, steps: int = 50) -> tuple[float, float]:
+def platt_scaling(real: np.ndarray, fake: np.ndarray, steps: int = 50) -> tuple[float, float]:
   """Slope (at least 0) and offset that turn outputs into the log-odds of least cross-entropy.
 
   Logistic regression on one number by Newton's method (Platt, 1999): what a D says once its

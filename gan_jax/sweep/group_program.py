@@ -1,4 +1,4 @@
-"""Many runs that differ in numbers, each program compiled once, for as many at a time as fit."""
+"""Compiles one program for a group of members whose settings differ in dynamic hyperparameters only."""
 
 import dataclasses
 import functools
@@ -11,154 +11,171 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import dynamic_hyperparameters
+from gan_jax.config import checks, dynamic_hyperparameters
 from gan_jax.config.config import Config
 from gan_jax.distributed import device_memory, pmap
 from gan_jax.evaluation.tasks import Task
 from gan_jax.gan.gan import Gan, GanState
-from gan_jax.gan.train_step import Hyperparameters, as_program
+from gan_jax.gan.train_step import Hyperparameters, make_run_steps
 from gan_jax.sweep import member_mapping
-from gan_jax.training import session
+from gan_jax.training import train_spec
 from gan_jax.utils.errors import UserError
 
-_SPARE = 0.8  # of the free memory that a population may fill
-_TRIAL_STEPS = 20  # in which two ways of computing members are compared
-_LARGE = 2**18  # weights of both networks, above which one run fills the cores of a CPU
+_MEMORY_SHARE = 0.8  # of the free bytes of a device that a group may use
+_TRIAL_STEPS = 20  # training steps by which 'map' and 'vmap' are timed
+_LARGE = 2**18  # parameters of G and D, above which one run fills the cores of a CPU
 
 
 class Member(NamedTuple):
-  """A run of a sweep, by a name that may be part of a path."""
+  """Holds the name of a run of a sweep, which is also a name of a file, and its settings."""
 
   name: str
   config: Config
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
-  """What the members of one program share, ready to be called."""
+class GroupProgram:
+  """Holds a compiled program for a group of members, with its data on the devices."""
 
   task: Task
-  gan: Gan  # of one of them: networks and shapes are those of all
+  gan: Gan  # of one member: all have the same networks
   devices: Sequence[jax.Device]
-  how: str  # a name in population.HOW
-  rows: int  # members of a device
+  mapping: str  # one of member_mapping.MAPPINGS
+  per_device: int  # members of a device
   data: Any
-  call: Callable[..., Any]
+  call: Callable[..., Any]  # (hyperparameters, seeds, states, data, n) -> (states, mean metrics)
 
   @property
-  def size(self) -> int:
-    """Members of a wave."""
-    return self.rows * len(self.devices)
+  def capacity(self) -> int:
+    """Returns the largest number of members that train at the same time."""
+    return self.per_device * len(self.devices)
 
-  def placed(self, states: GanState) -> Any:
-    """States [members, ...] of the host as `call` takes them."""
-    if self.how != 'turns':
-      return member_mapping.spread(states, self.devices)
+  def to_devices(self, states: GanState) -> Any:
+    """Returns states [members, ...] of the host in the form that `call` takes."""
+    if self.mapping != 'turns':
+      return member_mapping.shard_members(states, self.devices)
     n = len(jax.tree.leaves(states)[0])
-    return jax.device_put([member_mapping.member(states, i) for i in range(n)], self.devices[0])
+    members = [member_mapping.select_member(states, i) for i in range(n)]
+    return jax.device_put(members, self.devices[0])
 
-  def fetched(self, states: Any) -> GanState:
-    """What `call` gave, on the host [members, ...]."""
-    found = jax.device_get(states)
-    return jax.tree.map(lambda *x: np.stack(x), *found) if self.how == 'turns' else found
+  def to_host(self, states: Any) -> GanState:
+    """Returns states that `call` returned as arrays [members, ...] on the host."""
+    states = jax.device_get(states)
+    return jax.tree.map(lambda *x: np.stack(x), *states) if self.mapping == 'turns' else states
 
-  def sound(self, states: Any) -> np.ndarray:
-    """Whose states are finite: bool [members]."""
-    each = [states]
-    if self.how == 'turns':
-      each = [jax.tree.map(lambda x: x[None], state) for state in states]
-    return np.concatenate([jax.device_get(_finite(x)) for x in each])
-
-
-_finite = jax.jit(member_mapping.finite)
+  def all_finite(self, states: Any) -> np.ndarray:
+    """Returns whether the state of each member is free of infinities and NaN: bool [members]."""
+    parts = [states]
+    if self.mapping == 'turns':
+      parts = [jax.tree.map(lambda x: x[None], state) for state in states]
+    return np.concatenate([jax.device_get(_all_finite(x)) for x in parts])
 
 
-def by_program(members: Sequence[Member], how: str) -> list[list[Member]]:
-  """The members of each program, in order; of each k where `how` may be 'vmap': all pay for the largest."""
+_all_finite = jax.jit(member_mapping.all_finite)
+
+
+def group_by_program(members: Sequence[Member], mapping: str) -> list[list[Member]]:
+  """Returns the members that share a compiled program, group by group, in order.
+
+  Where `mapping` is 'vmap' or 'measure' a group has one k, because all its members cost as much as the largest.
+  """
   groups: dict[Any, list[Member]] = {}
   for member in members:
-    key: Any = dynamic_hyperparameters.program(member.config)
-    if how in ('vmap', 'measure'):
+    key: Any = dynamic_hyperparameters.program_key(member.config)
+    if mapping in ('vmap', 'measure'):
       key = (key, member.config.k)
     groups.setdefault(key, []).append(member)
   return list(groups.values())
 
 
 def updates_per_step(config: Config) -> float:
-  """What a step costs, in updates of either player; a controlled k is taken for 2."""
+  """Returns the updates of both players in a training step; 3 where a controller sets k."""
   return 1 + (2.0 if config.k == 'auto' else float(config.k))
 
 
-def open_program(
+def compile_group_program(
   members: Sequence[Member],
   task: Task,
   devices: Sequence[jax.Device],
-  how: str,
+  mapping: str,
   free: int | None = None,
-) -> Program:
-  """Compile the program of these members for as many at a time as fit; raises UserError.
+) -> GroupProgram:
+  """Compiles the program of a group for as many members at a time as fit into memory.
 
-  `how` is in `population.HOW`, or 'measure' for the faster of 'map' and 'vmap', or 'size' for the better of
-  'map' and 'turns' by the number of weights: measured once, since what is chosen shows in the last bits.
-  `free` are the bytes of a device, by default what it says of itself.
+  Args:
+    members: the members of the group.
+    task: the data set and its evaluator.
+    devices: the devices over which members are sharded.
+    mapping: one of MAPPINGS; 'measure' for the faster of 'map' and 'vmap'; 'size' for 'turns' where the
+      networks are large, else 'map'. The choice changes results in the last bits, so it is made once.
+    free: free bytes of each device; by default the device is asked.
+
+  Raises:
+    UserError: where not even one member fits.
   """
   config = members[0].config
-  if task.n_train is not None and config.batch_size > task.n_train:
-    raise UserError(
-      f'--batch_size={config.batch_size}: {config.dataset} has only {task.n_train} training images'
-    )
-  gan = session.recipe_of(config, task).gan
-  if how == 'size':
-    state = _first_shapes(config, task)
+  checks.check_batch_size(config, task.n_train)
+  gan = train_spec.build_train_spec(config, task).gan
+  if mapping == 'size':
+    state = _state_shapes(config, task)
     n_weights = sum(x.size for x in jax.tree.leaves((state.g.params, state.d.params)))
-    how = 'turns' if n_weights > _LARGE else 'map'
-  devices = devices[:1] if how == 'turns' else devices
-  data = task.data(held_out=gan.balance is not None)
-  data = member_mapping.copied(data if gan.n_classes else data.without_labels(), devices)
-  rows = math.ceil(len(members) / len(devices))
-  free = device_memory.free_on(devices) if free is None else free
-  if how == 'measure':
-    rivals = [
-      _fit(Program(task, gan, devices, each, rows, data, _uncompiled), config, free)
-      for each in ('map', 'vmap')
-    ]
-    return min(rivals, key=lambda rival: _seconds_per_member(rival, members))
-  return _fit(Program(task, gan, devices, how, rows, data, _uncompiled), config, free)
+    mapping = 'turns' if n_weights > _LARGE else 'map'
+  devices = devices[:1] if mapping == 'turns' else devices
+  data = task.training_data(held_out=gan.ratio_controller is not None)
+  data = member_mapping.replicate(data if gan.n_classes else data.without_labels(), devices)
+  per_device = math.ceil(len(members) / len(devices))
+  free = device_memory.free_device_bytes(devices) if free is None else free
+  compiled = lambda name: _compile(
+    GroupProgram(task, gan, devices, name, per_device, data, _not_compiled), config, free
+  )
+  if mapping == 'measure':
+    return min(
+      map(compiled, ('map', 'vmap')), key=lambda program: _seconds_per_member(program, members)
+    )
+  return compiled(mapping)
 
 
-def _uncompiled(*args: Any) -> Any:
+def _not_compiled(*args: Any) -> Any:
   raise AssertionError('this program has not been compiled')
 
 
-def _fit(program: Program, config: Config, free: int) -> Program:
-  """The program compiled for as many rows as fit; raises UserError where not even one does."""
-  step, room = as_program(session.rules(config, program.task)), int(_SPARE * free)
-  numbers = dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(config, program.task.n_train))
-  state, rows = _first_shapes(config, program.task), program.rows
-  if program.how == 'turns':
-    alone = pmap.program(step, program.devices, 5, 2)
-    compiled = alone.lower(numbers, jax.random.key(0), state, program.data, np.int32(0)).compile()
-    each = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-    needed = member_mapping.bytes_on_device(compiled) + each
-    fit = min(rows, (room - needed) // each + 1)
-    if fit < 1:
-      raise _too_large(needed, room)
-    call = member_mapping.in_turn(functools.partial(compiled, *alone.first))
-    return dataclasses.replace(program, rows=fit, call=call)
-  run = member_mapping.program(step, program.devices, program.how)
-  one = (numbers, jax.ShapeDtypeStruct((), jnp.int32), state)
-  fixed = sum(x.nbytes for x in jax.tree.leaves(program.data)) // len(program.devices)
-  while rows:
-    n = rows * len(program.devices)
-    args = member_mapping.shapes(one, n, program.devices)
-    steps = member_mapping.shapes(jax.ShapeDtypeStruct((), jnp.int32), n, program.devices)
-    compiled = run.lower(*args, program.data, steps).compile()
-    needed = member_mapping.bytes_on_device(compiled)
-    fit = member_mapping.rows_that_fit(needed, fixed, rows, room)
-    if fit >= rows:
-      return dataclasses.replace(program, rows=rows, call=compiled)
-    rows = min(fit, rows - 1)
+def _compile(program: GroupProgram, config: Config, free: int) -> GroupProgram:
+  """Returns the program compiled for as many members as fit; raises UserError where not even one does."""
+  if program.mapping == 'turns':
+    return _compile_turns(program, config, int(_MEMORY_SHARE * free))
+  step = make_run_steps(train_spec.train_spec_fn(config, program.task))
+  devices, per_device, room = program.devices, program.per_device, int(_MEMORY_SHARE * free)
+  mapped = member_mapping.map_members(step, devices, program.mapping)
+  int32 = jax.ShapeDtypeStruct((), jnp.int32)
+  member = (_hyperparameters(config, program.task), int32, _state_shapes(config, program.task))
+  shared = sum(x.nbytes for x in jax.tree.leaves(program.data)) // len(devices)
+  while per_device:
+    n = per_device * len(devices)
+    args = member_mapping.sharded_shapes(member, n, devices)
+    steps = member_mapping.sharded_shapes(int32, n, devices)
+    call = mapped.lower(*args, program.data, steps).compile()
+    needed = device_memory.peak_bytes(call)
+    fit = member_mapping.members_that_fit(needed, shared, per_device, room)
+    if fit >= per_device:
+      return dataclasses.replace(program, per_device=per_device, call=call)
+    per_device = min(fit, per_device - 1)
   raise _too_large(needed, room)
+
+
+def _compile_turns(program: GroupProgram, config: Config, room: int) -> GroupProgram:
+  """Compiles the program of a solo run, beside which the states of as many members as fit are kept."""
+  step = make_run_steps(train_spec.train_spec_fn(config, program.task))
+  state = _state_shapes(config, program.task)
+  solo = pmap.lowerable_map(step, program.devices, 5, 2)
+  values = _hyperparameters(config, program.task)
+  compiled = solo.lower(values, jax.random.key(0), state, program.data, np.int32(0)).compile()
+  state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+  needed = device_memory.peak_bytes(compiled) + state_bytes
+  fit = min(program.per_device, (room - needed) // state_bytes + 1)
+  if fit < 1:
+    raise _too_large(needed, room)
+  call = member_mapping.call_in_turn(functools.partial(compiled, *solo.first))
+  return dataclasses.replace(program, per_device=fit, call=call)
 
 
 def _too_large(needed: int, room: int) -> UserError:
@@ -168,48 +185,50 @@ def _too_large(needed: int, room: int) -> UserError:
   )
 
 
-def _first_shapes(config: Config, task: Task) -> GanState:
-  numbers = dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(config, task.n_train))
-  return jax.eval_shape(session.first_state(config, task), numbers, jax.random.key(0))
+def _state_shapes(config: Config, task: Task) -> GanState:
+  init = train_spec.initial_state_fn(config, task)
+  return jax.eval_shape(init, _hyperparameters(config, task), jax.random.key(0))
 
 
-def _seconds_per_member(program: Program, members: Sequence[Member]) -> float:
-  """Of a few steps, as this way of computing members takes them."""
-  some = list(members[: program.size])
-  states = first_states(program, some)
-  seats = member_mapping.place([1.0] * len(some), len(program.devices), program.rows)
-  held = program.placed(jax.tree.map(lambda x: x[seats], states))
-  held_fast = arguments(program, some, seats)
+def _seconds_per_member(program: GroupProgram, members: Sequence[Member]) -> float:
+  """Measures the seconds of a few training steps, divided by the number of members."""
+  some = list(members[: program.capacity])
+  slots = member_mapping.assign_slots([1.0] * len(some), len(program.devices), program.per_device)
+  states = program.to_devices(jax.tree.map(lambda x: x[slots], initial_states(program, some)))
+  arguments = member_arguments(program, some, slots)
   seconds = math.inf
-  for _ in range(2):  # the first one warms up
+  for _ in range(2):  # the first call warms up
     began = time.monotonic()
-    n = member_mapping.spread(np.full(len(seats), _TRIAL_STEPS, np.int32), program.devices)
-    held, _ = jax.block_until_ready(program.call(*held_fast, held, program.data, n))
+    n = member_mapping.shard_members(np.full(len(slots), _TRIAL_STEPS, np.int32), program.devices)
+    states, _ = jax.block_until_ready(program.call(*arguments, states, program.data, n))
     seconds = time.monotonic() - began
   return seconds / len(some)
 
 
-def first_states(program: Program, members: Sequence[Member]) -> GanState:
-  """Every member's state before its first update [members, ...], on the host: those of their solo runs."""
-  start = jax.jit(session.first_state(members[0].config, program.task))
+def initial_states(program: GroupProgram, members: Sequence[Member]) -> GanState:
+  """Returns the state of each member before its first update, as in its solo run: [members, ...], on the host."""
+  init = jax.jit(train_spec.initial_state_fn(members[0].config, program.task))
   states = [
-    jax.device_get(start(_numbers(program, member), jax.random.key(member.config.seed)))
-    for member in members
+    jax.device_get(init(_hyperparameters(config, program.task), jax.random.key(config.seed)))
+    for _, config in members
   ]
   return jax.tree.map(lambda *x: np.stack(x), *states)
 
 
-def arguments(program: Program, members: Sequence[Member], seats: np.ndarray) -> tuple[Any, Any]:
-  """The numbers and seeds of those who sit in `seats`; an empty one has those of the last member."""
-  each = [_numbers(program, member) for member in members]
-  numbers = jax.tree.map(lambda *x: np.stack(x)[seats], *each)
-  seeds = np.asarray([m.config.seed for m in members], np.int32)[seats]
-  return member_mapping.spread(numbers, program.devices), member_mapping.spread(
-    seeds, program.devices
+def member_arguments(
+  program: GroupProgram, members: Sequence[Member], slots: np.ndarray
+) -> tuple[Any, Any]:
+  """Returns the hyperparameters and seeds [slots] on the devices; an empty slot has the last member's."""
+  values = [_hyperparameters(member.config, program.task) for member in members]
+  stacked = jax.tree.map(lambda *x: np.stack(x)[slots], *values)
+  seeds = np.asarray([m.config.seed for m in members], np.int32)[slots]
+  return (
+    member_mapping.shard_members(stacked, program.devices),
+    member_mapping.shard_members(seeds, program.devices),
   )
 
 
-def _numbers(program: Program, member: Member) -> Hyperparameters:
-  return dynamic_hyperparameters.arrays(
-    dynamic_hyperparameters.of(member.config, program.task.n_train)
+def _hyperparameters(config: Config, task: Task) -> Hyperparameters:
+  return dynamic_hyperparameters.as_arrays(
+    dynamic_hyperparameters.hyperparameter_values(config, task.n_train)
   )

@@ -1,7 +1,6 @@
-"""Runs of one program side by side: one compiled call trains them all, each as if it were alone.
+"""Maps one train program over the members of a sweep: by lax.map, by vmap, or by one call for each member.
 
-Every array has the members as its leading axis [members, ...], spread over devices that never speak
-with one another.
+Arrays of members have a leading axis [members, ...], sharded over devices that never communicate.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,82 +13,90 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = 'members'
-EMPTY = -1  # a place without a member
+EMPTY = -1  # a slot without a member
 
-# How the members of one device are computed. One after another they equal their solo runs bit for bit, each
-# pays for its own k only, and one that takes no steps costs nothing: best on a CPU. At once they fill an
-# accelerator, and every loop runs until its last member is done.
-# Large products fill all cores by themselves: there members take turns at the program of a solo run.
-HOW = ('map', 'vmap', 'turns')
+# 'map' computes the members of a device one after another: each equals its solo run bit for bit, costs its
+# own k only, and nothing where it takes no steps. Best on a CPU.
+# 'vmap' computes them at once, which fills an accelerator; every loop runs until its last member is done.
+# 'turns' calls the program of a solo run for one member after another, on one device: for networks whose
+# matrix products fill all cores of a CPU.
+MAPPINGS = ('map', 'vmap', 'turns')
 
 
-def program(run: Callable[..., Any], devices: Sequence[jax.Device], how: str) -> Any:
-  """`run(numbers, key, state, data, n)` for members: (numbers, seeds, states, data, n), states donated.
+def map_members(run_steps: Callable[..., Any], devices: Sequence[jax.Device], mapping: str) -> Any:
+  """Returns `run_steps(hyperparameters, key, state, data, n)` jitted for all members at once.
 
-  All leaves are [members, ...], their number a multiple of the devices', except those of `data`, of
-  which every device has a copy.
+  The result takes (hyperparameters, seeds, states, data, n) and donates the states. All leaves are
+  [members, ...], a multiple of the number of devices, except those of `data`, which every device holds.
+
+  Args:
+    run_steps: a function that trains one member for n steps.
+    devices: the devices over which members are sharded.
+    mapping: 'map' or 'vmap'.
   """
 
-  def on_device(numbers: Any, seeds: jax.Array, states: Any, data: Any, n: jax.Array) -> Any:
+  def on_device(
+    hyperparameters: Any, seeds: jax.Array, states: Any, data: Any, n: jax.Array
+  ) -> Any:
     def one(member: Any) -> Any:
-      its, seed, state, steps = member
-      return run(its, jax.random.key(seed), state, data, steps)
+      values, seed, state, steps = member
+      return run_steps(values, jax.random.key(seed), state, data, steps)
 
-    members = (numbers, seeds, states, n)
-    return lax.map(one, members) if how == 'map' else jax.vmap(one)(members)
+    members = (hyperparameters, seeds, states, n)
+    return lax.map(one, members) if mapping == 'map' else jax.vmap(one)(members)
 
-  apart, every = PartitionSpec(AXIS), PartitionSpec()
+  sharded, replicated = PartitionSpec(AXIS), PartitionSpec()
   return jax.jit(
     jax.shard_map(
       on_device,
       mesh=Mesh(np.asarray(devices), (AXIS,)),
-      in_specs=(apart, apart, apart, every, apart),
-      out_specs=apart,
+      in_specs=(sharded, sharded, sharded, replicated, sharded),
+      out_specs=sharded,
       check_vma=False,
     ),
     donate_argnums=2,
   )
 
 
-def in_turn(alone: Callable[..., Any]) -> Callable[..., Any]:
-  """`alone(numbers, key, state, data, n)` called for one member after another, as `program` would be.
+def call_in_turn(run_steps: Callable[..., Any]) -> Callable[..., Any]:
+  """Returns a function like that of `map_members`, which calls `run_steps` for one member after another.
 
-  States are a list with one for each member, which spares them copies.
+  States are a list of the members' states and not stacked arrays, which saves copies.
   """
 
-  def call(numbers: Any, seeds: Any, states: list[Any], data: Any, n: Any) -> Any:
-    numbers, seeds, n = jax.device_get((numbers, seeds, n))
-    found, means = [], []
+  def call(hyperparameters: Any, seeds: Any, states: list[Any], data: Any, n: Any) -> Any:
+    hyperparameters, seeds, n = jax.device_get((hyperparameters, seeds, n))
+    new_states, means = [], []
     for i, state in enumerate(states):
-      mine = member(numbers, i)
-      state, mean = alone(mine, jax.random.key(seeds[i]), state, data, n[i])
-      found.append(state)
+      values = select_member(hyperparameters, i)
+      state, mean = run_steps(values, jax.random.key(seeds[i]), state, data, n[i])
+      new_states.append(state)
       means.append(mean)
-    return found, jax.tree.map(lambda *x: jnp.stack(x), *means)
+    return new_states, jax.tree.map(lambda *x: jnp.stack(x), *means)
 
   return call
 
 
-def member(tree: Any, i: int) -> Any:
-  """What arrays [members, ...] hold of one of them."""
+def select_member(tree: Any, i: int) -> Any:
+  """Returns the arrays of member `i` of arrays [members, ...]."""
   return jax.tree.map(lambda x: x[i], tree)
 
 
-def spread(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """Arrays [members, ...] with each device's share on that device."""
+def shard_members(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """Puts arrays [members, ...] on devices, sharded along the axis of members."""
   return jax.device_put(tree, _sharding(devices, PartitionSpec(AXIS)))
 
 
-def shapes(tree: Any, n: int, devices: Sequence[jax.Device]) -> Any:
-  """What `spread` would give for n members that each have the arrays of `tree`."""
+def sharded_shapes(tree: Any, n: int, devices: Sequence[jax.Device]) -> Any:
+  """Returns the shapes and shardings of arrays [n, ...] whose members have the shapes of `tree`."""
   sharding = _sharding(devices, PartitionSpec(AXIS))
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct((n, *x.shape), x.dtype, sharding=sharding), tree
   )
 
 
-def copied(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """Arrays with a copy on every device."""
+def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """Puts a copy of arrays on every device."""
   return jax.device_put(tree, _sharding(devices, PartitionSpec()))
 
 
@@ -97,53 +104,43 @@ def _sharding(devices: Sequence[jax.Device], spec: PartitionSpec) -> NamedShardi
   return NamedSharding(Mesh(np.asarray(devices), (AXIS,)), spec)
 
 
-def place(costs: Sequence[float], n_devices: int, rows: int) -> np.ndarray:
-  """Which member sits where: int32 [n_devices * rows], `EMPTY` where there are fewer members.
+def assign_slots(costs: Sequence[float], n_devices: int, per_device: int) -> np.ndarray:
+  """Returns the member index of each slot: int32 [n_devices * per_device], `EMPTY` in unused slots.
 
-  The dearest first, each to the device with the least to do that has a row left (Graham, 1969), so
-  that devices which work at the same time also end at about the same time.
+  Members go in order of falling cost to the device with the least total cost that has a slot left (Graham,
+  1969), so that all devices end at about the same time. Raises ValueError where there are too few slots.
   """
-  if len(costs) > n_devices * rows:
-    raise ValueError(f'{len(costs)} members do not fit into {n_devices} x {rows} places')
-  seats: list[list[int]] = [[] for _ in range(n_devices)]
+  if len(costs) > n_devices * per_device:
+    raise ValueError(f'{len(costs)} members do not fit into {n_devices} x {per_device} slots')
+  slots: list[list[int]] = [[] for _ in range(n_devices)]
   load = [0.0] * n_devices
   for member in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
-    device = min((d for d in range(n_devices) if len(seats[d]) < rows), key=lambda d: (load[d], d))
-    seats[device].append(member)
+    device = min(
+      (d for d in range(n_devices) if len(slots[d]) < per_device), key=lambda d: (load[d], d)
+    )
+    slots[device].append(member)
     load[device] += costs[member]
-  padded = [sorted(row) + [EMPTY] * (rows - len(row)) for row in seats]
+  padded = [sorted(row) + [EMPTY] * (per_device - len(row)) for row in slots]
   return np.asarray(padded, np.int32).reshape(-1)
 
 
 def steps_due(ends: np.ndarray, start: int, stop: int) -> np.ndarray:
-  """Steps that members with these last steps [m] take between two steps of the population: int32 [m]."""
+  """Returns the steps that members with last steps `ends` [m] take from step `start` to `stop`: int32 [m]."""
   return np.maximum(np.minimum(ends, stop) - np.minimum(ends, start), 0).astype(np.int32)
 
 
-def bytes_on_device(compiled: Any) -> int:
-  """What a compiled program needs at once on each device: arguments, results and everything between."""
-  sizes = compiled.memory_analysis()
-  return int(
-    sizes.argument_size_in_bytes
-    + sizes.output_size_in_bytes
-    - sizes.alias_size_in_bytes
-    + sizes.temp_size_in_bytes
-    + sizes.generated_code_size_in_bytes
-  )
+def members_that_fit(needed: int, shared: int, members: int, free: int) -> int:
+  """Returns how many of `members` fit into `free` bytes of a device, 0 for none.
 
-
-def rows_that_fit(needed: int, fixed: int, rows: int, free: int) -> int:
-  """How many of `rows` members fit into `free` bytes of a device, 0 for none.
-
-  `needed` bytes are those of all of them together, of which `fixed` are there once, however many they are.
+  All of them need `needed` bytes, of which `shared` bytes do not depend on the number of members.
   """
-  per_member = max(needed - fixed, 1) / rows
-  return int(min(rows, max(0, (free - fixed) // per_member)))
+  per_member = max(needed - shared, 1) / members
+  return int(min(members, max(0, (free - shared) // per_member)))
 
 
-def finite(tree: Any) -> jax.Array:
-  """Whether no array of a member holds an infinity or a NaN: bool [members]."""
-  found = [
+def all_finite(tree: Any) -> jax.Array:
+  """Returns whether all arrays of each member are free of infinities and NaN: bool [members]."""
+  finite = [
     jnp.isfinite(x).reshape(x.shape[0], -1).all(axis=1) for x in jax.tree.leaves(tree) if x.size
   ]
-  return jnp.stack(found).all(axis=0)
+  return jnp.stack(finite).all(axis=0)

@@ -21,7 +21,7 @@ from gan_jax.training import input_pipeline
 from gan_jax.utils.errors import UserError
 
 
-class Examples(NamedTuple):
+class DataSpec(NamedTuple):
   """What a step has to know of a data set."""
 
   shape: tuple[int, ...]
@@ -31,11 +31,11 @@ class Examples(NamedTuple):
   n_held_out: int = 10_000
 
 
-KNOWN = {
-  'mnist': Examples((28, 28, 1), 50_000, 10),
-  'fashion_mnist': Examples((28, 28, 1), 50_000, 10),
-  'stacked_mnist': Examples((28, 28, 3), 50_000, 1000, 3),
-  'cifar10': Examples((32, 32, 3), 40_000, 10),
+KNOWN_DATASETS = {
+  'mnist': DataSpec((28, 28, 1), 50_000, 10),
+  'fashion_mnist': DataSpec((28, 28, 1), 50_000, 10),
+  'stacked_mnist': DataSpec((28, 28, 3), 50_000, 1000, 3),
+  'cifar10': DataSpec((32, 32, 3), 40_000, 10),
 }
 
 
@@ -47,21 +47,21 @@ class DoesNotFitError(Exception):
     super().__init__(f'{needed:.0f} bytes needed, {has:.0f} there')
 
 
-def examples_of(name: str, shape: tuple[int, ...] = (), n: int = 0) -> Examples:
+def data_spec_of(name: str, shape: tuple[int, ...] = (), n: int = 0) -> DataSpec:
   """The examples of a data set by its name, or of `shape` and number; raises UserError."""
   if name in SYNTHETIC:
-    return Examples(SYNTHETIC[name].shape, None)
+    return DataSpec(SYNTHETIC[name].shape, None)
   if shape and n:
-    return Examples(shape, n)
-  if name not in KNOWN:
+    return DataSpec(shape, n)
+  if name not in KNOWN_DATASETS:
     raise UserError(
       f'--dataset={name}: give --shape=HEIGHTxWIDTHxCHANNELS and --n_train of it; known are '
-      f'{", ".join([*KNOWN, *SYNTHETIC])}'
+      f'{", ".join([*KNOWN_DATASETS, *SYNTHETIC])}'
     )
-  return KNOWN[name]
+  return KNOWN_DATASETS[name]
 
 
-class Program(NamedTuple):
+class TracedStep(NamedTuple):
   """The step of a run for some devices, traced but not compiled."""
 
   lowered: Any
@@ -71,13 +71,13 @@ class Program(NamedTuple):
   idle: Any  # data that lie on the device beside the program
 
 
-def trace(
+def trace_training_step(
   settings: Config,
-  examples: Examples,
+  examples: DataSpec,
   devices: Sequence[jax.Device],
   mapped: str = 'pmap',
   streamed: bool = False,
-) -> Program:
+) -> TracedStep:
   """The very program that training calls, for arrays that exist in shape only; raises UserError."""
   model = gan_factory.build_gan(settings, examples.shape, examples.n, examples.n_classes)
   checks.check_batch(settings, len(devices))
@@ -111,25 +111,27 @@ def trace(
     state, given, key = sharding.sharded_arg_shapes(state, given, key, devices)
   parts = input_pipeline.STREAMED_ARGUMENTS if streamed else {}
   call = pmap.lowerable_map(make_run_steps(recipe_of), devices, 5, 2, mapped, parts)
-  numbers = dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(settings, examples.n))
+  numbers = dynamic_hyperparameters.as_arrays(
+    dynamic_hyperparameters.hyperparameter_values(settings, examples.n)
+  )
   args = (numbers, key, state, given, jax.ShapeDtypeStruct((), jnp.int32))
-  return Program(call.lower(*args), call.trace(*args), state, there, idle)
+  return TracedStep(call.lower(*args), call.trace(*args), state, there, idle)
 
 
-def streams(choice: str, settings: Config, examples: Examples, memory: float) -> bool:
+def would_stream(choice: str, settings: Config, examples: DataSpec, memory: float) -> bool:
   """Whether training would stream to devices of so many bytes, by --stream; raises UserError."""
   streamable = examples.n is not None and examples.stack == 1
-  needed = size(_data(settings, examples).train)
+  needed = bytes_per_device(_data(settings, examples).train)
   return input_pipeline.should_stream_bytes(choice, settings.dataset, streamable, needed, memory)
 
 
-def size(tree: Any) -> int:
+def bytes_per_device(tree: Any) -> int:
   """Bytes of arrays on one device."""
   numbers = lambda x: math.prod(x.sharding.shard_shape(x.shape) if x.sharding else x.shape)
   return sum(numbers(x) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def _data(settings: Config, examples: Examples) -> DeviceData:
+def _data(settings: Config, examples: DataSpec) -> DeviceData:
   if examples.n is None:
     return DeviceData(())
   *sides, channels = examples.shape
@@ -153,7 +155,7 @@ def _window(settings: Config, train: Images, n_devices: int) -> BatchWindow:
   return BatchWindow(rows(train.images), labels, jax.ShapeDtypeStruct((), jnp.int32))
 
 
-def compile_for(program: Program, quickly: bool = False) -> Any:
+def compile_step(program: TracedStep, quickly: bool = False) -> Any:
   """The compiled step; raises DoesNotFitError. `quickly` saves minutes for convolutions."""
   options = {'exec_time_optimization_effort': -1.0} if quickly else None
   try:

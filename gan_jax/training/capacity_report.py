@@ -14,33 +14,33 @@ from typing import Any, NamedTuple
 import jax
 
 from gan_jax.config.config import Config
-from gan_jax.distributed import chip_specs, gpu_targets, hlo_analysis, sharding
+from gan_jax.distributed import chip_specs, device_memory, gpu_targets, hlo_analysis, sharding
 from gan_jax.distributed.chip_specs import Slice
 from gan_jax.training import ahead_of_time
 from gan_jax.training.ahead_of_time import (
+  DataSpec,
   DoesNotFitError,
-  Examples,
-  compile_for,
-  size,
-  streams,
-  trace,
+  bytes_per_device,
+  compile_step,
+  trace_training_step,
+  would_stream,
 )
 from gan_jax.utils.errors import UserError
 
 
-class Way(NamedTuple):
+class CompileOptions(NamedTuple):
   """How a step is mapped and compiled."""
 
-  mapped: str = 'pmap'  # or placement.SHARDED
+  mapped: str = 'pmap'  # or sharding.SHARDED_PARAMS
   quickly: bool = False  # with less optimisation
   stream: str = 'auto'  # in supply.STREAM: whether images come from the host
 
 
-USUAL = Way()
+DEFAULT_OPTIONS = CompileOptions()
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class CapacityReport:
   """What is known of one step on one slice; bytes and FLOPs per chip."""
 
   topology: str
@@ -79,7 +79,7 @@ class Report:
     return names[max(range(3), key=lambda i: self.seconds[i])]
 
 
-def devices_of(where: Slice) -> Sequence[jax.Device]:
+def topology_devices(where: Slice) -> Sequence[jax.Device]:
   """Devices of a slice to compile for, one for each chip; raises UserError without the compiler."""
   from jax.experimental import topologies
 
@@ -130,11 +130,13 @@ def _silence() -> Iterator[None]:
     os.close(nowhere)
 
 
-def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL) -> Report:
+def measure_capacity(
+  settings: Config, examples: DataSpec, where: Slice, way: CompileOptions = DEFAULT_OPTIONS
+) -> CapacityReport:
   """Compile a run's step for a slice and count; raises UserError and DoesNotFitError."""
-  streamed = streams(way.stream, settings, examples, where.chip.hbm)
-  program = trace(settings, examples, devices_of(where), way.mapped, streamed)
-  compiled = compiled_for(program, where, way)
+  streamed = would_stream(way.stream, settings, examples, where.chip.hbm)
+  program = trace_training_step(settings, examples, topology_devices(where), way.mapped, streamed)
+  compiled = compile_and_check_memory(program, where, way)
   k = 1.0 if settings.k == 'auto' else float(settings.k)
   memory, text = compiled.memory_analysis(), compiled.as_text()
   found = hlo_analysis.find_collectives(text, k)
@@ -150,7 +152,7 @@ def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL
     n_bytes = hlo_analysis.count_matmul_bytes(program.jaxpr, k) / share
   sums = [float(each.n_bytes) for each in found for _ in range(round(each.per_step))]
   state = program.state
-  return Report(
+  return CapacityReport(
     topology=where.name
     + (
       f' x {where.n_slices}'
@@ -159,9 +161,11 @@ def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL
     ),
     chips=where.n_chips,
     batch_size=settings.batch_size,
-    parameters=size((state.g.params, state.d.params, state.g_ema, state.g.stats, state.d.stats)),
-    optimizer=size((state.g.opt_state, state.d.opt_state)),
-    data=size(program.data),
+    parameters=bytes_per_device(
+      (state.g.params, state.d.params, state.g_ema, state.g.stats, state.d.stats)
+    ),
+    optimizer=bytes_per_device((state.g.opt_state, state.d.opt_state)),
+    data=bytes_per_device(program.data),
     streamed=streamed,
     activations=memory.temp_size_in_bytes,
     peak_memory=_peak(compiled, program),
@@ -174,23 +178,25 @@ def measure(settings: Config, examples: Examples, where: Slice, way: Way = USUAL
   )
 
 
-def compiled_for(program: ahead_of_time.Program, where: Slice, way: Way) -> Any:
+def compile_and_check_memory(
+  program: ahead_of_time.TracedStep, where: Slice, way: CompileOptions
+) -> Any:
   """The compiled step; raises DoesNotFitError, also for GPUs, whose compiler does not look at memory."""
-  compiled = compile_for(program, way.quickly)
+  compiled = compile_step(program, way.quickly)
   peak = _peak(compiled, program)
   if peak > where.chip.hbm:
     raise DoesNotFitError(peak, where.chip.hbm)
   return compiled
 
 
-def complete(
-  report: Report,
+def add_projections(
+  report: CapacityReport,
   settings: Config,
-  examples: Examples,
+  examples: DataSpec,
   where: Slice,
-  way: Way = USUAL,
+  way: CompileOptions = DEFAULT_OPTIONS,
   largest: bool = True,
-) -> Report:
+) -> CapacityReport:
   """The report with what follows from it: scaling, the price of an epoch, and the `largest` batch."""
   hours = None
   if examples.n is not None:
@@ -200,12 +206,12 @@ def complete(
   return dataclasses.replace(
     report,
     chip_hours_per_epoch=hours,
-    scaling=scaling(report, where),
-    largest_batch=largest_batch(report, settings, examples, where, way) if largest else None,
+    scaling=predict_scaling(report, where),
+    largest_batch=find_largest_batch(report, settings, examples, where, way) if largest else None,
   )
 
 
-def scaling(report: Report, where: Slice) -> list[dict[str, float]]:
+def predict_scaling(report: CapacityReport, where: Slice) -> list[dict[str, float]]:
   """Predicted speed on 1 to 8,192 chips, each with as many examples as now."""
   share = report.batch_size // report.chips
   sums = [float(n) for _, n, often in report.collectives for _ in range(round(often))]
@@ -229,16 +235,20 @@ def scaling(report: Report, where: Slice) -> list[dict[str, float]]:
   return rows
 
 
-def largest_batch(
-  report: Report, settings: Config, examples: Examples, where: Slice, way: Way = USUAL
+def find_largest_batch(
+  report: CapacityReport,
+  settings: Config,
+  examples: DataSpec,
+  where: Slice,
+  way: CompileOptions = DEFAULT_OPTIONS,
 ) -> int:
   """A global batch that fits, near the largest: from two compilations, proved by a third."""
-  devices = devices_of(where)
+  devices = topology_devices(where)
 
   def used(batch: int) -> int:
     settings_ = dataclasses.replace(settings, batch_size=batch)
-    program = trace(settings_, examples, devices, way.mapped, report.streamed)
-    return _peak(compiled_for(program, where, way), program)
+    program = trace_training_step(settings_, examples, devices, way.mapped, report.streamed)
+    return _peak(compile_and_check_memory(program, where, way), program)
 
   first, more = settings.batch_size, 8 * settings.batch_size
   with contextlib.suppress(DoesNotFitError):
@@ -254,13 +264,6 @@ def largest_batch(
   return first
 
 
-def _peak(compiled: Any, program: ahead_of_time.Program) -> int:
-  """Bytes of the program on one chip, and of the data that lie beside it."""
-  memory = compiled.memory_analysis()
-  return size(program.idle) + int(
-    memory.argument_size_in_bytes
-    + memory.output_size_in_bytes
-    - memory.alias_size_in_bytes
-    + memory.temp_size_in_bytes
-    + memory.generated_code_size_in_bytes
-  )
+def _peak(compiled: Any, program: ahead_of_time.TracedStep) -> int:
+  """Returns the bytes of the compiled program on one chip, and of the data that lie beside it."""
+  return bytes_per_device(program.idle) + device_memory.peak_bytes(compiled)

@@ -16,7 +16,7 @@ from gan_jax.gan.gan import Gan, GanState
 from gan_jax.training import input_pipeline, metric_writers, nonfinite
 from gan_jax.training.checkpoints import Checkpoints
 from gan_jax.training.input_pipeline import ProgramCalls
-from gan_jax.training.metric_writers import Metrics, Progress, Silent
+from gan_jax.training.metric_writers import MetricWriter, NullWriter, ProgressBar
 from gan_jax.training.session import Session
 
 Values = dict[str, float]
@@ -39,7 +39,7 @@ def evaluate_state(
 ) -> tuple[Values, CheckpointEvaluation]:
   """Scores a state on validation data; returns the record for metrics.jsonl and the measurement."""
   measured = task.evaluate_checkpoint(gan, state, seed)
-  return measured.metrics | {metric_writers.BEST_BY: measured.score}, measured
+  return measured.metrics | {metric_writers.SCORE_KEY: measured.score}, measured
 
 
 class _Dispatched(NamedTuple):
@@ -58,10 +58,10 @@ class Hooks:
   """
 
   def __init__(self, session: Session, saved: Checkpoints, step: int, group: ProcessGroup):
-    config, first = session.config, group.first
+    config, first = session.config, group.is_first
     self._session, self._saved, self._group = session, saved, group
-    self._metrics = Metrics(session.folder, step) if first else Silent()
-    self._progress = Progress(step, config.steps) if first else Silent()
+    self._metrics = MetricWriter(session.folder, step) if first else NullWriter()
+    self._progress = ProgressBar(step, config.steps) if first else NullWriter()
     self._monitored: list[dict[str, Any]] = [
       record
       for record in metric_writers.read_metrics(session.folder / 'metrics.jsonl')
@@ -96,7 +96,7 @@ class Hooks:
     """Computes the training monitors and prints new alarms; returns an alarm that --stop_on names."""
     self.write_metrics()
     eval_state = self._session.eval_state(state)
-    alarm = self._group.from_first(lambda: self._raise_alarms(step, eval_state))
+    alarm = self._group.broadcast_from_first(lambda: self._raise_alarms(step, eval_state))
     return None if alarm is None else Alarm(*alarm)
 
   def _raise_alarms(self, step: int, state: GanState) -> Alarm | None:
@@ -106,10 +106,10 @@ class Hooks:
       return None  # the next checkpoint names the tensor
     self._metrics.write(step, values)
     self._monitored.append({'step': step, **values})
-    raised = alarms.news(self._monitored)
+    raised = alarms.new_alarms(self._monitored)
     for alarm in raised:
-      self._metrics.note(step, alarm=alarm.name, says=alarm.says)
-      self._progress.say(f'step {step}: alarm, {alarm.name}: {alarm.says}')
+      self._metrics.note(step, alarm=alarm.name, says=alarm.message)
+      self._progress.say(f'step {step}: alarm, {alarm.name}: {alarm.message}')
     return next((alarm for alarm in raised if alarm.name in self._session.config.stops), None)
 
   def save(self, step: int, state: GanState, evaluate: bool = False) -> None:
@@ -121,7 +121,7 @@ class Hooks:
     score = None
     if evaluate:
       eval_state = self._session.eval_state(state)
-      score = self._group.from_first(lambda: self._evaluate(step, eval_state))
+      score = self._group.broadcast_from_first(lambda: self._evaluate(step, eval_state))
     self._metrics.flush()
     self._saved.save(step, state, score)
 

@@ -180,8 +180,12 @@ def minibatches_per_window(n_bytes: int, ratio: UpdateRatio | RatioController) -
 
 def _monitor_examples(data: Images, key: jax.Array) -> BatchWindow:
   """Returns the training examples that every monitor computation uses, as a window of one minibatch."""
-  monitor_key = training_monitors.keys(jax.random.fold_in(key, training_monitors.STREAM))[0]
-  examples = take_shuffled(data, monitor_key, np.arange(training_monitors.N, dtype=np.uint32))
+  monitor_key = training_monitors.split_monitor_key(
+    jax.random.fold_in(key, training_monitors.KEY_SALT)
+  )[0]
+  examples = take_shuffled(
+    data, monitor_key, np.arange(training_monitors.N_EXAMPLES, dtype=np.uint32)
+  )
   images, labels = jax.tree.map(lambda x: x[:, None], examples)
   return BatchWindow(images, labels, np.int32(0))
 

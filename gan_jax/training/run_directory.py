@@ -1,4 +1,4 @@
-"""A run's folder: what it is called, what is in it, and who may write to it."""
+"""Creates, checks, describes and locks the directory of a run."""
 
 import contextlib
 import dataclasses
@@ -31,8 +31,8 @@ _VERSIONS = (
 )
 
 
-def make(folder: Path) -> None:
-  """Make a run's folder; raises UserError where it cannot be made or written."""
+def create_run_directory(folder: Path) -> None:
+  """Creates the directory of a run; raises UserError where it cannot be created or written."""
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -43,27 +43,27 @@ def make(folder: Path) -> None:
     raise UserError(f'--run={folder}: this folder cannot be written; choose another')
 
 
-def check(folder: Path, config: Config) -> None:
-  """Raise UserError where the folder holds something else, or a run with other flags (named)."""
+def check_resumable(folder: Path, config: Config) -> None:
+  """Raises UserError where the directory holds no run, or a run whose flags forbid to go on with `config`."""
   if (folder / 'config.json').exists():
-    changed = compatibility.differences(_read(folder)['flags'], config)
+    changed = compatibility.blocking_differences(_read_description(folder)['flags'], config)
     if changed:
       raise UserError(
         f'--run={folder}: this run was made with other flags ({"; ".join(changed)}); '
         'give the same flags to go on, or another --run to start anew'
       )
-  elif not all(_begun(child) for child in folder.iterdir()):
+  elif not all(_is_leftover(child) for child in folder.iterdir()):
     raise UserError(f'--run={folder}: this folder is not empty and holds no run; choose another')
 
 
-def _begun(child: Path) -> bool:
-  """Whether a process that ended before it described its run may have left this."""
+def _is_leftover(child: Path) -> bool:
+  """Returns whether a process that ended before it wrote config.json may have left this file."""
   if child.name == 'checkpoints':
     return child.is_dir() and not any(child.iterdir())
   return child.name == 'lock' or child.name[0] == '.'
 
 
-def describe(
+def write_description(
   folder: Path,
   config: Config,
   shape: tuple[int, ...],
@@ -71,41 +71,50 @@ def describe(
   fingerprint: str,
   devices: str,
 ) -> None:
-  """Write config.json: all flags, the data, and on what each process that trained the run ran.
+  """Writes config.json: flags, data, and versions, platform and devices of every process that trained the run.
 
-  Raises UserError where the run was begun on other data.
+  Args:
+    folder: the run directory.
+    config: the settings of the run.
+    shape: shape of one example.
+    n_classes: number of classes, 0 without labels.
+    fingerprint: sha256 of the data.
+    devices: number and kind of the devices, as text.
+
+  Raises:
+    UserError: where the run was begun on other data.
   """
-  old = _read(folder) if (folder / 'config.json').exists() else {}
+  old = _read_description(folder) if (folder / 'config.json').exists() else {}
   if old.get('data', fingerprint) != fingerprint:
     raise UserError(
       f'--run={folder}: this run was begun on other data of the name {config.dataset} '
       f'(sha256 {old["data"][:12]}, now {fingerprint[:12]}); give their --data_dir, or another --run'
     )
-  here = {
-    'versions': versions(),
+  environment = {
+    'versions': package_versions(),
     'python': platform.python_version(),
     'platform': platform.platform(),
     'devices': devices,
-    'commit': commit(),
+    'commit': source_commit(),
   }
-  before = old.get('ran_on', [])
+  earlier = old.get('ran_on', [])
   description = {
     'flags': dataclasses.asdict(config),
     'data': fingerprint,
     'shape': shape,
     'n_classes': n_classes,
-    'ran_on': before if before[-1:] == [here] else [*before, here],
+    'ran_on': earlier if earlier[-1:] == [environment] else [*earlier, environment],
   }
   write_atomically(folder / 'config.json', (json.dumps(description, indent=2) + '\n').encode())
 
 
-def versions() -> dict[str, str]:
-  """The versions of the packages on which the numbers of a run depend."""
+def package_versions() -> dict[str, str]:
+  """Returns the versions of the packages on which the numbers of a run depend, by name."""
   return {name: importlib.metadata.version(name) for name in _VERSIONS}
 
 
-def commit() -> str | None:
-  """The commit of the source tree, with '-dirty' where it was changed; None outside a checkout."""
+def source_commit() -> str | None:
+  """Returns the git commit of the source tree, with '-dirty' where files differ; None outside a checkout."""
   try:
     described = subprocess.run(
       ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'],
@@ -120,7 +129,7 @@ def commit() -> str | None:
   return described.stdout.strip()
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read_description(folder: Path) -> dict[str, Any]:
   path = folder / 'config.json'
   try:
     description = json.loads(path.read_text())
@@ -135,9 +144,9 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> Config:
-  """The Config that a run was made with; raises UserError where there is no run."""
+  """Reads the settings of a run; raises UserError where there is no run, or config.json is damaged."""
   try:
-    return compatibility.from_json(_read(folder)['flags'])
+    return compatibility.config_from_json(_read_description(folder)['flags'])
   except UserError as error:
     raise UserError(
       str(error).replace('config.json:', f'--run={folder}: config.json:', 1)
@@ -149,40 +158,40 @@ def read_config(folder: Path) -> Config:
 
 
 def read_shape(folder: Path) -> tuple[tuple[int, ...], int]:
-  """The shape of an example of a run, and the number of classes; raises UserError where there is no run."""
-  description = _read(folder)
+  """Reads the shape of one example of a run and the number of classes; raises UserError without a run."""
+  description = _read_description(folder)
   return tuple(description['shape']), description['n_classes']
 
 
-class HeldError(UserError):
-  """Another process writes to the folder at this moment."""
+class RunLockedError(UserError):
+  """Reports that another process writes to the directory at this moment."""
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-  """Hold the folder's lock; raises HeldError where another process trains this run at this moment."""
+def lock_run_directory(folder: Path) -> Iterator[None]:
+  """Holds the lock of a run directory; raises RunLockedError where another process holds it."""
   with (folder / 'lock').open('w') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      raise HeldError(
+      raise RunLockedError(
         f'--run={folder}: another process is training this run; wait for it, or choose another --run'
       ) from None
     except OSError:
-      pass  # a file system without locks: nothing can be said
-    # What `write_atomically` left in a process that was killed.
+      pass  # a file system without locks
+    # Temporary files of `write_atomically` in a process that was killed.
     for leftover in (*folder.glob('.*'), *folder.glob('samples/.*')):
       leftover.unlink()
     yield
 
 
-def check_shared(folder: Path, group: ProcessGroup) -> None:
-  """Raise UserError, in every process, where one of them does not see the folder that process 0 made."""
-  token = group.from_first(lambda: secrets.token_hex(8))
+def check_shared_filesystem(folder: Path, group: ProcessGroup) -> None:
+  """Raises UserError in every process where one of them does not see the directory that process 0 created."""
+  token = group.broadcast_from_first(lambda: secrets.token_hex(8))
   path = folder / f'.shared-{token}'
-  group.together(lambda: path.touch() if group.first else None)
+  group.run_on_all(lambda: path.touch() if group.is_first else None)
 
-  def look() -> None:
+  def require_token() -> None:
     if not path.exists():
       raise UserError(
         f'--run={folder}: {platform.node()} does not see the folder that process 0 made; '
@@ -190,7 +199,7 @@ def check_shared(folder: Path, group: ProcessGroup) -> None:
       )
 
   try:
-    group.together(look)
+    group.run_on_all(require_token)
   finally:
-    if group.first:
+    if group.is_first:
       path.unlink(missing_ok=True)

@@ -48,8 +48,8 @@ class Session:
   def initial_state(self) -> GanState:
     """Returns the state before the first update: on every device, or sharded over the devices."""
     init = initial_state_fn(self.config, self.task)
-    values = dynamic_hyperparameters.arrays(
-      dynamic_hyperparameters.of(self.config, self.task.n_train)
+    values = dynamic_hyperparameters.as_arrays(
+      dynamic_hyperparameters.hyperparameter_values(self.config, self.task.n_train)
     )
     if self.mapped == sharding.SHARDED_PARAMS:
       shards = sharding.param_shardings(jax.eval_shape(init, values, self.key), self.devices)
@@ -74,7 +74,7 @@ class Session:
   def monitor(self, state: GanState) -> Metrics:
     """Computes the training monitors of an `eval_state`, on the same examples and latents every time."""
     # A key that training does not use.
-    key = jax.random.fold_in(self.key, training_monitors.STREAM)
+    key = jax.random.fold_in(self.key, training_monitors.KEY_SALT)
     return self.monitor_fn(key, state, self.pipeline.monitor_data)
 
   def eval_state(self, state: GanState) -> GanState:
@@ -111,11 +111,11 @@ def open_session(
   Raises:
     UserError: in every process, where settings, devices and data do not fit together.
   """
-  task = group.together(lambda: _open_task(config, devices, cache))
-  wanted = group.together(lambda: input_pipeline.should_stream(stream, task, devices))
+  task = group.run_on_all(lambda: _open_task(config, devices, cache))
+  wanted = group.run_on_all(lambda: input_pipeline.should_stream(stream, task, devices))
   # If the images do not fit into one host, all hosts must run the program that streams.
-  streaming = 'yes' in group.gather('yes' if wanted else 'no')
-  return group.together(lambda: _open(config, folder, devices, task, mapped, streaming))
+  streaming = 'yes' in group.allgather('yes' if wanted else 'no')
+  return group.run_on_all(lambda: _open(config, folder, devices, task, mapped, streaming))
 
 
 def _open_task(config: Config, devices: Sequence[jax.Device], cache: Path | None) -> Task:
@@ -142,7 +142,9 @@ def _open(
     2,
     input_pipeline.STREAMED_ARGUMENTS if streaming else {},
   )
-  hyperparameters = dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(config, task.n_train))
+  hyperparameters = dynamic_hyperparameters.as_arrays(
+    dynamic_hyperparameters.hyperparameter_values(config, task.n_train)
+  )
   data = task.training_data(held_out=gan.ratio_controller is not None or config.referee_every > 0)
   if not gan.n_classes:
     data = data.without_labels()
@@ -162,6 +164,6 @@ def _open(
     devices,
     pipeline,
     functools.partial(run_steps, hyperparameters),
-    jax.jit(functools.partial(training_monitors.look, spec)),
+    jax.jit(functools.partial(training_monitors.compute_monitors, spec)),
     mapped,
   )

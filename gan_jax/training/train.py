@@ -63,11 +63,11 @@ def train(
     # Several processes catch signals from the start: one that ends early would leave the others waiting.
     received = stack.enter_context(catch_stop_signals()) if group.count > 1 else []
     _claim_folder(group, stack, config, folder)
-    scores = group.from_first(lambda: list(_read_scores(folder).items()))
-    with checkpoints.opened(folder / 'checkpoints', config.keep, dict(scores)) as saved:
+    scores = group.broadcast_from_first(lambda: list(_read_scores(folder).items()))
+    with checkpoints.open_checkpoints(folder / 'checkpoints', config.keep, dict(scores)) as saved:
       steps = saved.steps()
       if steps and steps[-1] >= config.steps:
-        if group.first:
+        if group.is_first:
           report.write_run_page(folder)  # a process that was killed may not have written it
         return Outcome(steps[-1], already=True)
       session = open_session(config, folder, devices, cache, mapped, stream, group)
@@ -79,7 +79,7 @@ def train(
       try:
         return _run_loop(session, saved, group, step, state, received)
       finally:
-        if group.first:
+        if group.is_first:
           report.write_run_page(folder)  # also where training broke off
 
 
@@ -117,7 +117,7 @@ def _run_loop(
 
 def _first_signal(group: ProcessGroup, received: list[signal.Signals]) -> signal.Signals | None:
   """Returns the stop signal of the first process that received one; a collective call."""
-  numbers = [x for x in group.gather(str(received[0].value) if received else '') if x]
+  numbers = [x for x in group.allgather(str(received[0].value) if received else '') if x]
   return signal.Signals(int(numbers[0])) if numbers else None
 
 
@@ -128,8 +128,8 @@ def _shared_facts(
   flags = {f'--{name}': value for name, value in dataclasses.asdict(config).items()}
   del flags['--data_dir']  # may differ between hosts
   flags |= {'--run': str(folder), '--map': mapped, '--stream': stream}
-  facts = {'the number of devices': len(devices), 'the commit': run_directory.commit()}
-  return {**flags, **facts, **run_directory.versions()}
+  facts = {'the number of devices': len(devices), 'the commit': run_directory.source_commit()}
+  return {**flags, **facts, **run_directory.package_versions()}
 
 
 def _read_scores(folder: Path) -> dict[int, float]:
@@ -142,16 +142,16 @@ def _claim_folder(
   """Locks the run directory for this group and moves damaged checkpoints aside; raises UserError."""
 
   def claim() -> None:
-    run_directory.make(folder)
-    stack.enter_context(run_directory.only_writer(folder))
-    run_directory.check(folder, config)
-    for line in checksums.set_aside(folder):
+    run_directory.create_run_directory(folder)
+    stack.enter_context(run_directory.lock_run_directory(folder))
+    run_directory.check_resumable(folder, config)
+    for line in checksums.quarantine_damaged(folder):
       print(line, file=sys.stderr)
-    checkpoints.prune(folder, config.keep, _read_scores(folder))
+    checkpoints.delete_surplus_checkpoints(folder, config.keep, _read_scores(folder))
 
-  group.together(lambda: claim() if group.first else None)
+  group.run_on_all(lambda: claim() if group.is_first else None)
   if group.count > 1:
-    run_directory.check_shared(folder, group)
+    run_directory.check_shared_filesystem(folder, group)
 
 
 def _describe_run(group: ProcessGroup, session: Session) -> None:
@@ -161,10 +161,10 @@ def _describe_run(group: ProcessGroup, session: Session) -> None:
   kind = f'{len(devices)} x {devices[0].device_kind}'
   if group.count > 1:
     kind += f' in {group.count} processes'
-  describe = lambda: run_directory.describe(
+  describe = lambda: run_directory.write_description(
     session.folder, session.config, task.shape, task.n_classes, task.fingerprint, kind
   )
-  group.together(lambda: describe() if group.first else None)
+  group.run_on_all(lambda: describe() if group.is_first else None)
 
 
 def _restore_last(
@@ -175,4 +175,4 @@ def _restore_last(
   steps = saved.steps()
   if not steps:
     return 0, state
-  return steps[-1], group.together(lambda: saved.restore(steps[-1], state))
+  return steps[-1], group.run_on_all(lambda: saved.restore(steps[-1], state))

@@ -5,7 +5,7 @@ class UserError(Exception):
   """What was asked for cannot be done; the message names the flag, its value and the mend."""
 
 
-class AgreedError(UserError):
+class AllProcessesError(UserError):
   """A UserError of one of many processes that every one of them raises."""
 
 

@@ -10,7 +10,7 @@ from gan_jax.distributed import hlo_analysis
 
 def flops(fn, *shapes, k=1.0):
   args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-  return hlo_analysis.flops(jax.make_jaxpr(fn)(*args).jaxpr, k)
+  return hlo_analysis.count_flops(jax.make_jaxpr(fn)(*args).jaxpr, k)
 
 
 def test_a_product_is_two_operations_per_pair():
@@ -70,12 +70,12 @@ ENTRY %main (p: f32[8]) -> f32[8] {
 
 
 def test_collectives_are_counted_as_often_as_they_run():
-  found = sorted(hlo_analysis.collectives(TEXT, k=3.0))
+  found = sorted(hlo_analysis.find_collectives(TEXT, k=3.0))
   assert found == [('all-gather', 64, 1.0), ('all-reduce', 32, 3.0), ('all-reduce', 94, 1.0)]
   known = TEXT.replace(
     'body=%inner_body', 'body=%inner_body, config={"known_trip_count":{"n":"5"}}'
   )
-  assert ('all-reduce', 32, 5.0) in hlo_analysis.collectives(known, k=3.0)
+  assert ('all-reduce', 32, 5.0) in hlo_analysis.find_collectives(known, k=3.0)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_collectives_are_counted_as_often_as_they_run():
   ],
 )
 def test_talk_with_the_host_is_seen(line):
-  assert hlo_analysis.host_transfers(TEXT) == []
-  assert len(hlo_analysis.host_transfers(TEXT + f'  {line}\n')) == 1
+  assert hlo_analysis.find_host_transfers(TEXT) == []
+  assert len(hlo_analysis.find_host_transfers(TEXT + f'  {line}\n')) == 1
 
 
 def test_what_slices_tell_one_another_is_no_transfer_to_the_host():
@@ -96,4 +96,4 @@ def test_what_slices_tell_one_another_is_no_transfer_to_the_host():
     '  %send.1 = (f32[8], u32[], token[]) send(%x, %t), channel_id=5, is_host_transfer=true, '
     'frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime"}'
   )
-  assert hlo_analysis.host_transfers(TEXT + line + '\n') == []
+  assert hlo_analysis.find_host_transfers(TEXT + line + '\n') == []

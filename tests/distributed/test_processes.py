@@ -65,15 +65,18 @@ def members(count, fn):
 
 def test_everyone_hears_what_everyone_says_again_and_again():
   def talk(group):
-    return [group.gather(f'{group.index}:{i}') for i in range(20)]
+    return [group.allgather(f'{group.index}:{i}') for i in range(20)]
 
   expected = [[f'{i}:{round_}' for i in range(3)] for round_ in range(20)]
   assert members(3, talk) == [expected] * 3
 
 
 def test_the_first_process_decides():
-  assert members(3, lambda group: group.from_first(lambda: [group.index, 'x'])) == [[0, 'x']] * 3
-  assert processes.SINGLE_PROCESS.from_first(lambda: 5) == 5
+  assert (
+    members(3, lambda group: group.broadcast_from_first(lambda: [group.index, 'x']))
+    == [[0, 'x']] * 3
+  )
+  assert processes.SINGLE_PROCESS.broadcast_from_first(lambda: 5) == 5
 
 
 def test_one_refusal_is_everyones():
@@ -83,7 +86,7 @@ def test_one_refusal_is_everyones():
         raise UserError('--x=1: no')
       return group.index
 
-    return group.together(fn)
+    return group.run_on_all(fn)
 
   found = members(3, act)
   assert all(isinstance(error, AllProcessesError) for error in found)
@@ -92,7 +95,7 @@ def test_one_refusal_is_everyones():
     '--x=1: no',
     'process 1: --x=1: no',
   ]
-  assert processes.SINGLE_PROCESS.together(lambda: 3) == 3
+  assert processes.SINGLE_PROCESS.run_on_all(lambda: 3) == 3
 
 
 def test_what_differs_between_processes_is_named():

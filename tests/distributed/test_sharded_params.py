@@ -98,9 +98,11 @@ def test_each_device_needs_a_part_of_the_memory():
   )
 
   def arguments(mapped):
-    examples = ahead_of_time.examples_of('painter')
-    program = ahead_of_time.trace(settings, examples, jax.devices()[:N_DEVICES], mapped)
-    return ahead_of_time.compile_for(program).memory_analysis().argument_size_in_bytes
+    examples = ahead_of_time.data_spec_of('painter')
+    program = ahead_of_time.trace_training_step(
+      settings, examples, jax.devices()[:N_DEVICES], mapped
+    )
+    return ahead_of_time.compile_step(program).memory_analysis().argument_size_in_bytes
 
   assert arguments(sharding.SHARDED_PARAMS) < 1.1 * arguments('pmap') / N_DEVICES
 

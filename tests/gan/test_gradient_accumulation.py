@@ -74,8 +74,10 @@ def test_parts_need_less_memory():
     )  # fmt: skip
     from gan_jax.training import ahead_of_time
 
-    program = ahead_of_time.trace(settings, ahead_of_time.examples_of('painter'), jax.devices()[:1])
-    return ahead_of_time.compile_for(program).memory_analysis().temp_size_in_bytes
+    program = ahead_of_time.trace_training_step(
+      settings, ahead_of_time.data_spec_of('painter'), jax.devices()[:1]
+    )
+    return ahead_of_time.compile_step(program).memory_analysis().temp_size_in_bytes
 
   assert used(8) < 0.4 * used(1)
 

@@ -22,13 +22,15 @@ def rehearsed(preset, topology, slices=1):
   """The report of a preset on a slice, 32 examples a chip."""
   flags.FLAGS(['rehearsals', f'--flagfile=experiments/presets/{preset}.flags'])
   settings = Config(**{name: holder.value for name, holder in SETTINGS.items()})
-  where = chip_specs.parse(topology, slices)
+  where = chip_specs.parse_topology(topology, slices)
   settings = dataclasses.replace(settings, batch_size=32 * where.n_chips)
   quickly = settings.network in CONVOLUTIONS
   size = settings.image_size
   ours = ((size, size, 3), 100_000) if settings.dataset.startswith('folder:') else ()
-  examples = ahead_of_time.examples_of(settings.dataset, *ours)
-  return capacity_report.measure(settings, examples, where, capacity_report.Way(quickly=quickly))
+  examples = ahead_of_time.data_spec_of(settings.dataset, *ours)
+  return capacity_report.measure_capacity(
+    settings, examples, where, capacity_report.CompileOptions(quickly=quickly)
+  )
 
 
 if __name__ == '__main__':

@@ -152,7 +152,7 @@ def member(place, cases):
   group = processes.join_group(place, print)
   for case in cases:
     found = ran_together(case)
-    if group.first:
+    if group.is_first:
       one = ran(case, 'jit', 1, 200)
       apart = {name: distance(end, one) for name, end in found.items()}
       apart['twins'] = distance(found['shard_map'], found['pmap'])

@@ -7,7 +7,7 @@ import pytest
 from gan_jax.metrics.feature_scores import (
   FeatureScores,
   NetworkScores,
-  averaged,
+  average_pool_8x8,
   feature_scores,
   network_scores,
 )
@@ -49,11 +49,11 @@ def test_a_network_gives_the_scores_for_which_it_has_enough(held_out, fake, clas
 def test_images_are_averaged_to_eight_pixels_a_side():
   images = np.random.default_rng(0).integers(0, 256, (510, 16, 24, 3), np.uint8)
   expected = images.reshape(510, 8, 2, 8, 3, 3).mean(axis=(2, 4)) / 255
-  np.testing.assert_allclose(averaged(images), expected.reshape(510, -1), atol=1e-6)
+  np.testing.assert_allclose(average_pool_8x8(images), expected.reshape(510, -1), atol=1e-6)
 
 
 @pytest.mark.parametrize(('h', 'w'), [(8, 8), (11, 21), (5, 900), (1, 1)])
 def test_averages_of_a_flat_image_are_flat_at_any_size(h, w):
-  rows = averaged(np.full((2, h, w, 1), 51, np.uint8))
+  rows = average_pool_8x8(np.full((2, h, w, 1), 51, np.uint8))
   assert rows.shape == (2, min(h, 8) * min(w, 8))
   np.testing.assert_allclose(rows, 0.2, rtol=1e-6)

@@ -36,7 +36,7 @@ def test_merged_parts_are_the_whole():
   x = features(1000, 5)
   parts = [frechet_distance.moments(part) for part in np.split(x, [1, 3, 500])]
   for found, expected in zip(
-    frechet_distance.merge(parts), frechet_distance.moments(x), strict=True
+    frechet_distance.merge_moments(parts), frechet_distance.moments(x), strict=True
   ):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 

@@ -20,7 +20,7 @@ def test_centres_are_those_of_scikit_learn_from_the_same_start(d):
   theirs = KMeans(7, init=start, n_init=1, algorithm='lloyd', tol=0).fit(points)
   np.testing.assert_allclose(kmeans.k_means(points, start), theirs.cluster_centers_, atol=1e-4)
   np.testing.assert_array_equal(
-    kmeans.cell_of(points, theirs.cluster_centers_), theirs.predict(points)
+    kmeans.assign_cells(points, theirs.cluster_centers_), theirs.predict(points)
   )
 
 
@@ -33,8 +33,8 @@ def test_a_few_rounds_are_those_of_scikit_learn():
 
 def test_cells_of_distant_blobs_are_the_blobs():
   points = blobs()
-  centres = kmeans.partition(jax.random.key(0), points, 6)
-  cells = np.asarray(kmeans.cell_of(points, centres))
+  centres = kmeans.fit_centres(jax.random.key(0), points, 6)
+  cells = np.asarray(kmeans.assign_cells(points, centres))
   for i in range(6):
     assert len(set(cells[i::6])) == 1
   assert len(set(cells)) == 6
@@ -44,7 +44,7 @@ def test_a_start_is_drawn_from_points_in_proportion_to_squared_distance():
   """Of 0, 1 and 3 the first is any; after 0 the other is 3 nine times of ten."""
   points = jnp.array([[0.0], [1.0], [3.0]])
   keys = jax.random.split(jax.random.key(0), 4000)
-  starts = np.asarray(jax.vmap(lambda key: kmeans.spread_centres(key, points, 2))(keys))[..., 0]
+  starts = np.asarray(jax.vmap(lambda key: kmeans.kmeans_plus_plus(key, points, 2))(keys))[..., 0]
   for first, expected in ((0, 9 / 10), (1, 4 / 5)):
     others = starts[starts[:, 0] == first, 1]
     assert len(others) / 4000 == pytest.approx(1 / 3, abs=0.03)
@@ -53,7 +53,7 @@ def test_a_start_is_drawn_from_points_in_proportion_to_squared_distance():
 
 
 def test_equal_points_share_one_centre():
-  centres = kmeans.partition(jax.random.key(0), np.ones((10, 2), np.float32), 3)
+  centres = kmeans.fit_centres(jax.random.key(0), np.ones((10, 2), np.float32), 3)
   np.testing.assert_array_equal(centres, np.ones((3, 2)))
 
 

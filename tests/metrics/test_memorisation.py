@@ -56,7 +56,7 @@ def test_z_of_numbers_that_are_all_tied_is_zero():
 
 def brute_force(train, test, fake, n_cells):
   """The formula of the paper with SciPy's parts; only the centres are ours."""
-  centres = kmeans.partition(KEY, train, n_cells)
+  centres = kmeans.fit_centres(KEY, train, n_cells)
   cells = [cdist(x, centres).argmin(axis=1) for x in (train, test, fake)]
   total = weight = 0.0
   for i in range(n_cells):
@@ -70,7 +70,7 @@ def brute_force(train, test, fake, n_cells):
 @pytest.mark.parametrize('d', [2, 20])
 def test_c_t_is_that_of_brute_force(d):
   train, test, fake = draws(300, d, 0), draws(170, d, 1), draws(180, d, 2, 0.8)
-  found = memorisation.data_copying(train, test, fake, KEY, n_cells=5)
+  found = memorisation.data_copying_score(train, test, fake, KEY, n_cells=5)
   assert found == pytest.approx(brute_force(train, test, fake, 5), abs=1e-3)
 
 
@@ -80,25 +80,27 @@ def test_cells_with_too_few_fakes_do_not_enter():
   train = np.concatenate([left, draws(200, 2, 1) + 100])
   test = np.concatenate([draws(100, 2, 2), draws(100, 2, 3) + 100])
   stray = draws(20, 2, 4) + 120
-  without = memorisation.data_copying(train, test, left[:50], KEY, n_cells=2)
+  without = memorisation.data_copying_score(train, test, left[:50], KEY, n_cells=2)
   assert without < -5
   for n, enters in ((20, False), (21, True)):
     fake = np.concatenate([left[:50], np.resize(stray, (n, 2))])
-    found = memorisation.data_copying(train, test, fake, KEY, n_cells=2)
+    found = memorisation.data_copying_score(train, test, fake, KEY, n_cells=2)
     assert (found > without + 5) if enters else found == pytest.approx(without, abs=1e-6)
 
 
 def test_copies_score_far_below_zero_and_strays_far_above():
   train, test = draws(300, 3, 0), draws(200, 3, 1)
   copies = train[:200] + draws(200, 3, 2, 0.01)
-  assert memorisation.data_copying(train, test, copies, KEY, n_cells=4) < -5
-  assert memorisation.data_copying(train, test, draws(200, 3, 3, 3.0), KEY, n_cells=4) > 3
+  assert memorisation.data_copying_score(train, test, copies, KEY, n_cells=4) < -5
+  assert memorisation.data_copying_score(train, test, draws(200, 3, 3, 3.0), KEY, n_cells=4) > 3
 
 
 def test_fresh_draws_score_zero_on_average():
   train = draws(300, 3, 0)
   scores = [
-    memorisation.data_copying(train, draws(200, 3, 2 * i + 1), draws(200, 3, 2 * i + 2), KEY, 4)
+    memorisation.data_copying_score(
+      train, draws(200, 3, 2 * i + 1), draws(200, 3, 2 * i + 2), KEY, 4
+    )
     for i in range(20)
   ]
   # A mean of 4 independent z of weight 1/4 has a deviation of 1/2.
@@ -109,7 +111,7 @@ def test_fresh_draws_score_zero_on_average():
 def test_features_that_are_not_finite_have_no_scores():
   train, broken = draws(50, 2, 0), np.full((50, 2), np.nan, np.float32)
   assert np.isnan(memorisation.authenticity(train, broken))
-  assert np.isnan(memorisation.data_copying(train, train, broken, KEY, n_cells=2))
+  assert np.isnan(memorisation.data_copying_score(train, train, broken, KEY, n_cells=2))
 
 
 def test_too_few_points_are_an_error_that_says_how_many_are_needed():
@@ -117,4 +119,4 @@ def test_too_few_points_are_an_error_that_says_how_many_are_needed():
     memorisation.authenticity(draws(1, 2, 0), draws(5, 2, 1))
   for sizes in ((9, 5, 50), (50, 0, 50), (50, 5, 20)):
     with pytest.raises(ValueError, match='needs 10, 1 and 21'):
-      memorisation.data_copying(*(draws(n, 2, n) for n in sizes), KEY)
+      memorisation.data_copying_score(*(draws(n, 2, n) for n in sizes), KEY)

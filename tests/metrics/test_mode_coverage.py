@@ -32,7 +32,9 @@ def cut_variance(radius):
 @pytest.mark.parametrize('d', [1, 2, 3, 4, 7])
 def test_the_mass_of_a_ball_is_that_of_scipy(d):
   for radius in (0.5, 3.0):
-    assert mode_coverage.ball(d, radius) == pytest.approx(stats.chi(d).cdf(radius), rel=1e-9)
+    assert mode_coverage.normal_ball_probability(d, radius) == pytest.approx(
+      stats.chi(d).cdf(radius), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize('kept', [25, 13, 1])
@@ -47,7 +49,7 @@ def test_reverse_kl_is_that_of_scipy():
   counts = np.arange(M) * 3
   expected = stats.entropy(counts, np.ones(M))
   assert float(SCORES(at_centres(counts))['reverse_kl']) == pytest.approx(expected, abs=1e-6)
-  n_modes, kl = mode_coverage.histogram_kl(jnp.asarray(counts))
+  n_modes, kl = mode_coverage.modes_and_uniform_kl(jnp.asarray(counts))
   assert int(n_modes) == M - 1
   assert float(kl) == pytest.approx(expected, abs=1e-6)
 
@@ -118,7 +120,7 @@ def test_covariance_ratio_is_about_each_modes_own_mean_and_free_of_bias():
 def test_uniform_draws_of_many_classes_have_the_kl_of_their_number():
   draws = np.random.default_rng(0).integers(0, 1000, (20, 26_000))
   counts = np.stack([np.bincount(row, minlength=1000) for row in draws])
-  n_modes, kl = jax.vmap(mode_coverage.histogram_kl)(jnp.asarray(counts))
+  n_modes, kl = jax.vmap(mode_coverage.modes_and_uniform_kl)(jnp.asarray(counts))
   assert (n_modes == 1000).all()
   assert float(kl.mean()) == pytest.approx(999 / 52_000, rel=0.03)
 
@@ -133,4 +135,6 @@ def test_ks_distance_is_that_of_scipy(n):
 
 @pytest.mark.parametrize('n', [20, 2500, 10_000])
 def test_expected_ks_is_the_mean_of_its_law(n):
-  assert kolmogorov_smirnov.expected_ks(n) == pytest.approx(stats.kstwo(n).mean(), rel=0.01)
+  assert kolmogorov_smirnov.expected_ks_distance(n) == pytest.approx(
+    stats.kstwo(n).mean(), rel=0.01
+  )

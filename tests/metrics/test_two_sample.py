@@ -76,7 +76,7 @@ def test_where_nothing_differs_its_p_is_uniform():
 @pytest.mark.parametrize('decimals', [0, 8])
 def test_ranks_are_the_area_under_the_curve(decimals):
   a, b = RNG.normal(0.3, 1, 300).round(decimals), RNG.normal(0, 1, 200).round(decimals)
-  area, std = two_sample.ranked_above(a, b)
+  area, std = two_sample.roc_auc(a, b)
   labels = np.repeat([1, 0], [300, 200])
   assert area == pytest.approx(roc_auc_score(labels, np.concatenate([a, b])))
   exact = scipy.stats.mannwhitneyu(a, b, method='asymptotic', use_continuity=False)
@@ -89,7 +89,7 @@ def test_ranks_are_the_area_under_the_curve(decimals):
 
 def test_mended_confidence_is_logistic_regression():
   real, fake = drawn(3000)
-  slope, offset = two_sample.calibrated(7 * real - 3, 7 * fake - 3)
+  slope, offset = two_sample.platt_scaling(7 * real - 3, 7 * fake - 3)
   model = LogisticRegression(C=1e6, tol=1e-10).fit(
     np.concatenate([7 * real - 3, 7 * fake - 3])[:, None], np.repeat([1, 0], 3000)
   )
@@ -100,11 +100,11 @@ def test_mended_confidence_is_logistic_regression():
 
 def test_a_d_that_is_wrong_on_the_whole_knows_nothing():
   real, fake = drawn(500)
-  assert two_sample.calibrated(-real, -fake) == (0, 0)
+  assert two_sample.platt_scaling(-real, -fake) == (0, 0)
 
 
 def test_separable_outputs_stay_finite():
-  slope, offset = two_sample.calibrated(np.ones(50), -np.ones(50))
+  slope, offset = two_sample.platt_scaling(np.ones(50), -np.ones(50))
   assert slope > 1
   assert math.isfinite(slope)
   assert abs(offset) < 1

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from gan_jax.config.config import Config
-from gan_jax.evaluation.tasks import open_task
+from gan_jax.distributed import device_memory
+from gan_jax.evaluation.tasks import load_task
 from gan_jax.sweep import equal_compute, group_program, member_mapping, scheduler
 from gan_jax.sweep.group_program import Member
 from gan_jax.sweep.group_trainer import Listener, Wave
 from gan_jax.training import load_run, metric_writers, train
-from gan_jax.training.run_directory import HeldError
+from gan_jax.training.run_directory import RunLockedError
 from gan_jax.utils.errors import UserError
 
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
@@ -48,7 +49,7 @@ def members_of(changes, base=BASE):
 
 @pytest.fixture(scope='module')
 def task():
-  return open_task(BASE, None)
+  return load_task(BASE, None)
 
 
 def program_of(members, task, n_devices=2, **options):
@@ -99,7 +100,7 @@ def test_a_member_is_its_solo_run_bit_for_bit(changes, tmp_path, task):
   for member in members:
     alone = tmp_path / f'{member.name}_alone'
     train.train(member.config, alone, jax.devices()[:1])
-    one, other = (load_run.open_run(x, 'last') for x in (alone, tmp_path / member.name))
+    one, other = (load_run.load_run(x, 'last') for x in (alone, tmp_path / member.name))
     assert one.step == other.step == member.config.steps
     equal(one.state, other.state)
     records = [
@@ -173,7 +174,7 @@ def test_what_came_after_the_checkpoint_is_made_again(program, unbroken, tmp_pat
   members = members_of(CHANGES)
   finish(tmp_path, members, program, until=HALF_WAY)
   with (tmp_path / 'metrics.jsonl').open('a') as file:  # as of a process killed later
-    file.write(metric_writers.line({'member': 'm0', 'at': 18, 'step': 18, 'g_loss': 1.0}))
+    file.write(metric_writers.json_line({'member': 'm0', 'at': 18, 'step': 18, 'g_loss': 1.0}))
     file.write('{"member": "m1", "at"')
   assert clockless(finish(tmp_path, members, program)[2]) == clockless(unbroken[2])
 
@@ -193,7 +194,7 @@ def test_a_wave_has_one_writer(program, tmp_path):
   members = members_of(CHANGES)
   with (
     Wave(tmp_path, members, program, Listener()),
-    pytest.raises(HeldError),
+    pytest.raises(RunLockedError),
     Wave(tmp_path, members, program, Listener()),
   ):
     pass
@@ -218,7 +219,7 @@ def test_results_count_what_was_done(unbroken):
 
 def test_more_members_than_fit_run_in_waves(task, unbroken, tmp_path):
   members = members_of(CHANGES)
-  needed = member_mapping.bytes_on_device(program_of(members, task).call)
+  needed = device_memory.peak_bytes(program_of(members, task).call)
   small = program_of(members, task, free=int(needed * 0.75 / 0.8))
   assert small.size == 2
   with pytest.raises(UserError, match='not even one member fits'):
@@ -248,7 +249,7 @@ def plan_of(folder, members, halving=0, settings=None):
     folder,
     members,
     settings or {m.name: m.name for m in members},
-    equal_compute.once(lambda config: open_task(config, None)),
+    equal_compute.once(lambda config: load_task(config, None)),
     jax.devices()[:2],
     'map',
     halving,

@@ -27,8 +27,14 @@ from gan_jax.gan import train_step, update_ratio
 from gan_jax.gan.update_ratio import RatioController, ratio_from_float
 from gan_jax.training import input_pipeline, load_run, session, train
 from gan_jax.utils.errors import UserError
-from tests.helpers import commands, device_layouts, process_groups, stream_reference
-from tests.helpers.stream_reference import BATCH_SIZE, CASES, STOPS, host_data, ran
+from tests.helpers import commands, device_layouts, process_groups, streaming_runs
+from tests.helpers.streaming_runs import (
+  BATCH_SIZE,
+  CASES,
+  SEGMENT_ENDS,
+  random_host_data,
+  train_in_segments,
+)
 from tests.helpers.tiny_gan import assert_trees_close, assert_trees_equal
 
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
@@ -68,11 +74,11 @@ def nothing_is_left_running():
 
 @pytest.mark.parametrize(('case', 'mapped', 'n_devices'), LAYOUTS)
 def test_a_streamed_run_equals_a_resident_one_bit_for_bit(case, mapped, n_devices):
-  state, told, n_calls = ran(case, mapped, n_devices, streamed=True)
-  expected, expected_told, _ = ran(case, mapped, n_devices, streamed=False)
+  state, told, n_calls = train_in_segments(case, mapped, n_devices, streamed=True)
+  expected, expected_told, _ = train_in_segments(case, mapped, n_devices, streamed=False)
   assert_trees_equal(state, expected)
   assert_trees_close(told, expected_told, rtol=1e-5, atol=1e-6)
-  assert n_calls > len(STOPS)
+  assert n_calls > len(SEGMENT_ENDS)
 
 
 def streamed(data, key=None, batch_size=BATCH_SIZE, ahead=3, places=None):
@@ -84,7 +90,7 @@ def streamed(data, key=None, batch_size=BATCH_SIZE, ahead=3, places=None):
 @pytest.mark.parametrize('at', [0, 3, 2**29 - 2, 2**31 - 8])
 def test_a_window_holds_the_minibatches_of_the_shuffle_where_positions_begin_again_too(at):
   """With 8 examples in each, minibatch 2 ** 29 begins at position 0 again."""
-  data, key = host_data(True).train, jax.random.key(5)
+  data, key = random_host_data(True).train, jax.random.key(5)
   stream = streamed(data, key)
   window = device_batches.BatchWindow(*stream.window(at, 5), np.int32(at))
   stream.close()
@@ -98,7 +104,7 @@ def test_a_window_holds_the_minibatches_of_the_shuffle_where_positions_begin_aga
 
 
 def test_minibatches_that_do_not_divide_the_positions_begin_again_in_their_middle():
-  data, key, n = host_data(False).train, jax.random.key(5), 12
+  data, key, n = random_host_data(False).train, jax.random.key(5), 12
   at = 2**32 // n  # the minibatch in which position 2 ** 32 lies
   stream = streamed(data, key, n)
   window = device_batches.BatchWindow(*stream.window(at - 1, 3), np.int32(at - 1))
@@ -115,7 +121,7 @@ def test_a_stream_goes_on_from_any_minibatch_and_loads_each_once(monkeypatch):
   loaded = []
   load = HostLoader.load
   monkeypatch.setattr(HostLoader, 'load', lambda self, i: loaded.append(i) or load(self, i))
-  stream = streamed(host_data(True).train)
+  stream = streamed(random_host_data(True).train)
   first = stream.window(7, 4)
   second = stream.window(10, 4)  # the last of the first comes again
   assert_trees_equal(second.images[:, 0], first.images[:, 3])
@@ -129,7 +135,7 @@ def test_a_stream_goes_on_from_any_minibatch_and_loads_each_once(monkeypatch):
 
 def test_no_more_is_loaded_ahead_than_was_asked_for():
   loaded, hold = [], threading.Event()
-  stream = streamed(host_data(True).train, ahead=3)
+  stream = streamed(random_host_data(True).train, ahead=3)
   stream.load = lambda i: (
     loaded.append(i) or take_shuffled(stream._data, stream._key, np.arange(8, dtype=np.uint32))
   )
@@ -140,7 +146,7 @@ def test_no_more_is_loaded_ahead_than_was_asked_for():
 
 
 def test_an_error_of_a_loading_thread_reaches_the_loop():
-  stream = streamed(host_data(True).train)
+  stream = streamed(random_host_data(True).train)
   stream.load = lambda i: 1 / 0
   with pytest.raises(ZeroDivisionError):
     stream.window(0, 2)
@@ -221,7 +227,7 @@ SMALL = Config(
 
 @pytest.fixture
 def little_data(monkeypatch):
-  monkeypatch.setattr(tasks, 'load', lambda *args, **options: noise())
+  monkeypatch.setattr(tasks, 'load_dataset', lambda *args, **options: noise())
   measured = tasks.CheckpointEvaluation({}, 0.0, 'line')
   monkeypatch.setattr(image_task.ImageTask, 'evaluate_checkpoint', lambda *args: measured)
   monkeypatch.setattr(image_task.ImageTask, 'save_sample_figures', lambda *args: None)
@@ -282,21 +288,23 @@ def test_processes_load_the_rows_of_their_own_devices_only(tmp_path, pytestconfi
   }
   pair = [
     subprocess.Popen(
-      [sys.executable, '-m', 'tests.helpers.stream_reference', coordinator, '2', str(i)],
+      [sys.executable, '-m', 'tests.helpers.streaming_runs', coordinator, '2', str(i)],
       cwd=commands.ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )
     for i in range(2)
   ]  # fmt: skip
   ended = process_groups.finish(pair)
   assert [each.code for each in ended] == [0, 0], ended[0].err[-3000:]
-  alone = stream_reference.size(ran(stream_reference.CASE, 'shard_map', 4, streamed=True)[0])
+  alone = streaming_runs.absolute_sum(
+    train_in_segments(streaming_runs.MULTI_PROCESS_CASE, 'shard_map', 4, streamed=True)[0]
+  )
   for each, expected in zip(ended, ([0, 1, 2, 3], [4, 5, 6, 7]), strict=True):
     lines = [json.loads(line) for line in each.out.splitlines() if line.startswith('{')]
-    assert [line['mapped'] for line in lines] == list(stream_reference.MAPS)
+    assert [line['mapped'] for line in lines] == list(streaming_runs.MAPS)
     for line in lines:
       assert line['loaded'] == expected
       assert line['equal']
-      assert line['n_calls'] > len(STOPS)
+      assert line['n_calls'] > len(SEGMENT_ENDS)
       assert line['size'] == pytest.approx(alone, rel=1e-5)
 
 

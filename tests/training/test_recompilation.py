@@ -13,10 +13,10 @@ SETTINGS = Config(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize('mapped', [*pmap.MAPS, sharding.SHARDED])
+@pytest.mark.parametrize('mapped', [*pmap.STEP_MAPS, sharding.SHARDED_PARAMS])
 def test_nothing_is_compiled_after_two_calls(mapped, tmp_path, monkeypatch):
   calls, compiled = [], []
-  ours = {**pmap.MAPS, sharding.SHARDED: pmap.sharded}[mapped]
+  ours = {**pmap.STEP_MAPS, sharding.SHARDED_PARAMS: pmap.jit_sharded}[mapped]
 
   def counted(*args):
     call = ours(*args)
@@ -27,10 +27,10 @@ def test_nothing_is_compiled_after_two_calls(mapped, tmp_path, monkeypatch):
 
     return one
 
-  if mapped == sharding.SHARDED:
+  if mapped == sharding.SHARDED_PARAMS:
     monkeypatch.setattr(pmap, 'sharded', counted)
   else:
-    monkeypatch.setitem(pmap.MAPS, mapped, counted)
+    monkeypatch.setitem(pmap.STEP_MAPS, mapped, counted)
 
   def lowered(event, seconds, **others):
     if event == '/jax/core/compile/jaxpr_to_mlir_module_duration':

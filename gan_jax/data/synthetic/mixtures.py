@@ -103,7 +103,9 @@ def mixture_distribution(name: str, mix: Mixture) -> SyntheticDistribution:
     shape=(2,),
     sample=partial(sample, mix),
     log_density=partial(log_density, mix),
-    score_samples=lambda samples: mode_scores(samples, jnp.asarray(mix.centres), float(mix.sigmas[0])),
+    score_samples=lambda samples: mode_scores(
+      samples, jnp.asarray(mix.centres), float(mix.sigmas[0])
+    ),
     perfect_scores={
       'modes': float(m),
       'high_quality': high_quality,

@@ -35,7 +35,7 @@ class ImageScorer:
   def subset(self) -> Dataset:
     """Returns the data set, of too large splits a fixed sample of the images."""
     n = max(sampling.N_SAMPLES, _MAX_BYTES // self._dataset.train[0].nbytes)
-    return self._dataset.thinned(min(n, _MAX_IMAGES))
+    return self._dataset.subsample(min(n, _MAX_IMAGES))
 
   @functools.cached_property
   def _renormalized(self) -> Dataset:
@@ -80,7 +80,7 @@ class ImageScorer:
     data = self._dataset
     if not gan.n_classes or data.train_labels is None:
       return None
-    return sampling.sample_labels_like(data.train_labels, n, data.stack, data.n_part_classes)
+    return sampling.sample_labels_like(data.train_labels, n, data.stack, data.n_base_classes)
 
   def frechet_distances(self, drawn: dict[str, GeneratedSamples], split: str) -> dict[str, float]:
     """Returns the Frechet distance to `split` of each set of samples, and of training images as 'real'.
