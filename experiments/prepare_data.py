@@ -28,7 +28,7 @@ _STRICT = flags.DEFINE_bool(
 class _Silent(data.Progress):
   """Leaves out what the preparation has said already."""
 
-  def say(self, line: str) -> None:
+  def log(self, line: str) -> None:
     """Say nothing."""
 
 
@@ -37,8 +37,8 @@ def main(argv: list[str]) -> None:
   del argv
   data_dir = _DATA_DIR.value or data.default_data_dir()
   size, strict = _IMAGE_SIZE.value, _STRICT.value
-  data.prepare(_DATASET.value, data_dir, image_size=size, strict=strict)
-  dataset = data.load(_DATASET.value, data_dir, _Silent(), size, strict)
+  data.prepare_dataset(_DATASET.value, data_dir, image_size=size, strict=strict)
+  dataset = data.load_dataset(_DATASET.value, data_dir, _Silent(), size, strict)
   counts = (len(dataset.train), len(dataset.validation), len(dataset.test))
   shape = 'x'.join(str(size) for size in dataset.shape)
   print('{}: {} train, {} validation, {} test images of {}'.format(dataset.name, *counts, shape))

@@ -19,7 +19,7 @@ def mnist():
   """The real data, prepared on first use."""
   from gan_jax import data
 
-  return data.load('mnist', data.default_data_dir())
+  return data.load_dataset('mnist', data.default_data_dir())
 
 
 @pytest.fixture(scope='session')

@@ -14,11 +14,11 @@ from gan_jax.data import dataset as dataset_lib
 from gan_jax.data import preparation
 
 
-class DamagedError(Exception):
+class DamagedCacheError(Exception):
   """The file is not what was written; the message says in which way."""
 
 
-class Cached(NamedTuple):
+class CachedDataset(NamedTuple):
   """A data set, and what it was decoded from."""
 
   dataset: dataset_lib.Dataset
@@ -27,12 +27,12 @@ class Cached(NamedTuple):
   skipped: tuple[str, ...] = ()  # of an image folder: the files that are not images
 
 
-def path_in(data_dir: epath.Path, name: str, image_size: int = 0) -> epath.Path:
+def cache_path(data_dir: epath.Path, name: str, image_size: int = 0) -> epath.Path:
   """Where the decoded arrays of a data set lie, those of images of another size by themselves."""
   return data_dir / name / (f'decoded-{image_size}.npz' if image_size else 'decoded.npz')
 
 
-def write(path: pathlib.Path, cached: Cached) -> None:
+def write_cache(path: pathlib.Path, cached: CachedDataset) -> None:
   """Write the arrays uncompressed, equal bytes for equal arrays (NumPy's npz carries no date)."""
   about: dict[str, Any] = {'name': cached.dataset.name, 'folder': cached.folder}
   about['fingerprint'] = cached.dataset.fingerprint
@@ -41,7 +41,7 @@ def write(path: pathlib.Path, cached: Cached) -> None:
   np.savez(path, about=np.array(json.dumps(about)), **cached.dataset.arrays())  # type: ignore
 
 
-def read(path: epath.Path) -> Cached | None:
+def read_cache(path: epath.Path) -> CachedDataset | None:
   """The cached data set, None where there is none; DamagedError unless its sha256 is right.
 
   Images in a local file stay there: their pages come into memory as they are looked at, and may go again.
@@ -49,18 +49,18 @@ def read(path: epath.Path) -> Cached | None:
   try:
     with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
       about = json.loads(str(arrays['about']))
-      known = [key for key in arrays.files if key in dataset_lib.ARRAYS]
-      pages = _pages(pathlib.Path(path), known) if preparation.is_local(path) else {}
+      known = [key for key in arrays.files if key in dataset_lib.ARRAY_NAMES]
+      pages = _pages(pathlib.Path(path), known) if preparation.is_local_path(path) else {}
       found = {key: pages[key] if key in pages else arrays[key] for key in known}
   except (FileNotFoundError, NotADirectoryError):
     return None
   except (OSError, ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile) as error:
-    raise DamagedError(str(error)) from error
+    raise DamagedCacheError(str(error)) from error
   dataset = dataset_lib.from_arrays(about['name'], found)
   if dataset.fingerprint != about['fingerprint']:
-    raise DamagedError('its sha256 is not the recorded one')
+    raise DamagedCacheError('its sha256 is not the recorded one')
   skipped = tuple(about.get('skipped', ()))
-  return Cached(dataset, about['folder'], about.get('contents', ''), skipped)
+  return CachedDataset(dataset, about['folder'], about.get('contents', ''), skipped)
 
 
 def _pages(path: pathlib.Path, names: list[str]) -> dict[str, np.ndarray]:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-ARRAYS = ('train', 'validation', 'test', 'train_labels', 'validation_labels', 'test_labels')
+ARRAY_NAMES = ('train', 'validation', 'test', 'train_labels', 'validation_labels', 'test_labels')
 
 
-class UnknownNameError(Exception):
+class UnknownDatasetError(Exception):
   """TFDS has no image set of that name; `known` are the names that it has."""
 
   def __init__(self, known: Sequence[str]) -> None:
@@ -50,11 +50,11 @@ class Dataset(NamedTuple):
     return max((int(self.train_labels.max()) + 1) ** self.stack, *counts)
 
   @property
-  def n_part_classes(self) -> int:
+  def n_base_classes(self) -> int:
     """Classes of the single images that stacks are made of."""
     return round(self.n_classes ** (1 / self.stack))
 
-  def thinned(self, n: int) -> 'Dataset':
+  def subsample(self, n: int) -> 'Dataset':
     """With n images of each split that holds more, the same ones always, in their order; else itself."""
     kept: dict[str, np.ndarray] = {}
     for seed, split in enumerate(('train', 'validation', 'test')):
@@ -70,7 +70,7 @@ class Dataset(NamedTuple):
 
   def arrays(self) -> dict[str, np.ndarray]:
     """The arrays that are there, by name."""
-    return {key: getattr(self, key) for key in ARRAYS if getattr(self, key) is not None}
+    return {key: getattr(self, key) for key in ARRAY_NAMES if getattr(self, key) is not None}
 
 
 def from_arrays(name: str, arrays: Mapping[str, np.ndarray], stack: int = 1) -> Dataset:
@@ -83,15 +83,15 @@ def from_arrays(name: str, arrays: Mapping[str, np.ndarray], stack: int = 1) -> 
     train_labels=arrays.get('train_labels'),
     validation_labels=arrays.get('validation_labels'),
     test_labels=arrays.get('test_labels'),
-    fingerprint=fingerprint(arrays, stack),
+    fingerprint=hash_arrays(arrays, stack),
     stack=stack,
   )
 
 
-def fingerprint(arrays: Mapping[str, np.ndarray], stack: int = 1) -> str:
+def hash_arrays(arrays: Mapping[str, np.ndarray], stack: int = 1) -> str:
   """Sha256, in hexadecimal, over name, type, shape and bytes of each array in a fixed order."""
   digest = hashlib.sha256(b'' if stack == 1 else f'stack {stack}\n'.encode())
-  for key in ARRAYS:
+  for key in ARRAY_NAMES:
     if key in arrays:
       array = np.ascontiguousarray(arrays[key])
       digest.update(f'{key} {array.dtype.str} {array.shape}\n'.encode())

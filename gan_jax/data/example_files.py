@@ -14,7 +14,7 @@ _NAMES = ('images', 'samples', 'x', 'arr_0')  # of the array in an .npz that hol
 _SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.webp'}
 
 
-def open_sets(paths: Mapping[str, str]) -> dict[str, np.ndarray]:
+def load_example_sets(paths: Mapping[str, str]) -> dict[str, np.ndarray]:
   """The examples at each path, by the flag that gave it: points float32 [n, ...] or images uint8 [n, h, w, c].
 
   Raises UserError for a file that is missing, damaged, empty or of no known kind, for sets whose
@@ -35,7 +35,7 @@ def open_sets(paths: Mapping[str, str]) -> dict[str, np.ndarray]:
       )
   seen: dict[str, str] = {}
   for flag, x in sets.items():
-    known = seen.setdefault(fingerprint(x), flag)
+    known = seen.setdefault(hash_examples(x), flag)
     if known != flag:
       raise UserError(
         f'--{flag}={paths[flag]}: it holds the same examples as --{known}; '
@@ -44,7 +44,7 @@ def open_sets(paths: Mapping[str, str]) -> dict[str, np.ndarray]:
   return sets
 
 
-def fingerprint(examples: np.ndarray) -> str:
+def hash_examples(examples: np.ndarray) -> str:
   """Sha256 of the examples, 16 digits of it."""
   digest = hashlib.sha256(f'{examples.dtype} {examples.shape}'.encode())
   digest.update(np.ascontiguousarray(examples).tobytes())

@@ -14,10 +14,10 @@ from gan_jax.data.device_batches import Images
 
 _END = 2**31  # minibatches are counted in int32
 _THREADS = 8
-_shuffled = jax.jit(shuffle.shuffled, static_argnums=2)
+_shuffled = jax.jit(shuffle.shuffled_indices, static_argnums=2)
 
 
-def rows(data: Images, key: jax.Array, positions: np.ndarray) -> Images:
+def take_shuffled(data: Images, key: jax.Array, positions: np.ndarray) -> Images:
   """What of `data`, on the host, `feeds.from_images` would take for `positions` [m] (uint32) of `key`."""
   with jax.default_device(_cpu()):
     # Off the accelerator, where it would wait for the steps that are under way.
@@ -33,7 +33,7 @@ def _cpu() -> jax.Device | None:
     return None
 
 
-class Stream:
+class HostLoader:
   """The minibatches of a run in their order, from any of them on; of each the rows `places` [m]."""
 
   def __init__(self, data: Images, key: jax.Array, batch_size: int, places: np.ndarray, ahead: int):
@@ -63,7 +63,7 @@ class Stream:
   def load(self, i: int) -> Images:
     """Minibatch i, or what is needed of it."""
     positions = (i * self._batch_size + self._places) % 2**32
-    return rows(self._data, self._key, positions.astype(np.uint32))
+    return take_shuffled(self._data, self._key, positions.astype(np.uint32))
 
   def close(self) -> None:
     """Let the threads end."""

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def to_unit(images: jnp.ndarray) -> jnp.ndarray:
+def uint8_to_float(images: jnp.ndarray) -> jnp.ndarray:
   """uint8 to float32 in [-1, 1], the range that networks see."""
   return images.astype(jnp.float32) / 127.5 - 1
 
 
-def to_uint8(images: jnp.ndarray) -> jnp.ndarray:
+def float_to_uint8(images: jnp.ndarray) -> jnp.ndarray:
   """[-1, 1] to uint8, rounded; values outside are clipped."""
   return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
@@ -27,7 +27,7 @@ def global_contrast_normalize(images: jnp.ndarray, scale: float = 55.0) -> jnp.n
   return centred / jnp.where(norms < 1e-8, 1, norms)
 
 
-def stack(images: jnp.ndarray, indices: jnp.ndarray) -> jnp.ndarray:
+def stack_channels(images: jnp.ndarray, indices: jnp.ndarray) -> jnp.ndarray:
   """Images [m, h, w, s c] whose channels are those of s images each: `images[indices]`, side by side.
 
   images: [n, h, w, c]; indices: [s, m], one row for each place in the stack. Stacked MNIST (Metz et
@@ -44,7 +44,7 @@ def stack_labels(labels: jnp.ndarray, indices: jnp.ndarray, n_classes: int) -> j
   return total
 
 
-def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
+def image_grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
   """Images [n, h, w, c] side by side, row by row, on mid-grey: uint8 [rows, cols, c]."""
   n, h, w, c = images.shape
   columns = columns or math.ceil(n**0.5)

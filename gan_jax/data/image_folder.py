@@ -26,17 +26,17 @@ _LEAST = 10  # images
 _LEAST_HELD_OUT = 2  # images that validate, and that test: the fewest with a covariance
 
 
-def is_path(name: str) -> bool:
+def is_image_folder_name(name: str) -> bool:
   """Whether a data set's name is a path: `folder:PATH`, or one that begins with / ./ ../ or ~."""
   return name.startswith((_PREFIX, '/', './', '../', '~')) or name in ('.', '..')
 
 
-def cache_folder(name: str, data_dir: epath.Path) -> epath.Path:
+def image_folder_cache(name: str, data_dir: epath.Path) -> epath.Path:
   """The folder of the decoded arrays of an image folder."""
   return data_dir / _cache_name(_folder(name))
 
 
-def load(
+def load_image_folder(
   name: str, data_dir: epath.Path, progress: Progress, image_size: int = 0, strict: bool = False
 ) -> dataset_lib.Dataset:
   """The images below a folder, decoded once as long as its files stay as they are.
@@ -50,23 +50,23 @@ def load(
   folder = _folder(name)
   files = _files(name, folder)
   contents = _contents(folder, files)
-  file = array_cache.path_in(data_dir, _cache_name(folder), image_size)
+  file = array_cache.cache_path(data_dir, _cache_name(folder), image_size)
   try:
-    cached = array_cache.read(file)
-  except array_cache.DamagedError as error:
-    progress.say(f'{name}: the decoded arrays in {file} are damaged ({error}), decoding again')
+    cached = array_cache.read_cache(file)
+  except array_cache.DamagedCacheError as error:
+    progress.log(f'{name}: the decoded arrays in {file} are damaged ({error}), decoding again')
     cached = None
   if cached is None or cached.contents != contents:
-    with preparation.open_workspace(data_dir, _cache_name(folder), progress) as work:
+    with preparation.locked_work_dir(data_dir, _cache_name(folder), progress) as work:
       images, skipped = _decode(name, folder, files, progress, image_size, strict, work)
       decoded = _split(name, images, progress, image_size, work)
-      cached = array_cache.Cached(decoded, str(folder), contents, skipped)
-      array_cache.write(work / file.name, cached)
-      preparation.publish(work / file.name, file)
+      cached = array_cache.CachedDataset(decoded, str(folder), contents, skipped)
+      array_cache.write_cache(work / file.name, cached)
+      preparation.move_into_place(work / file.name, file)
   if cached.skipped:
     if strict:
       raise _refused(name, cached.skipped[0])
-    progress.say(_skipped_line(cached.skipped, len(files)))
+    progress.log(_skipped_line(cached.skipped, len(files)))
   return cached.dataset._replace(name=name)
 
 
@@ -183,7 +183,7 @@ def _pixels(path: pathlib.Path, image_size: int) -> np.ndarray:
     warnings.simplefilter('ignore')  # on large images and odd metadata
     with PIL.Image.open(path, formats=('PNG', 'JPEG')) as file:
       image = _grey_or_rgb(PIL.ImageOps.exif_transpose(file))
-  return np.asarray(resizing.fit(image, image_size) if image_size else image)
+  return np.asarray(resizing.crop_and_resize(image, image_size) if image_size else image)
 
 
 def _grey_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
@@ -220,7 +220,7 @@ def _split(
     )
   n_grey = sum(image.ndim == 2 for image in images.values())
   if 0 < n_grey < len(images):
-    progress.say(f'{name}: {n_grey:,} of {len(images):,} images are grey; all are taken as RGB')
+    progress.log(f'{name}: {n_grey:,} of {len(images):,} images are grey; all are taken as RGB')
   files = sorted(images, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
   labels = _labels(name, files, progress)
   n_held_out = max(len(files) // 10, _LEAST_HELD_OUT)
@@ -233,7 +233,9 @@ def _split(
   n_channels = 1 if n_grey == len(images) else 3
   arrays = {}
   for split, part in bounds.items():
-    stacked = preparation.pages(work, (len(files[part]), *next(iter(sizes)), n_channels))
+    stacked = preparation.disk_backed_zeros(
+      work, (len(files[part]), *next(iter(sizes)), n_channels)
+    )
     for row, file in zip(stacked, files[part], strict=True):
       row[:] = np.atleast_3d(images[file])
     arrays[split] = stacked
@@ -250,10 +252,10 @@ def _labels(name: str, files: Sequence[str], progress: Progress) -> np.ndarray |
     return None
   if '' in firsts:
     n = firsts.count('')
-    progress.say(
+    progress.log(
       f'{name}: no labels, since {n:,} images lie beside the subfolders {classes[0]}, ...'
     )
     return None
   shown = ', '.join(classes[:5]) + (', ...' if len(classes) > 5 else '')
-  progress.say(f'{name}: {len(classes):,} classes by subfolder: {shown}')
+  progress.log(f'{name}: {len(classes):,} classes by subfolder: {shown}')
   return np.array([classes.index(first) for first in firsts], np.int64)

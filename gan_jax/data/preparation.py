@@ -19,19 +19,19 @@ from gan_jax.utils.errors import UserError
 _LAST = 'dataset_info.json'  # a TFDS folder counts as prepared once this file is there
 
 
-def is_local(path: epath.Path) -> bool:
+def is_local_path(path: epath.Path) -> bool:
   """Whether the path lies on this machine's file system, where renames are atomic."""
   return '://' not in os.fspath(path)
 
 
 @contextlib.contextmanager
-def open_workspace(data_dir: epath.Path, name: str, progress: Progress) -> Iterator[pathlib.Path]:
+def locked_work_dir(data_dir: epath.Path, name: str, progress: Progress) -> Iterator[pathlib.Path]:
   """A temporary folder, beside the data where that is local; one process per data set at a time.
 
   A process that is killed releases its lock with its life, and the next one removes what it left.
   Raises UserError where the data folder cannot be written.
   """
-  if not is_local(data_dir):
+  if not is_local_path(data_dir):
     with tempfile.TemporaryDirectory(prefix='gan_jax-') as folder:
       yield pathlib.Path(folder)
     return
@@ -54,7 +54,7 @@ def open_workspace(data_dir: epath.Path, name: str, progress: Progress) -> Itera
       shutil.rmtree(work, ignore_errors=True)
 
 
-def pages(work: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray:
+def disk_backed_zeros(work: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray:
   """Zeros uint8 in a nameless file of the workspace, so that they may be more than fit into memory."""
   if 0 in shape:
     return np.zeros(shape, np.uint8)
@@ -64,10 +64,10 @@ def pages(work: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray:
     return np.memmap(file, np.uint8, 'w+', shape=shape).view(np.ndarray)
 
 
-def sweep(data_dir: epath.Path, name: str) -> None:
+def remove_abandoned_work(data_dir: epath.Path, name: str) -> None:
   """Remove what a killed process left beside complete data, unless another is at work."""
   prefix = _prefix(data_dir, name)
-  if is_local(data_dir) and any(prefix.parent.glob(f'{prefix.name}.tmp-*')):
+  if is_local_path(data_dir) and any(prefix.parent.glob(f'{prefix.name}.tmp-*')):
     lock_file = prefix.with_name(f'{prefix.name}.lock')
     with contextlib.suppress(OSError), lock_file.open('w') as lock:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,17 +88,17 @@ def _acquire(lock: IO[str], name: str, progress: Progress) -> bool:
   try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
-    progress.say(f'{name}: waiting for another process that prepares it')
+    progress.log(f'{name}: waiting for another process that prepares it')
     fcntl.flock(lock, fcntl.LOCK_EX)
   except OSError:
     return False
   return True
 
 
-def publish(source: pathlib.Path, target: epath.Path) -> None:
+def move_into_place(source: pathlib.Path, target: epath.Path) -> None:
   """Put a finished file or folder in its place: a rename where local, copies to a bucket."""
-  if not is_local(target):
-    copy(epath.Path(source), target)
+  if not is_local_path(target):
+    copy_files(epath.Path(source), target)
     return
   target.parent.mkdir(parents=True, exist_ok=True)
   try:
@@ -108,11 +108,11 @@ def publish(source: pathlib.Path, target: epath.Path) -> None:
       raise
 
 
-def copy(source: epath.Path, target: epath.Path) -> None:
+def copy_files(source: epath.Path, target: epath.Path) -> None:
   """Copy a file or a flat folder between file systems, the file that completes it last."""
   if not source.is_dir():
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(source.read_bytes())
     return
   for file in sorted(source.iterdir(), key=lambda file: (file.name == _LAST, file.name)):
-    copy(file, target / file.name)
+    copy_files(file, target / file.name)

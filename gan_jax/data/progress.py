@@ -11,7 +11,7 @@ T = TypeVar('T')
 class Progress:
   """Says lines on stderr and draws bars on a terminal; override both to say them elsewhere."""
 
-  def say(self, line: str) -> None:
+  def log(self, line: str) -> None:
     """Say one line."""
     print(line, file=sys.stderr, flush=True)
 

@@ -11,28 +11,28 @@ from collections.abc import Callable, Iterator, Mapping
 from etils import epath
 
 from gan_jax.data import downloads as sources_lib
-from gan_jax.data import image_folder, preparation, stacked_mnist, tfds_reader
-from gan_jax.data.dataset import Dataset, UnknownNameError
+from gan_jax.data import image_folder, preparation, stacked_mnist, tfds_preparation
+from gan_jax.data.dataset import Dataset, UnknownDatasetError
 from gan_jax.data.progress import Progress
 from gan_jax.utils.errors import UserError
 
-Loader = Callable[[epath.Path, Progress, int], Dataset]
+DatasetLoader = Callable[[epath.Path, Progress, int], Dataset]
 
 
 def _stacked_mnist(data_dir: epath.Path, progress: Progress, image_size: int) -> Dataset:
-  return stacked_mnist.stacked(
-    tfds_reader.load('mnist', data_dir, progress, image_size), 'stacked_mnist'
+  return stacked_mnist.stack_dataset(
+    tfds_preparation.load_tfds('mnist', data_dir, progress, image_size), 'stacked_mnist'
   )
 
 
-DATASETS: dict[str, Loader] = {
-  'fashion_mnist': functools.partial(tfds_reader.load, 'fashion_mnist'),
-  'mnist': functools.partial(tfds_reader.load, 'mnist'),
+DATASETS: dict[str, DatasetLoader] = {
+  'fashion_mnist': functools.partial(tfds_preparation.load_tfds, 'fashion_mnist'),
+  'mnist': functools.partial(tfds_preparation.load_tfds, 'mnist'),
   'stacked_mnist': _stacked_mnist,
 }
 
 
-def load(
+def load_dataset(
   name: str,
   data_dir: str | os.PathLike,
   progress: Progress | None = None,
@@ -47,19 +47,19 @@ def load(
   """
   path, progress = _path(data_dir), progress or Progress()
   _check(name, image_size, strict)
-  if image_folder.is_path(name):
-    return image_folder.load(name, path, progress, image_size, strict)
+  if image_folder.is_image_folder_name(name):
+    return image_folder.load_image_folder(name, path, progress, image_size, strict)
   if name in DATASETS:
     return DATASETS[name](path, progress, image_size)
   with _known(name):
-    return tfds_reader.load(name, path, progress, image_size)
+    return tfds_preparation.load_tfds(name, path, progress, image_size)
 
 
-def prepare(
+def prepare_dataset(
   name: str,
   data_dir: str | os.PathLike,
   progress: Progress | None = None,
-  sources: Mapping[str, sources_lib.Source] = sources_lib.SOURCES,
+  sources: Mapping[str, sources_lib.DownloadSource] = sources_lib.DOWNLOAD_SOURCES,
   image_size: int = 0,
   strict: bool = False,
 ) -> epath.Path:
@@ -69,15 +69,15 @@ def prepare(
   """
   path, progress = _path(data_dir), progress or Progress()
   _check(name, image_size, strict)
-  if image_folder.is_path(name):
-    image_folder.load(name, path, progress, image_size, strict)
-    return image_folder.cache_folder(name, path)
-  if name in DATASETS and name not in tfds_reader.FINGERPRINTS:
+  if image_folder.is_image_folder_name(name):
+    image_folder.load_image_folder(name, path, progress, image_size, strict)
+    return image_folder.image_folder_cache(name, path)
+  if name in DATASETS and name not in tfds_preparation.FINGERPRINTS:
     DATASETS[name](path, progress, image_size)
     return path
   with _known(name):
-    prepared = tfds_reader.prepare(name, path, progress, sources, image_size)
-  progress.say(f'{name}: {prepared.folder} ({prepared.origin})')
+    prepared = tfds_preparation.prepare_tfds(name, path, progress, sources, image_size)
+  progress.log(f'{name}: {prepared.folder} ({prepared.origin})')
   return prepared.folder
 
 
@@ -90,7 +90,7 @@ def _path(data_dir: str | os.PathLike) -> epath.Path:
   """The path, of a bucket that answers; raises UserError."""
   try:
     path = epath.Path(data_dir)
-    if not preparation.is_local(path):
+    if not preparation.is_local_path(path):
       path.exists()
   except Exception as error:  # a missing package, or whatever a cloud's client raises
     reason = f'{type(error).__name__}: {error}'
@@ -101,7 +101,7 @@ def _path(data_dir: str | os.PathLike) -> epath.Path:
 def _check(name: str, image_size: int, strict: bool) -> None:
   if image_size < 0:
     raise UserError(f'--image_size={image_size}: give pixels a side, or 0 for images as they are')
-  if strict and not image_folder.is_path(name):
+  if strict and not image_folder.is_image_folder_name(name):
     raise UserError(
       f'--strict: it acts with folders of images only, and every file of {name} is verified; leave it out'
     )
@@ -113,9 +113,9 @@ def _known(name: str) -> Iterator[None]:
   known: list[str] = [*DATASETS]
   try:
     if not re.fullmatch(r'\w+(/\w[\w.-]*)?', name):  # it becomes a part of paths
-      raise UnknownNameError([])
+      raise UnknownDatasetError([])
     yield
-  except UnknownNameError as error:
+  except UnknownDatasetError as error:
     known += [each for each in error.known if each not in known]
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.7)
     mend = f'near names: {", ".join(near)}'

@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 
 
-def fit(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
+def crop_and_resize(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
   """The largest centred square of an image, `size` pixels a side, by Lanczos's filter."""
   width, height = image.size
   side = min(width, height)
@@ -13,7 +13,7 @@ def fit(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
   return square.resize((size, size), PIL.Image.Resampling.LANCZOS)
 
 
-def fit_array(pixels: np.ndarray, size: int) -> np.ndarray:
+def crop_and_resize_array(pixels: np.ndarray, size: int) -> np.ndarray:
   """`fit` for pixels uint8 [h, w, c]: uint8 [size, size, c]."""
   image = PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-  return np.asarray(fit(image, size)).reshape(size, size, pixels.shape[-1])
+  return np.asarray(crop_and_resize(image, size)).reshape(size, size, pixels.shape[-1])

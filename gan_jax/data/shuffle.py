@@ -1,19 +1,10 @@
 """Which examples come next: an endless shuffled stream that is computed and never stored."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 _ROUNDS = 6
-
-
-class Batch(NamedTuple):
-  """What an update meets: images [n, ...] in [-1, 1], or points, and their labels, int32 [n] or None."""
-
-  images: jax.Array
-  labels: jax.Array | None = None
 
 
 def _mix(x: jax.Array) -> jax.Array:
@@ -32,7 +23,7 @@ def _permute(round_keys: jax.Array, position: jax.Array, half_bits: int) -> jax.
   return (left << half_bits) | right
 
 
-def shuffled(key: jax.Array, positions: jax.Array, n: int) -> jax.Array:
+def shuffled_indices(key: jax.Array, positions: jax.Array, n: int) -> jax.Array:
   """Examples [m] at `positions` [m] (uint32) of a stream that visits each of n examples once per epoch.
 
   Every epoch has an order of its own, found in constant time and memory from (key, epoch), so a resumed

@@ -18,7 +18,7 @@ from tensorflow_datasets.core.download import extractor
 from tensorflow_datasets.core.download import resource as resource_lib
 from tensorflow_datasets.image_classification import cifar, mnist
 
-from gan_jax.data.dataset import UnknownNameError
+from gan_jax.data.dataset import UnknownDatasetError
 from gan_jax.data.progress import Progress
 from gan_jax.utils.errors import UserError
 
@@ -106,7 +106,7 @@ class _Cifar(_WithoutTensorFlow):
       yield index, example | {'id': f'{split_prefix}{index:05d}'}
 
 
-def builder_cls(name: str, progress: Progress) -> Any:
+def tensorflow_free_builder(name: str, progress: Progress) -> Any:
   """The builder class of a TFDS set such as `mnist`, to be called with data_dir and config.
 
   Raises UnknownNameError, and UserError for a builder that cannot be had without TensorFlow.
@@ -114,14 +114,14 @@ def builder_cls(name: str, progress: Progress) -> Any:
   known = tfds.list_builders(with_community_datasets=False)
   base, _, config = name.partition('/')
   if base not in known:
-    raise UnknownNameError(known)
+    raise UnknownDatasetError(known)
   try:
     stock = tfds.builder_cls(base)
   except ImportError as error:
     raise UserError(f'--dataset={name}: its builder in TFDS needs {error.name}') from error
   configs = [config.name for config in stock.BUILDER_CONFIGS]
   if config and config not in configs:
-    raise UnknownNameError([f'{base}/{config}' for config in configs] or [base])
+    raise UnknownDatasetError([f'{base}/{config}' for config in configs] or [base])
   mixin: type = _WithoutTensorFlow
   if issubclass(stock, mnist.MNIST):
     mixin = _Idx
@@ -134,7 +134,7 @@ def builder_cls(name: str, progress: Progress) -> Any:
 
 
 @contextlib.contextmanager
-def equal_bytes() -> Iterator[None]:
+def deterministic_records() -> Iterator[None]:
   """Let TFDS write a record's fields in one order: protobuf picks another in every process."""
   serializer = example_serializer.ExampleSerializer
   stock = serializer.serialize_example

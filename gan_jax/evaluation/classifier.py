@@ -226,7 +226,7 @@ def load_or_train(
   path = cache and cache / 'classifiers' / f'{key}.npz'
   params = _read(path, progress) if path else None
   if params is None:
-    progress.say(f'{dataset.name}: training a classifier for its metrics, once (about a minute)')
+    progress.log(f'{dataset.name}: training a classifier for its metrics, once (about a minute)')
     params = train(dataset.train, dataset.train_labels, n_classes, progress)
     if path:
       with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
@@ -280,6 +280,6 @@ def _read(path: Path, progress: Progress) -> dict[str, np.ndarray] | None:
   except (FileNotFoundError, NotADirectoryError):
     return None
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-    progress.say(f'{path} is damaged ({error}), training again')
+    progress.log(f'{path} is damaged ({error}), training again')
     return None
   return params

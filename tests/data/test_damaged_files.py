@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from etils import epath
 
-from gan_jax.data import array_cache, tfds_builders, tfds_reader
+from gan_jax.data import array_cache, tfds_builders, tfds_preparation
 from gan_jax.data import dataset as dataset_lib
 from gan_jax.utils.errors import UserError
 from tests.helpers import tiny_data
-from tests.helpers.tiny_data import Lines, flipped
+from tests.helpers.tiny_data import RecordedProgress, flip_middle_bit
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
   """A data folder in which four small original files wait."""
-  return tiny_data.folder(tmp_path, monkeypatch)
+  return tiny_data.folder_with_originals(tmp_path, monkeypatch)
 
 
 def object_array(content):
@@ -29,33 +29,33 @@ def object_array(content):
 
 
 @pytest.mark.parametrize(
-  'damage', [flipped, lambda content: content[:-1000], lambda content: b'', object_array]
+  'damage', [flip_middle_bit, lambda content: content[:-1000], lambda content: b'', object_array]
 )
 def test_damaged_decoded_arrays_are_decoded_again_and_said_once(tiny, damage):
-  tiny_data.prepare(tiny)
+  tiny_data.prepare_tiny_mnist(tiny)
   file = tiny / 'mnist' / 'decoded.npz'
   content = file.read_bytes()
   file.write_bytes(damage(content))
-  said = Lines()
-  tfds_reader.load('mnist', epath.Path(tiny), said)
+  said = RecordedProgress()
+  tfds_preparation.load_tfds('mnist', epath.Path(tiny), said)
   assert file.read_bytes() == content
   assert len(said.lines) == 1
   assert str(file) in said.lines[0]
 
 
 def test_equal_damage_in_array_and_checksum_is_seen_by_the_fingerprint(tiny):
-  dataset = tiny_data.prepare(tiny).dataset
+  dataset = tiny_data.prepare_tiny_mnist(tiny).dataset
   file = tiny / 'mnist' / 'decoded.npz'
   other = dataset._replace(train=dataset.train ^ 1)
-  array_cache.write(file, array_cache.Cached(other, 'mnist/3.0.1'))
-  with pytest.raises(array_cache.DamagedError, match='sha256'):
-    array_cache.read(epath.Path(file))
+  array_cache.write_cache(file, array_cache.CachedDataset(other, 'mnist/3.0.1'))
+  with pytest.raises(array_cache.DamagedCacheError, match='sha256'):
+    array_cache.read_cache(epath.Path(file))
 
 
 @pytest.mark.parametrize(
   ('file', 'damage'),
   [
-    ('mnist-train.array_record-00000-of-00001', flipped),
+    ('mnist-train.array_record-00000-of-00001', flip_middle_bit),
     ('mnist-test.array_record-00000-of-00001', lambda content: content[: len(content) // 2]),
     ('mnist-test.array_record-00000-of-00001', lambda content: b''),
     ('dataset_info.json', lambda content: content[:-10]),
@@ -63,24 +63,24 @@ def test_equal_damage_in_array_and_checksum_is_seen_by_the_fingerprint(tiny):
   ],
 )
 def test_a_damaged_tfds_folder_is_an_error_that_names_it_and_the_mend(tiny, file, damage):
-  tiny_data.prepare(tiny)
+  tiny_data.prepare_tiny_mnist(tiny)
   (tiny / 'mnist' / 'decoded.npz').unlink()
   path = tiny / 'mnist' / '3.0.1' / file
   path.write_bytes(damage(path.read_bytes()))
   with pytest.raises(UserError, match=r'remove its folder') as error:
-    tiny_data.prepare(tiny)
+    tiny_data.prepare_tiny_mnist(tiny)
   assert str(path.parent) in str(error.value)
   assert '\n' not in str(error.value)
 
 
 def test_a_folder_in_another_order_is_refused(tiny, monkeypatch):
-  right = tiny_data.prepare(tiny).dataset.fingerprint
+  right = tiny_data.prepare_tiny_mnist(tiny).dataset.fingerprint
   shutil.rmtree(tiny / 'mnist')
-  monkeypatch.setattr(tfds_reader, 'FINGERPRINTS', {'mnist': right})
+  monkeypatch.setattr(tfds_preparation, 'FINGERPRINTS', {'mnist': right})
   shuffled = lambda self: super(tfds_builders._WithoutTensorFlow, self)._info()  # as TFDS does it
   monkeypatch.setattr(tfds_builders._WithoutTensorFlow, '_info', shuffled)
   with pytest.raises(UserError, match=r'another order.*another --data_dir'):
-    tiny_data.prepare(tiny)
+    tiny_data.prepare_tiny_mnist(tiny)
   assert not (tiny / 'mnist' / 'decoded.npz').exists()
 
 
@@ -89,27 +89,29 @@ def test_a_tfrecord_folder_of_other_software_is_refused(tiny):
   folder.mkdir(parents=True)
   (folder / 'dataset_info.json').write_text(json.dumps({'fileFormat': 'tfrecord'}))
   with pytest.raises(UserError, match=r'as tfrecord.*another --data_dir'):
-    tiny_data.prepare(tiny)
+    tiny_data.prepare_tiny_mnist(tiny)
 
 
 def test_a_half_copied_folder_is_refused(tiny):
   (tiny / 'mnist' / '3.0.1').mkdir(parents=True)
   with pytest.raises(UserError, match='not complete'):
-    tiny_data.prepare(tiny)
+    tiny_data.prepare_tiny_mnist(tiny)
 
 
 def test_a_wrong_original_file_is_named_with_both_sha256(tiny):
   file = tiny / 'originals' / 'mnist' / 't10k-images-idx3-ubyte.gz'
-  file.write_bytes(flipped(file.read_bytes()))
+  file.write_bytes(flip_middle_bit(file.read_bytes()))
   with pytest.raises(UserError, match=r't10k-images\S+ has sha256 \w{64}, expected \w{64}'):
-    tiny_data.prepare(tiny)
+    tiny_data.prepare_tiny_mnist(tiny)
 
 
 def test_decoded_arrays_of_another_set_are_not_taken(tiny, monkeypatch):
-  right = tiny_data.prepare(tiny).dataset
-  monkeypatch.setattr(tfds_reader, 'FINGERPRINTS', {'mnist': right.fingerprint})
+  right = tiny_data.prepare_tiny_mnist(tiny).dataset
+  monkeypatch.setattr(tfds_preparation, 'FINGERPRINTS', {'mnist': right.fingerprint})
   swapped = {'train': right.validation, 'validation': right.train, 'test': right.test}
   other = dataset_lib.from_arrays('mnist', swapped)
-  array_cache.write(tiny / 'mnist' / 'decoded.npz', array_cache.Cached(other, 'mnist/3.0.1'))
-  loaded = tfds_reader.load('mnist', epath.Path(tiny), Lines())
+  array_cache.write_cache(
+    tiny / 'mnist' / 'decoded.npz', array_cache.CachedDataset(other, 'mnist/3.0.1')
+  )
+  loaded = tfds_preparation.load_tfds('mnist', epath.Path(tiny), RecordedProgress())
   np.testing.assert_array_equal(loaded.train, right.train)

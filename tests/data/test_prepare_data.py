@@ -12,10 +12,10 @@ from etils import epath
 from fsspec.implementations import memory
 
 from gan_jax import data
-from gan_jax.data import downloads, preparation, tfds_reader
+from gan_jax.data import downloads, preparation, tfds_preparation
 from gan_jax.utils.errors import UserError
 from tests.helpers import tiny_data
-from tests.helpers.tiny_data import Lines, files_in
+from tests.helpers.tiny_data import RecordedProgress, read_files
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
   """A data folder in which four small original files wait."""
-  return tiny_data.folder(tmp_path, monkeypatch)
+  return tiny_data.folder_with_originals(tmp_path, monkeypatch)
 
 
 def test_preparing_never_imports_tensorflow(tiny):
@@ -37,22 +37,22 @@ def test_preparing_never_imports_tensorflow(tiny):
 
 
 def test_decoded_arrays_are_the_original_files(tiny):
-  prepared = tiny_data.prepare(tiny)
-  original = tiny_data.arrays()
+  prepared = tiny_data.prepare_tiny_mnist(tiny)
+  original = tiny_data.original_arrays()
   images = np.concatenate([prepared.dataset.train, prepared.dataset.validation])
   np.testing.assert_array_equal(images[..., 0], original['train-images-idx3-ubyte.gz'])
   np.testing.assert_array_equal(
     prepared.dataset.test[..., 0], original['t10k-images-idx3-ubyte.gz']
   )
   np.testing.assert_array_equal(prepared.dataset.test_labels, original['t10k-labels-idx1-ubyte.gz'])
-  assert len(prepared.dataset.validation) == tiny_data.TRAIN // 6
+  assert len(prepared.dataset.validation) == tiny_data.N_TRAIN // 6
 
 
 def test_preparing_twice_changes_nothing(tiny):
-  assert tiny_data.prepare(tiny).origin == 'originals'
-  before = files_in(tiny)
-  assert tiny_data.prepare(tiny).origin == 'already there'
-  assert files_in(tiny) == before
+  assert tiny_data.prepare_tiny_mnist(tiny).origin == 'originals'
+  before = read_files(tiny)
+  assert tiny_data.prepare_tiny_mnist(tiny).origin == 'already there'
+  assert read_files(tiny) == before
 
 
 def test_two_processes_prepare_the_same_bytes(tiny):
@@ -61,7 +61,7 @@ def test_two_processes_prepare_the_same_bytes(tiny):
   for _ in range(4):  # without care, protobuf orders a record's fields by the process
     shutil.rmtree(tiny / 'mnist', ignore_errors=True)
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-    found.append(files_in(tiny))
+    found.append(read_files(tiny))
   assert all(each == found[0] for each in found)
 
 
@@ -69,34 +69,34 @@ def test_what_a_dead_process_left_is_removed_and_nothing_else(tiny):
   dead, other = tiny / '.preparing-mnist.tmp-dead', tiny / '.preparing-emnist.mnist.tmp-alive'
   for folder in (dead, other):
     (folder / 'mnist').mkdir(parents=True)
-  tiny_data.prepare(tiny)
+  tiny_data.prepare_tiny_mnist(tiny)
   assert not dead.exists()
   assert other.exists()
   assert not list(tiny.glob('.preparing-mnist.tmp-*'))
 
 
 def test_what_was_left_beside_complete_data_is_removed_too(tiny):
-  tiny_data.prepare(tiny)
+  tiny_data.prepare_tiny_mnist(tiny)
   dead = tiny / '.preparing-mnist.tmp-dead'
   dead.mkdir()
-  with preparation.open_workspace(epath.Path(tiny), 'mnist', Lines()) as alive:
+  with preparation.locked_work_dir(epath.Path(tiny), 'mnist', RecordedProgress()) as alive:
     dead.mkdir(exist_ok=True)
-    tiny_data.prepare(tiny)
+    tiny_data.prepare_tiny_mnist(tiny)
     assert dead.exists()  # for all that this process knows, the other one needs it
     assert alive.exists()
-  tiny_data.prepare(tiny)
+  tiny_data.prepare_tiny_mnist(tiny)
   assert not dead.exists()
 
 
 def test_one_process_at_a_time_and_the_second_says_that_it_waits(tmp_path):
-  order, said = [], Lines()
+  order, said = [], RecordedProgress()
 
   def second():
-    with preparation.open_workspace(epath.Path(tmp_path), 'mnist', said):
+    with preparation.locked_work_dir(epath.Path(tmp_path), 'mnist', said):
       order.append('second')
 
   thread = threading.Thread(target=second)
-  with preparation.open_workspace(epath.Path(tmp_path), 'mnist', said):
+  with preparation.locked_work_dir(epath.Path(tmp_path), 'mnist', said):
     thread.start()
     while not said.lines:
       time.sleep(0.01)
@@ -110,11 +110,11 @@ def test_a_rival_that_was_first_is_borne(tmp_path):
   for folder in (tmp_path / 'mine', tmp_path / 'final'):
     folder.mkdir()
     (folder / 'dataset_info.json').write_text('{}')
-  preparation.publish(tmp_path / 'mine', epath.Path(tmp_path / 'final'))
+  preparation.move_into_place(tmp_path / 'mine', epath.Path(tmp_path / 'final'))
   (tmp_path / 'final' / 'dataset_info.json').unlink()
   (tmp_path / 'final' / 'something').touch()
   with pytest.raises(OSError, match='not empty'):
-    preparation.publish(tmp_path / 'mine', epath.Path(tmp_path / 'final'))
+    preparation.move_into_place(tmp_path / 'mine', epath.Path(tmp_path / 'final'))
 
 
 # Buckets
@@ -140,22 +140,24 @@ def bucket(monkeypatch):
 
 
 def test_a_bucket_gets_and_gives_the_same_bytes_as_a_folder(tiny, bucket):
-  local = tiny_data.prepare(tiny)
+  local = tiny_data.prepare_tiny_mnist(tiny)
   path = epath.Path(bucket)
   for file in (tiny / 'originals' / 'mnist').iterdir():
     (path / 'originals' / 'mnist' / file.name).write_bytes(file.read_bytes())
-  order = {'originals': downloads.from_folder}
-  remote = tfds_reader.prepare('mnist', path, Lines(), order)
+  order = {'originals': downloads.copy_originals}
+  remote = tfds_preparation.prepare_tfds('mnist', path, RecordedProgress(), order)
   assert os.fspath(remote.folder) == f'{bucket}/mnist/3.0.1'
-  for name, content in files_in(tiny / 'mnist').items():
+  for name, content in read_files(tiny / 'mnist').items():
     assert (path / 'mnist' / name).read_bytes() == content
-  assert data.load('mnist', bucket).fingerprint == local.dataset.fingerprint
+  assert data.load_dataset('mnist', bucket).fingerprint == local.dataset.fingerprint
   (path / 'mnist' / 'decoded.npz').unlink()
-  again = tfds_reader.prepare('mnist', path, Lines(), {})  # decoded from a copy of its folder
+  again = tfds_preparation.prepare_tfds(
+    'mnist', path, RecordedProgress(), {}
+  )  # decoded from a copy of its folder
   assert again.origin == 'already there'
   assert (path / 'mnist' / 'decoded.npz').exists()
 
 
 def test_a_bucket_without_its_client_is_an_error_of_the_user():
   with pytest.raises(UserError, match='gcsfs'):
-    data.load('mnist', 'gs://bucket/data')
+    data.load_dataset('mnist', 'gs://bucket/data')

@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from gan_jax import data
-from gan_jax.data import array_cache, preparation, registry, tfds_reader
+from gan_jax.data import array_cache, preparation, registry, tfds_preparation
 from gan_jax.data import dataset as dataset_lib
 from gan_jax.utils.errors import UserError
 
@@ -33,8 +33,8 @@ def test_decoded_images_are_mapped_and_equal_what_was_written(tmp_path):
   arrays['test'] = np.asfortranarray(arrays['test'])  # written in its own order, and so read
   path = epath.Path(tmp_path / 'decoded.npz')
   made = dataset_lib.from_arrays('small', arrays)
-  array_cache.write(path, array_cache.Cached(made, 'small'))
-  found = array_cache.read(path).dataset
+  array_cache.write_cache(path, array_cache.CachedDataset(made, 'small'))
+  found = array_cache.read_cache(path).dataset
   assert found.fingerprint == made.fingerprint
   for name, array in found.arrays().items():
     np.testing.assert_array_equal(array, arrays[name])
@@ -48,32 +48,32 @@ def test_arrays_that_are_compressed_are_read(tmp_path):
   made = dataset_lib.from_arrays('small', arrays)
   about = f'{{"name": "small", "folder": "x", "fingerprint": "{made.fingerprint}"}}'
   np.savez_compressed(path, about=np.array(about), **arrays)
-  found = array_cache.read(path).dataset
+  found = array_cache.read_cache(path).dataset
   np.testing.assert_array_equal(found.train, arrays['train'])
   assert not is_mapped(found.train)
 
 
 def test_a_thinned_set_is_a_fixed_sample_in_order_and_itself_where_nothing_is_too_much():
   whole = dataset_lib.from_arrays('small', small())
-  assert whole.thinned(30) is whole
-  thinned = whole.thinned(12)
+  assert whole.subsample(30) is whole
+  thinned = whole.subsample(12)
   labels = thinned.train_labels
   assert len(labels) == len(set(labels)) == 12
   assert sorted(labels) == list(labels) != list(range(12))
   np.testing.assert_array_equal(thinned.train, whole.train[labels])
-  np.testing.assert_array_equal(whole.thinned(12).train_labels, labels)
+  np.testing.assert_array_equal(whole.subsample(12).train_labels, labels)
   assert thinned.validation is whole.validation
   assert thinned.fingerprint == whole.fingerprint
 
 
 def test_pages_of_a_workspace_leave_no_file_and_say_when_the_disk_is_full(tmp_path):
-  pages = preparation.pages(tmp_path, (3, 2))
+  pages = preparation.disk_backed_zeros(tmp_path, (3, 2))
   pages[1] = 7
   assert pages.tolist() == [[0, 0], [7, 7], [0, 0]]
-  assert preparation.pages(tmp_path, (0, 2)).shape == (0, 2)
+  assert preparation.disk_backed_zeros(tmp_path, (0, 2)).shape == (0, 2)
   assert not any(tmp_path.iterdir())
   with pytest.raises(OSError, match=r'space|large|File'):
-    preparation.pages(tmp_path, (2**50, 2))
+    preparation.disk_backed_zeros(tmp_path, (2**50, 2))
 
 
 # The real images
@@ -85,7 +85,7 @@ def test_mnist_is_in_the_order_of_the_original_files(mnist):
   assert mnist.train.shape == (50_000, 28, 28, 1)
   assert mnist.validation.shape == mnist.test.shape == (10_000, 28, 28, 1)
   assert mnist.train.dtype == np.uint8
-  assert mnist.fingerprint == tfds_reader.FINGERPRINTS['mnist']
+  assert mnist.fingerprint == tfds_preparation.FINGERPRINTS['mnist']
   assert mnist.shape == (28, 28, 1)
   assert mnist.n_classes == 10
 
@@ -113,7 +113,7 @@ def test_a_start_with_decoded_arrays_needs_no_tfds(mnist):
   code = """if True:
     import sys
     from gan_jax import data
-    fingerprint = data.load('mnist', sys.argv[1]).fingerprint
+    fingerprint = data.load_dataset('mnist', sys.argv[1]).fingerprint
     print(fingerprint, {'tensorflow', 'tensorflow_datasets'} & set(sys.modules))
   """
   command = [sys.executable, '-c', code, str(data.default_data_dir().resolve())]
@@ -130,7 +130,7 @@ def test_a_start_with_decoded_arrays_needs_no_tfds(mnist):
 def test_an_unknown_name_lists_near_ones(tmp_path, name):
   near = {'mnst': 'mnist', 'fashion-mnist': 'fashion_mnist', 'emnist/leters': 'emnist/letters'}
   with pytest.raises(UserError, match=f'--dataset={name} is unknown; near names: {near[name]}'):
-    data.load(name, tmp_path)
+    data.load_dataset(name, tmp_path)
   assert not list(tmp_path.iterdir())
 
 
@@ -138,7 +138,7 @@ def test_a_name_near_none_lists_what_can_be_had(tmp_path):
   with pytest.raises(
     UserError, match=r'=nope is unknown; give one of fashion_mnist, mnist, stacked'
   ):
-    data.load('nope', tmp_path)
+    data.load_dataset('nope', tmp_path)
 
 
 @pytest.mark.parametrize('name', ['below', 'mnist/below'])
@@ -146,12 +146,12 @@ def test_an_unknown_name_that_is_a_folder_says_how_folders_are_written(tmp_path,
   (tmp_path / name).mkdir(parents=True)
   monkeypatch.chdir(tmp_path)
   with pytest.raises(UserError, match=f'is unknown; .* --dataset=folder:{name}$'):
-    data.load(name, tmp_path)
+    data.load_dataset(name, tmp_path)
 
 
 def test_a_negative_image_size_is_an_error_of_the_user(tmp_path):
   with pytest.raises(UserError, match='--image_size=-1'):
-    data.load('mnist', tmp_path, image_size=-1)
+    data.load_dataset('mnist', tmp_path, image_size=-1)
 
 
 @pytest.mark.parametrize('name', ['mnist/../..', '', 'mnist:3.0.1', 'file:///etc'])
@@ -160,22 +160,24 @@ def test_a_name_never_leaves_the_data_folder(tmp_path, name):
   outside = dataset_lib.from_arrays(name, {'train': image, 'validation': image, 'test': image})
   for folder in ('mnist', 'below'):
     (tmp_path / folder).mkdir()
-  array_cache.write(tmp_path / 'mnist' / 'decoded.npz', array_cache.Cached(outside, '.'))
+  array_cache.write_cache(
+    tmp_path / 'mnist' / 'decoded.npz', array_cache.CachedDataset(outside, '.')
+  )
   with pytest.raises(UserError, match='is unknown'):
-    data.load(name, tmp_path / 'below')
+    data.load_dataset(name, tmp_path / 'below')
 
 
 def test_a_set_that_needs_tensorflow_is_an_error_of_the_user(tmp_path):
   with pytest.raises(UserError, match='tensorflow'):
-    data.load('coco/2014', tmp_path)
+    data.load_dataset('coco/2014', tmp_path)
 
 
 def test_a_registered_set_that_is_computed_needs_no_folder(tmp_path, monkeypatch):
   images = np.zeros((3, 2, 2, 1), np.uint8)
   ring = data.Dataset('ring', images, images, images, None, None, None, 'f')
   monkeypatch.setitem(registry.DATASETS, 'ring', lambda data_dir, progress, image_size: ring)
-  assert data.load('ring', tmp_path) is ring
-  assert data.prepare('ring', tmp_path) == epath.Path(tmp_path)
+  assert data.load_dataset('ring', tmp_path) is ring
+  assert data.prepare_dataset('ring', tmp_path) == epath.Path(tmp_path)
   assert not list(tmp_path.iterdir())
 
 

@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_jax.data.shuffle import Batch, shuffled
+from gan_jax.data.device_batches import Batch
+from gan_jax.data.shuffle import shuffled_indices
 
 KEY = jax.random.key(0)
 
 
 def stream(n, start, stop, key=KEY):
-  return np.asarray(shuffled(key, jnp.arange(start, stop, dtype=jnp.uint32), n))
+  return np.asarray(shuffled_indices(key, jnp.arange(start, stop, dtype=jnp.uint32), n))
 
 
 @settings(max_examples=15, deadline=None)

@@ -4,7 +4,7 @@ import pytest
 import tensorflow_datasets as tfds
 from etils import epath
 
-from gan_jax.data import tfds_reader
+from gan_jax.data import tfds_preparation
 from gan_jax.data.progress import Progress
 from gan_jax.utils.errors import UserError
 
@@ -34,8 +34,8 @@ class OnlyTrain(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 def decoded(tmp_path):
   builder = OnlyTrain(data_dir=tmp_path)
   builder.download_and_prepare(file_format='array_record')
-  task = tfds_reader._Task('only_train', epath.Path(tmp_path), 0, Progress(), {}, tmp_path)
-  return tfds_reader._decode(task, builder.data_path, builder.data_path)
+  task = tfds_preparation._Task('only_train', epath.Path(tmp_path), 0, Progress(), {}, tmp_path)
+  return tfds_preparation._decode(task, builder.data_path, builder.data_path)
 
 
 def test_a_set_with_only_a_training_split_is_divided_always_in_the_same_way(tmp_path):

@@ -10,7 +10,7 @@ from tensorflow_datasets.core.download import checksums
 
 from gan_jax import data
 from gan_jax.data import tfds_builders
-from tests.helpers.tiny_data import Lines
+from tests.helpers.tiny_data import RecordedProgress
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -53,7 +53,7 @@ def test_cifar10_is_read_without_tensorflow(tmp_path, monkeypatch):
   members['cifar-10-batches-bin/batches.meta.txt'] = '\n'.join('abcdefghij').encode()
   path = archive('tar', folder, members)
   expect(monkeypatch, 'cifar10', 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz', path)
-  cifar = data.load('cifar10', tmp_path, Lines())
+  cifar = data.load_dataset('cifar10', tmp_path, RecordedProgress())
   images = np.concatenate([cifar.train, cifar.validation, cifar.test])
   labels = np.concatenate([cifar.train_labels, cifar.validation_labels, cifar.test_labels])
   np.testing.assert_array_equal(images, rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))

@@ -11,7 +11,7 @@ from gan_jax.data import dataset as dataset_lib
 from gan_jax.data import stacked_mnist
 from gan_jax.evaluation import classifier
 from gan_jax.utils.errors import UserError
-from tests.helpers.tiny_data import Lines, flipped
+from tests.helpers.tiny_data import RecordedProgress, flip_middle_bit
 
 
 def bars(name='bars', seed=0, n=200):
@@ -29,7 +29,7 @@ def bars(name='bars', seed=0, n=200):
 
 @pytest.fixture(scope='module')
 def trained():
-  return classifier.load_or_train(bars(), None, Lines())
+  return classifier.load_or_train(bars(), None, RecordedProgress())
 
 
 # The network
@@ -88,8 +88,8 @@ def test_what_can_be_learned_is_learned_and_measured_on_test_images(trained):
 
 
 def test_a_classifier_is_a_function_of_the_images_it_has_seen(trained):
-  assert classifier.load_or_train(bars(), None, Lines()).hash == trained.hash
-  assert classifier.load_or_train(bars(seed=1), None, Lines()).hash != trained.hash
+  assert classifier.load_or_train(bars(), None, RecordedProgress()).hash == trained.hash
+  assert classifier.load_or_train(bars(seed=1), None, RecordedProgress()).hash != trained.hash
 
 
 def test_features_do_not_depend_on_the_company(trained):
@@ -136,10 +136,10 @@ def test_features_of_stacked_images_are_those_of_their_parts(trained):
 
 def test_a_set_and_its_stack_share_a_classifier(trained, tmp_path, monkeypatch):
   monkeypatch.setattr(classifier, 'train', lambda *args: trained.params)
-  base = classifier.load_or_train(bars(), tmp_path, Lines())
+  base = classifier.load_or_train(bars(), tmp_path, RecordedProgress())
   monkeypatch.setattr(classifier, 'train', None)
   found = classifier.load_or_train(
-    stacked_mnist.stack_dataset(bars(), 'stacked', n=500), tmp_path, Lines()
+    stacked_mnist.stack_dataset(bars(), 'stacked', n=500), tmp_path, RecordedProgress()
   )
   assert found.hash == base.hash
   assert found.shape == (12, 12, 1)
@@ -151,7 +151,7 @@ def test_a_set_and_its_stack_share_a_classifier(trained, tmp_path, monkeypatch):
 
 
 def test_a_kept_classifier_is_the_trained_one(trained, tmp_path, monkeypatch):
-  said = Lines()
+  said = RecordedProgress()
   first = classifier.load_or_train(bars(), tmp_path, said)
   assert len(said.lines) == 1
   monkeypatch.setattr(classifier, 'train', None)
@@ -170,15 +170,15 @@ def pickled(content):
 
 
 @pytest.mark.parametrize(
-  'damage', [flipped, lambda content: content[:-500], lambda _: b'', pickled]
+  'damage', [flip_middle_bit, lambda content: content[:-500], lambda _: b'', pickled]
 )
 def test_a_damaged_file_is_said_and_trained_again(trained, tmp_path, monkeypatch, damage):
   monkeypatch.setattr(classifier, 'train', lambda *args: trained.params)
-  classifier.load_or_train(bars(), tmp_path, Lines())
+  classifier.load_or_train(bars(), tmp_path, RecordedProgress())
   (file,) = (tmp_path / 'classifiers').iterdir()
   content = file.read_bytes()
   file.write_bytes(damage(content))
-  said = Lines()
+  said = RecordedProgress()
   assert classifier.load_or_train(bars(), tmp_path, said).hash == trained.hash
   assert file.read_bytes() == content
   assert 'is damaged' in said.lines[0]
@@ -187,7 +187,7 @@ def test_a_damaged_file_is_said_and_trained_again(trained, tmp_path, monkeypatch
 def test_a_cache_that_cannot_be_written_costs_only_time(trained, tmp_path, monkeypatch):
   monkeypatch.setattr(classifier, 'train', lambda *args: trained.params)
   (tmp_path / 'file').touch()
-  found = classifier.load_or_train(bars(), tmp_path / 'file', Lines())
+  found = classifier.load_or_train(bars(), tmp_path / 'file', RecordedProgress())
   assert found.hash == trained.hash
 
 

@@ -36,7 +36,7 @@ def little_data(monkeypatch: pytest.MonkeyPatch) -> Dataset:
     labels[90:],
     'f00d',
   )
-  monkeypatch.setattr(tasks, 'load', lambda name, where, **options: dataset)
+  monkeypatch.setattr(tasks, 'load_dataset', lambda name, where, **options: dataset)
   best_is_20 = lambda step: -abs(float(step) - 20)
   monkeypatch.setattr(
     image_task.ImageTask,

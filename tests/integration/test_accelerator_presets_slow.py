@@ -27,7 +27,7 @@ def colours(tmp_path_factory):
   path = folder / 'cifar10' / 'decoded.npz'
   path.parent.mkdir()
   made = dataset.from_arrays('cifar10', arrays)
-  array_cache.write(path, array_cache.Cached(made, 'cifar10/3.0.2'))
+  array_cache.write_cache(path, array_cache.CachedDataset(made, 'cifar10/3.0.2'))
   return os.environ | {'GAN_JAX_DATA_DIR': str(folder), 'JAX_PLATFORMS': 'cpu'}
 
 

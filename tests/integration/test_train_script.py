@@ -160,7 +160,7 @@ def test_an_evaluation_has_references_and_a_protocol(scripts, trained, env):
   assert features['fresh']['frechet'] < features['ema']['frechet']
   assert features['train']['copying'] < -3 < features['fresh']['copying']
   assert features['train']['authentic'] == 0 < features['fresh']['authentic']
-  few = data.load(commands.DATASET, env['GAN_JAX_DATA_DIR'])
+  few = data.load_dataset(commands.DATASET, env['GAN_JAX_DATA_DIR'])
   assert result['protocol']['fingerprint'] == few.fingerprint
   assert sum(result['class_shares']) == pytest.approx(1)
 

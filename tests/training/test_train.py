@@ -106,7 +106,7 @@ def test_training_never_sees_validation_or_test_images(tmp_path, little_data):
 
 def test_a_game_needs_no_data_folder(tmp_path, monkeypatch, pictures):
   """It trains, is judged by its oracle, painted, and read back with nothing but its folder."""
-  monkeypatch.setattr(tasks, 'load', None)
+  monkeypatch.setattr(tasks, 'load_dataset', None)
   run(tmp_path, dataclasses.replace(RING, k='auto'))
   trained = load_run.load_run(tmp_path, 'best')
   assert trained.shape == (2,)
@@ -199,7 +199,7 @@ def test_a_state_that_breaks_in_the_last_step_is_not_saved(tmp_path, monkeypatch
 def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch, little_data):
   run(tmp_path, dataclasses.replace(SMALL, steps=10))
   changed = little_data._replace(fingerprint='beef')
-  monkeypatch.setattr(tasks, 'load', lambda name, where, **options: changed)
+  monkeypatch.setattr(tasks, 'load_dataset', lambda name, where, **options: changed)
   with pytest.raises(UserError, match='other data'):
     run(tmp_path)
 

@@ -67,7 +67,7 @@ class ImageTask:
   def train_batch_fn(self) -> BatchFn:
     """Returns the function that makes batches of shuffled training images."""
     data = self.dataset
-    return device_batches.image_batches(data.stack, data.n_part_classes, self._contrast)
+    return device_batches.image_batches(data.stack, data.n_base_classes, self._contrast)
 
   @property
   def streamable(self) -> bool:

@@ -25,7 +25,7 @@ _INFO = 'dataset_info.json'  # TFDS writes it last
 _MEND = 'remove its folder and prepare it again, or name another --data_dir'
 
 
-class Prepared(NamedTuple):
+class PreparedDataset(NamedTuple):
   """A data set, the folder of its array_record files, and where its original files came from."""
 
   dataset: dataset.Dataset
@@ -33,62 +33,66 @@ class Prepared(NamedTuple):
   origin: str
 
 
-class _Task(NamedTuple):
+class _PreparationTask(NamedTuple):
   """What to prepare, where to put it, and who is asked for the original files."""
 
   name: str
   data_dir: epath.Path
   image_size: int
   progress: Progress
-  origins: Mapping[str, downloads.Source]
+  origins: Mapping[str, downloads.DownloadSource]
   work: pathlib.Path
 
 
-def load(
+def load_tfds(
   name: str, data_dir: epath.Path, progress: Progress, image_size: int = 0
 ) -> dataset.Dataset:
   """The data set from its decoded arrays, prepared first where needed; raises UserError."""
   try:
     cached = _read_cache(name, data_dir, image_size)
-  except array_cache.DamagedError:
+  except array_cache.DamagedCacheError:
     cached = None  # `prepare` says so
   if cached:
     return cached.dataset
-  return prepare(name, data_dir, progress, image_size=image_size).dataset
+  return prepare_tfds(name, data_dir, progress, image_size=image_size).dataset
 
 
-def prepare(
+def prepare_tfds(
   name: str,
   data_dir: epath.Path,
   progress: Progress,
-  origins: Mapping[str, downloads.Source] = downloads.SOURCES,
+  origins: Mapping[str, downloads.DownloadSource] = downloads.DOWNLOAD_SOURCES,
   image_size: int = 0,
-) -> Prepared:
+) -> PreparedDataset:
   """Make what is missing of the array_record folder and of the decoded arrays; raises UserError.
 
   Each appears under its name only when it is complete, the decoded arrays last. An `image_size`
   other than 0 cuts and resamples the images by `resizing.fit`.
   """
-  with contextlib.suppress(array_cache.DamagedError):
+  with contextlib.suppress(array_cache.DamagedCacheError):
     found = _find(name, data_dir, image_size)
     if found:
-      preparation.sweep(data_dir, name)
+      preparation.remove_abandoned_work(data_dir, name)
       return found
   with _quiet():
     from gan_jax.data import tfds_builders  # imports TFDS
 
-    cls = tfds_builders.builder_cls(name, progress)
+    cls = tfds_builders.tensorflow_free_builder(name, progress)
     try:
-      with preparation.open_workspace(data_dir, name, progress) as work:
+      with preparation.locked_work_dir(data_dir, name, progress) as work:
         builder = cls(data_dir=work, config=name.partition('/')[2] or None)
-        return _prepare(_Task(name, data_dir, image_size, progress, origins, work), builder)
+        return _prepare(
+          _PreparationTask(name, data_dir, image_size, progress, origins, work), builder
+        )
     except (OSError, ImportError) as error:  # a full disk; a builder made of TensorFlow
       raise UserError(f'{name} cannot be prepared in --data_dir={data_dir} ({error})') from error
 
 
-def _read_cache(name: str, data_dir: epath.Path, image_size: int) -> array_cache.Cached | None:
+def _read_cache(
+  name: str, data_dir: epath.Path, image_size: int
+) -> array_cache.CachedDataset | None:
   """The decoded arrays, if they are those of this data set; raises cache.DamagedError."""
-  cached = array_cache.read(array_cache.path_in(data_dir, name, image_size))
+  cached = array_cache.read_cache(array_cache.cache_path(data_dir, name, image_size))
   if cached is None:
     return None
   if image_size:
@@ -96,7 +100,7 @@ def _read_cache(name: str, data_dir: epath.Path, image_size: int) -> array_cache
   else:
     expected = _is_expected(cached.dataset, name)
   if not expected:
-    raise array_cache.DamagedError('they are not those of the original files')
+    raise array_cache.DamagedCacheError('they are not those of the original files')
   return cached
 
 
@@ -104,31 +108,31 @@ def _is_expected(decoded: dataset.Dataset, name: str) -> bool:
   return decoded.name == name and decoded.fingerprint == FINGERPRINTS.get(name, decoded.fingerprint)
 
 
-def _find(name: str, data_dir: epath.Path, image_size: int) -> Prepared | None:
+def _find(name: str, data_dir: epath.Path, image_size: int) -> PreparedDataset | None:
   """What is prepared already, without asking TFDS; raises cache.DamagedError."""
   cached = _read_cache(name, data_dir, image_size)
   if cached is None or not (data_dir / cached.folder / _INFO).exists():
     return None
-  return Prepared(cached.dataset, data_dir / cached.folder, 'already there')
+  return PreparedDataset(cached.dataset, data_dir / cached.folder, 'already there')
 
 
-def _prepare(task: _Task, builder: Any) -> Prepared:
+def _prepare(task: _PreparationTask, builder: Any) -> PreparedDataset:
   """Build or take the array_record folder, decode it, and put both in their places."""
   name, data_dir, image_size, progress, _, work = task
-  file = array_cache.path_in(data_dir, name, image_size)
+  file = array_cache.cache_path(data_dir, name, image_size)
   try:
     found = _find(name, data_dir, image_size)  # another process may have been faster
     if found:
       return found
-  except array_cache.DamagedError as error:
-    progress.say(f'{name}: the decoded arrays in {file} are damaged ({error}), decoding again')
+  except array_cache.DamagedCacheError as error:
+    progress.log(f'{name}: the decoded arrays in {file} are damaged ({error}), decoding again')
   relative = builder.data_path.relative_to(work)
   folder, built = data_dir / relative, work / relative
   origin = 'already there'
   if not _is_complete(folder):
     origin = _build(task, builder)
-  elif not preparation.is_local(folder):
-    preparation.copy(folder, epath.Path(built))
+  elif not preparation.is_local_path(folder):
+    preparation.copy_files(folder, epath.Path(built))
   local = built if built.exists() else pathlib.Path(folder)
   decoded = dataset.from_arrays(name, _decode(task, local, folder))
   if not _is_expected(decoded, name):
@@ -137,12 +141,12 @@ def _prepare(task: _Task, builder: Any) -> Prepared:
       '(prepared by other software?): name another --data_dir'
     )
   if origin != 'already there':
-    preparation.publish(built, folder)
+    preparation.move_into_place(built, folder)
   if image_size:
     decoded = _resized(decoded, image_size, progress, work)
-  array_cache.write(work / file.name, array_cache.Cached(decoded, str(relative)))
-  preparation.publish(work / file.name, file)
-  return Prepared(decoded, folder, origin)
+  array_cache.write_cache(work / file.name, array_cache.CachedDataset(decoded, str(relative)))
+  preparation.move_into_place(work / file.name, file)
+  return PreparedDataset(decoded, folder, origin)
 
 
 def _resized(
@@ -154,9 +158,11 @@ def _resized(
     images = arrays[split]
     if images.shape[1:3] != (image_size, image_size):
       tracked = progress.track(images, len(images), f'resizing {split}')
-      fitted = preparation.pages(work, (len(images), image_size, image_size, images.shape[-1]))
+      fitted = preparation.disk_backed_zeros(
+        work, (len(images), image_size, image_size, images.shape[-1])
+      )
       for row, image in zip(fitted, tracked, strict=True):
-        row[:] = resizing.fit_array(image, image_size)
+        row[:] = resizing.crop_and_resize_array(image, image_size)
       arrays[split] = fitted
   return dataset.from_arrays(decoded.name, arrays)
 
@@ -180,7 +186,7 @@ def _is_complete(folder: epath.Path) -> bool:
   return True
 
 
-def _build(task: _Task, builder: Any) -> str:
+def _build(task: _PreparationTask, builder: Any) -> str:
   """Let the builder write its folder into the workspace; returns where its files came from."""
   import tensorflow_datasets as tfds
 
@@ -188,17 +194,21 @@ def _build(task: _Task, builder: Any) -> str:
 
   name, data_dir, _, progress, origins, work = task
   registered = (builder.url_infos or {}).items()
-  files = tuple(downloads.Original(u, i.filename, int(i.size), i.checksum) for u, i in registered)
+  files = tuple(
+    downloads.OriginalFile(u, i.filename, int(i.size), i.checksum) for u, i in registered
+  )
   manual = work / 'originals'
   manual.mkdir()
-  request = downloads.Request(name, files, data_dir, manual, progress)
+  request = downloads.DownloadRequest(name, files, data_dir, manual, progress)
   origin = (
-    downloads.fetch(request, origins) if builder.in_order else downloads.leave_to_tfds(request)
+    downloads.fetch_originals(request, origins)
+    if builder.in_order
+    else downloads.require_tfds_download(request)
   )
-  progress.say(f'{name}: original files from {origin}; writing array_record files')
+  progress.log(f'{name}: original files from {origin}; writing array_record files')
   config = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
   try:
-    with tfds_builders.equal_bytes():
+    with tfds_builders.deterministic_records():
       builder.download_and_prepare(
         download_dir=work / 'downloads', download_config=config, file_format='array_record'
       )
@@ -212,7 +222,9 @@ def _build(task: _Task, builder: Any) -> str:
   return origin
 
 
-def _decode(task: _Task, local: pathlib.Path, folder: epath.Path) -> dict[str, np.ndarray]:
+def _decode(
+  task: _PreparationTask, local: pathlib.Path, folder: epath.Path
+) -> dict[str, np.ndarray]:
   """The splits as arrays; the last sixth of the training images validates where no split does.
 
   If training is the only split, tenths validate and test. `local` is read, an error names `folder`.
@@ -251,7 +263,7 @@ def _divided(arrays: dict[str, np.ndarray], work: pathlib.Path) -> dict[str, np.
   parts = dict(train=order[2 * tenth :], validation=order[:tenth], test=order[tenth : 2 * tenth])
   found = {}
   for split, chosen in parts.items():
-    images = preparation.pages(work, (len(chosen), *arrays['train'].shape[1:]))
+    images = preparation.disk_backed_zeros(work, (len(chosen), *arrays['train'].shape[1:]))
     # With another mode NumPy would gather them in memory first.
     found[split] = np.take(arrays['train'], chosen, axis=0, out=images, mode='clip')
     if 'train_labels' in arrays:
@@ -260,7 +272,7 @@ def _divided(arrays: dict[str, np.ndarray], work: pathlib.Path) -> dict[str, np.
 
 
 def _read(
-  task: _Task, builder: Any, split: str, folder: epath.Path
+  task: _PreparationTask, builder: Any, split: str, folder: epath.Path
 ) -> tuple[np.ndarray, np.ndarray | None]:
   """Images [n, h, w, c] and, where there is one per image, labels [n] of a split in file order."""
   name, _, image_size, progress, _, work = task
@@ -277,7 +289,7 @@ def _read(
     shape = (image_size, image_size, shape[-1])
   labelled = 'label' in features and features['label'].shape == ()
   n = builder.info.splits[split].num_examples
-  images, labels = preparation.pages(work, (n, *shape)), np.empty(n, np.int64)
+  images, labels = preparation.disk_backed_zeros(work, (n, *shape)), np.empty(n, np.int64)
   starts = range(0, n, _CHUNK)
   try:
     records = builder.as_data_source(split=split)
@@ -285,7 +297,7 @@ def _read(
       chunk = range(start, min(start + _CHUNK, n))
       for i, record in zip(chunk, records.__getitems__(chunk), strict=True):
         image = record['image']
-        images[i] = resizing.fit_array(image, image_size) if unequal else image
+        images[i] = resizing.crop_and_resize_array(image, image_size) if unequal else image
         if labelled:
           labels[i] = record['label']
   except Exception as error:  # of array_record, protobuf or Pillow

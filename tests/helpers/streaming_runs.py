@@ -1,6 +1,6 @@
 """The same run on minibatches that lie on the device, and on those that stream from the host.
 
-python -m tests.helpers.stream_reference COORDINATOR N I
+python -m tests.helpers.streaming_runs COORDINATOR N I
 
 Runs process I of N, with two devices each, and prints what it loaded and what came of it.
 """
@@ -22,7 +22,7 @@ from gan_jax.training import input_pipeline
 from tests.helpers.tiny_gan import IMAGE_SHAPE, tiny_gan
 
 N, N_CLASSES, BATCH_SIZE = 40, 3, 8
-STOPS = (1, 4, 12)  # steps between which nothing but training happens
+SEGMENT_ENDS = (1, 4, 12)  # steps between which nothing but training happens
 # (update, k, fields of the Gan)
 CASES = {
   'plain': ('alternating', 1, {}),
@@ -44,7 +44,7 @@ CASES = {
 }
 
 
-def host_data(labelled):
+def random_host_data(labelled):
   rng = np.random.default_rng(0)
   made = [
     Images(
@@ -55,11 +55,11 @@ def host_data(labelled):
   return DeviceData(*made) if labelled else DeviceData(*made).without_labels()
 
 
-def ran(case, mapped, n_devices, streamed):
+def train_in_segments(case, mapped, n_devices, streamed):
   """The state after so many steps, and what was reported of each stretch."""
   update, k, options = CASES[case]
   gan, key, state = tiny_gan(dropout=case == 'plain', **options)
-  devices, data = jax.devices()[:n_devices], host_data(gan.n_classes)
+  devices, data = jax.devices()[:n_devices], random_host_data(gan.n_classes)
   images_feed = device_batches.image_batches()
   feed = device_batches.window_batches(BATCH_SIZE) if streamed else images_feed
   recipe = train_step.TrainSpec(
@@ -82,7 +82,7 @@ def ran(case, mapped, n_devices, streamed):
   else:
     state = sharding.replicate(state, devices)
   step, told, n_calls = 0, [], 0
-  for stop in STOPS:
+  for stop in SEGMENT_ENDS:
     state, calls = source.advance(functools.partial(call, key), state, step, stop - step)
     told.append(input_pipeline.mean_metrics(calls))
     step, n_calls = stop, n_calls + len(calls)
@@ -91,11 +91,11 @@ def ran(case, mapped, n_devices, streamed):
   return sharding.allgather_to_host(state) if in_parts else jax.device_get(state), told, n_calls
 
 
-CASE = 'k 1/2, labels'
+MULTI_PROCESS_CASE = 'k 1/2, labels'
 MAPS = (*pmap.STEP_MAPS, sharding.SHARDED_PARAMS)
 
 
-def member(place):
+def compare_in_process(place):
   """One of several processes, which says what rows it has loaded and whether both runs are the same."""
   group = processes.join_group(place, print)
   input_pipeline._MAX_WINDOW = 4
@@ -108,17 +108,21 @@ def member(place):
   for mapped in MAPS:
     loaded.clear()
     host_loader.rows = counted
-    end, _, n_calls = ran(CASE, mapped, len(jax.devices()), streamed=True)
+    end, _, n_calls = train_in_segments(
+      MULTI_PROCESS_CASE, mapped, len(jax.devices()), streamed=True
+    )
     host_loader.rows = rows
-    expected, _, _ = ran(CASE, mapped, len(jax.devices()), streamed=False)
+    expected, _, _ = train_in_segments(
+      MULTI_PROCESS_CASE, mapped, len(jax.devices()), streamed=False
+    )
     equal = jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), end, expected)
     found = {'mapped': mapped, 'loaded': sorted(loaded), 'n_calls': n_calls}
-    found |= {'equal': all(jax.tree.leaves(equal)), 'size': size(end)}
+    found |= {'equal': all(jax.tree.leaves(equal)), 'size': absolute_sum(end)}
     print(json.dumps(found), flush=True)
   processes.leave_group(group)
 
 
-def size(state):
+def absolute_sum(state):
   """A number that tells two states apart."""
   return float(sum(np.abs(np.float64(x)).sum() for x in jax.tree.leaves(state.g_ema)))
 
@@ -126,4 +130,4 @@ def size(state):
 if __name__ == '__main__':
   coordinator, n_processes, process_id = sys.argv[1:]
   jax.config.update('jax_num_cpu_devices', 2)
-  member(processes.ProcessSpec(coordinator, int(n_processes), int(process_id)))
+  compare_in_process(processes.ProcessSpec(coordinator, int(n_processes), int(process_id)))
