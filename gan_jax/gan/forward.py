@@ -6,56 +6,44 @@ import jax.numpy as jnp
 from gan_jax.data.device_batches import Batch
 from gan_jax.distributed.randomness import BatchAxis, example_keys, gather_weights
 from gan_jax.gan import augment
-from gan_jax.gan.gan import Gan, GanState, PyTree
+from gan_jax.gan.gan import Gan, GanState, PyTree, Weights
 from gan_jax.gan.latents import sample_latents
 from gan_jax.gan.penalties import total_penalty
 
 
 def generate(
-  gan: Gan, params: PyTree, stats: PyTree, key: jax.Array, batch: Batch, axis_name: BatchAxis
+  gan: Gan, weights: Weights, key: jax.Array, batch: Batch, axis_name: BatchAxis
 ) -> tuple[jax.Array, PyTree]:
   """Generates one fake per example of `batch`, with the same label, in training mode.
 
-  Returns the fakes [n, ...] and G's new batch statistics.
+  Returns the fakes [n, ...] and G's new batch statistics; `key` draws the latents.
   """
   latents = sample_latents(gan.latent, example_keys(key, batch.images.shape[0], axis_name))
   return gan.generator.apply(
-    {'params': gather_weights(params, axis_name), **stats},
+    {'params': gather_weights(weights.params, axis_name), **weights.stats},
     latents,
     batch.labels,
     train=True,
     axis_name=axis_name,
-    mutable=list(stats),
+    mutable=list(weights.stats),
   )
 
 
 def apply_discriminator(
-  gan: Gan,
-  state: GanState,
-  params: PyTree,
-  stats: PyTree,
-  key: jax.Array,
-  batch: Batch,
-  axis_name: BatchAxis,
+  gan: Gan, state: GanState, weights: Weights, key: jax.Array, batch: Batch, axis_name: BatchAxis
 ) -> tuple[jax.Array, PyTree]:
   """Returns D's logits [n] of the augmented `batch` in training mode, and D's new batch statistics.
 
-  Args:
-    gan: the GAN.
-    state: gives the augmentation's probability and the step.
-    params: D's parameters.
-    stats: D's batch statistics.
-    key: for augmentation and dropout.
-    batch: n images with their labels.
-    axis_name: the mapped axis of devices, if any.
+  `weights` are D's variables, `key` is for augmentation and dropout; `state` gives only the step and the
+  augmentation's probability.
   """
   return gan.discriminator.apply(
-    {'params': gather_weights(params, axis_name), **stats},
+    {'params': gather_weights(weights.params, axis_name), **weights.stats},
     augment_inputs(gan, state, key, batch.images, axis_name),
     batch.labels,
     train=True,
     axis_name=axis_name,
-    mutable=list(stats),
+    mutable=list(weights.stats),
     rngs={'dropout': key},
   )
 
@@ -63,7 +51,7 @@ def apply_discriminator(
 def augment_inputs(
   gan: Gan, state: GanState, key: jax.Array, images: jax.Array, axis_name: BatchAxis
 ) -> jax.Array:
-  """Applies the augmentation of `gan`, then instance noise, to D's input `images` [n, ...]."""
+  """Applies the augmentation of `gan`, then instance noise, to D's inputs `images` [n, ...]."""
   if gan.augment == 'none' and gan.noise is None:
     return images
   keys = example_keys(jax.random.fold_in(key, 2), images.shape[0], axis_name)
@@ -80,21 +68,20 @@ def augment_inputs(
 def discriminate(
   gan: Gan,
   state: GanState,
-  params: PyTree,
-  stats: PyTree,
+  weights: Weights,
   key: jax.Array,
   batch: Batch,
   fakes: jax.Array,
   axis_name: BatchAxis,
 ) -> tuple[tuple[jax.Array, jax.Array], PyTree]:
-  """Returns D's logits (real [n], fake [n]) of a batch and of fakes, and D's new batch statistics.
+  """Returns D's logits (real [n], fake [n]) by `apply_discriminator`, and D's new batch statistics.
 
-  Args: as of `apply_discriminator`; `fakes` [n, ...] have the labels of `batch`.
+  The real images are those of `batch`; `fakes` [n, ...] have the same labels.
   """
   real_key, fake_key = jax.random.split(key)
-  real, stats = apply_discriminator(gan, state, params, stats, real_key, batch, axis_name)
-  fake_batch = batch._replace(images=fakes)
-  fake, stats = apply_discriminator(gan, state, params, stats, fake_key, fake_batch, axis_name)
+  real, stats = apply_discriminator(gan, state, weights, real_key, batch, axis_name)
+  weights, fake_batch = weights.replace(stats=stats), batch._replace(images=fakes)
+  fake, stats = apply_discriminator(gan, state, weights, fake_key, fake_batch, axis_name)
   return (real, fake), stats
 
 
@@ -107,18 +94,19 @@ def penalty_value(
   fakes: jax.Array,
   axis_name: BatchAxis,
 ) -> jax.Array:
-  """Returns the scaled sum of D's penalties, a scalar; dropout and augmentation are those of real images.
+  """Returns the scaled sum of the penalties on a D with parameters `params`, a scalar.
 
-  Args: as of `discriminate`, with the same `key`.
+  With the `key` of `discriminate`, the augmentation and dropout are those of its real images.
   """
   if not gan.penalties:
     return jnp.zeros(())
   # The same key as in `discriminate`, so that the compiler computes that forward pass only once.
   real_key, _ = jax.random.split(key)
+  weights = Weights(params, state.d.stats)
 
   def critic(images: jax.Array) -> jax.Array:
     inputs = batch._replace(images=images)
-    return apply_discriminator(gan, state, params, state.d.stats, real_key, inputs, axis_name)[0]
+    return apply_discriminator(gan, state, weights, real_key, inputs, axis_name)[0]
 
   keys = example_keys(jax.random.fold_in(key, 1), fakes.shape[0], axis_name)
   value = total_penalty(gan.penalties, critic, batch.images, fakes, keys, state.d.count, axis_name)

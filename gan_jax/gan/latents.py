@@ -1,4 +1,4 @@
-"""Priors p(z) of the generator's input, each with unit variance in every coordinate."""
+"""Samples and interpolates latents: priors p(z) with unit variance in every coordinate."""
 
 from typing import NamedTuple
 
@@ -28,33 +28,32 @@ LATENTS = {'uniform': _uniform, 'normal': _normal, 'sphere': _sphere, 'binary': 
 
 
 class Latent(NamedTuple):
-  """A prior by its name in `LATENTS` and its number of dimensions."""
+  """Holds a prior's name, a key of `LATENTS`, and its number of dimensions."""
 
   name: str
   size: int
 
 
 def sample_latents(latent: Latent, keys: jax.Array) -> jax.Array:
-  """One latent for each key: [n] keys to [n, size]."""
+  """Draws one latent per key: [n] keys to latents [n, size]."""
   return jax.vmap(lambda key: LATENTS[latent.name](key, latent.size))(keys)
 
 
 def interpolate_latents(latent: Latent, start: jax.Array, end: jax.Array, n: int) -> jax.Array:
-  """A path of n latents [n, size] from `start` to `end` [size] that stays where the prior has its mass.
+  """Returns a path of n latents [n, size] from `start` to `end` [size] through regions likely under the prior.
 
-  A straight line for the uniform prior; for the binary one, coordinates that change one after another;
-  for the others a great circle (White, 2016), since the middle of a straight line is shorter than any
-  latent that G was trained on.
+  Uniform: a straight line. Binary: one coordinate after another flips. Normal and sphere: a great circle
+  (White, 2016), as the middle of a straight line is shorter than the latents of training.
   """
   t = jnp.linspace(0.0, 1.0, n)[:, None]
   if latent.name == 'binary':
-    turns = (jnp.arange(latent.size) + 0.5) / latent.size
-    return jnp.where(t > turns[None], end[None], start[None])
+    thresholds = (jnp.arange(latent.size) + 0.5) / latent.size
+    return jnp.where(t > thresholds[None], end[None], start[None])
   if latent.name == 'uniform':
     return (1 - t) * start[None] + t * end[None]
   cosine = jnp.dot(start, end) / (jnp.linalg.norm(start) * jnp.linalg.norm(end))
   angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
-  # Latents of one direction have no circle between them; the straight line is then the limit.
+  # For parallel latents the limit of the great circle is the straight line.
   weights = jnp.where(
     angle > 1e-4, jnp.sin(jnp.stack([1 - t, t]) * angle) / jnp.sin(angle), jnp.stack([1 - t, t])
   )

@@ -1,4 +1,4 @@
-"""Adversarial losses on logits: what D and G each minimise."""
+"""Defines the adversarial losses of D and of G as functions of D's outputs."""
 
 import functools
 import math
@@ -12,105 +12,105 @@ LossFn = Callable[..., jax.Array]
 
 
 class Loss(NamedTuple):
-  """A game: both functions take (real, fake) logits [n] and return a scalar."""
+  """Holds the losses of D and of G, which map D's outputs (real [n], fake [n]) to a scalar."""
 
   discriminator: LossFn
   generator: LossFn
-  undecided: float | jax.Array = 0.0  # D's best output where data and samples are equal
-  slope: float = 1.0  # by which its distance from that becomes log-odds
-  paired: bool = False  # only differences of outputs mean anything
+  equilibrium_output: float | jax.Array = 0.0  # D's optimal output where p_data = p_g
+  log_odds_slope: float = 1.0  # log-odds per unit of output
+  paired: bool = False  # the losses depend only on differences real - fake
 
   def log_odds(self, real: jax.Array, fake: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """D's beliefs that `real` and `fake` [n] are data, as log-odds [n] and [n]; 0 where it is undecided."""
+    """Converts D's outputs `real` [n] and `fake` [n] to log-odds of being data, 0 at the equilibrium."""
     if self.paired:
       return real - fake, fake - real
-    return self.slope * (real - self.undecided), self.slope * (fake - self.undecided)
+    slope, zero = self.log_odds_slope, self.equilibrium_output
+    return slope * (real - zero), slope * (fake - zero)
 
 
 def cross_entropy(real: jax.Array, fake: jax.Array, smoothing: float | jax.Array = 0) -> jax.Array:
-  """-log D(x) - log(1 - D(G(z))), eq. 1 of Goodfellow et al. (2014); 2 log 2 where D is 1/2.
+  """Returns D's loss -log D(x) - log(1 - D(G(z))), eq. 1 of Goodfellow et al. (2014); 2 log 2 at D = 1/2.
 
-  One-sided `smoothing` asks for D(x) = 1 - smoothing on data (Salimans et al., 2016).
+  One-sided label `smoothing` makes the target on data 1 - smoothing (Salimans et al., 2016).
   """
   on_data = (1 - smoothing) * jax.nn.softplus(-real) + smoothing * jax.nn.softplus(real)
   return jnp.mean(on_data) + jnp.mean(jax.nn.softplus(fake))
 
 
 def saturating(real: jax.Array, fake: jax.Array) -> jax.Array:
-  """log(1 - D(G(z))), eq. 1 of Goodfellow et al. (2014): its gradient fades where D rejects the sample."""
+  """Returns G's loss log(1 - D(G(z))), eq. 1 of Goodfellow et al. (2014): weak gradients where D -> 0."""
   del real
   return -jnp.mean(jax.nn.softplus(fake))
 
 
 def non_saturating(real: jax.Array, fake: jax.Array) -> jax.Array:
-  """-log D(G(z)), Goodfellow et al. (2014), section 3: strong gradients where D rejects the sample."""
+  """Returns G's loss -log D(G(z)), Goodfellow et al. (2014), section 3: strong gradients where D -> 0."""
   del real
   return jnp.mean(jax.nn.softplus(-fake))
 
 
 def least_squares(real: jax.Array, fake: jax.Array, smoothing: float | jax.Array = 0) -> jax.Array:
-  """1/2 (D(x) - 1)^2 + 1/2 D(G(z))^2, eq. 9 of Mao et al. (2017); `smoothing` lowers the 1."""
+  """Returns D's loss 1/2 (D(x) - 1 + smoothing)^2 + 1/2 D(G(z))^2, eq. 9 of Mao et al. (2017)."""
   return (jnp.mean((real - (1 - smoothing)) ** 2) + jnp.mean(fake**2)) / 2
 
 
 def least_squares_generator(real: jax.Array, fake: jax.Array) -> jax.Array:
-  """1/2 (D(G(z)) - 1)^2, eq. 9 of Mao et al. (2017)."""
+  """Returns G's loss 1/2 (D(G(z)) - 1)^2, eq. 9 of Mao et al. (2017)."""
   del real
   return jnp.mean((fake - 1) ** 2) / 2
 
 
 def hinge(real: jax.Array, fake: jax.Array) -> jax.Array:
-  """max(0, 1 - D(x)) + max(0, 1 + D(G(z))), Lim & Ye (2017): D stops where it is right by a margin."""
+  """Returns D's loss max(0, 1 - D(x)) + max(0, 1 + D(G(z))), Lim & Ye (2017)."""
   return jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake))
 
 
 def wasserstein(real: jax.Array, fake: jax.Array) -> jax.Array:
-  """E D(G(z)) - E D(x), eq. 2 of Arjovsky et al. (2017): needs a D whose slope something bounds."""
+  """Returns D's loss E D(G(z)) - E D(x), eq. 2 of Arjovsky et al. (2017), for a Lipschitz-constrained D."""
   return jnp.mean(fake) - jnp.mean(real)
 
 
 def linear_generator(real: jax.Array, fake: jax.Array) -> jax.Array:
-  """-E D(G(z)): the generator's part of the hinge and the Wasserstein game."""
+  """Returns G's loss -E D(G(z)), of the hinge and of the Wasserstein GAN."""
   del real
   return -jnp.mean(fake)
 
 
 def relativistic(real: jax.Array, fake: jax.Array) -> jax.Array:
-  """-log sigmoid(D(x) - D(G(z))) over pairs, Jolicoeur-Martineau (2019): RpGAN; log 2 at equilibrium."""
+  """Returns D's loss -log sigmoid(D(x) - D(G(z))) over pairs: RpGAN, Jolicoeur-Martineau (2019)."""
   return jnp.mean(jax.nn.softplus(fake - real))
 
 
 def relativistic_generator(real: jax.Array, fake: jax.Array) -> jax.Array:
-  """-log sigmoid(D(G(z)) - D(x)) over the same pairs, as in Huang et al. (2024)."""
+  """Returns G's loss -log sigmoid(D(G(z)) - D(x)) over the same pairs, as in Huang et al. (2024)."""
   return relativistic(fake, real)
 
 
 LOSSES = {
   'non_saturating': Loss(cross_entropy, non_saturating),
   'saturating': Loss(cross_entropy, saturating),
-  # Its best output is a probability itself, and 4 is the slope of log-odds at 1/2.
-  'least_squares': Loss(least_squares, least_squares_generator, undecided=0.5, slope=4.0),
+  # The optimal output is a probability p, and 4 is the slope of log(p / (1 - p)) at 1/2.
+  'least_squares': Loss(least_squares, least_squares_generator, 0.5, log_odds_slope=4.0),
   'hinge': Loss(hinge, linear_generator),
   'wasserstein': Loss(wasserstein, linear_generator, paired=True),
   'relativistic': Loss(relativistic, relativistic_generator, paired=True),
 }
-SMOOTHABLE_LOSSES = frozenset(
-  {'non_saturating', 'saturating', 'least_squares'}
-)  # have a target to lower
+# Losses whose target on data `smooth_labels` can lower.
+SMOOTHABLE_LOSSES = frozenset({'non_saturating', 'saturating', 'least_squares'})
 
 
 def smooth_labels(loss: Loss, smoothing: float | jax.Array) -> Loss:
-  """The same game with D's target on data lowered by `smoothing`; `loss` must be one of SMOOTHABLE.
+  """Returns `loss`, one of SMOOTHABLE_LOSSES, with D's target on data lowered from 1 to 1 - smoothing.
 
-  Where data and samples are equal, D's best belief falls from 1/2 to (1 - smoothing) / 2.
+  Where p_data = p_g, D's optimal probability becomes (1 - smoothing) / 2.
   """
   log = jnp.log if isinstance(smoothing, jax.Array) else math.log
   squared = loss.discriminator is least_squares
-  undecided = (1 - smoothing) / 2 if squared else log((1 - smoothing) / (1 + smoothing))
+  output = (1 - smoothing) / 2 if squared else log((1 - smoothing) / (1 + smoothing))
   smoothed = functools.partial(loss.discriminator, smoothing=smoothing)
-  return loss._replace(discriminator=smoothed, undecided=undecided)
+  return loss._replace(discriminator=smoothed, equilibrium_output=output)
 
 
 def scale_discriminator_loss(loss: Loss, weight: float | jax.Array) -> Loss:
-  """The same game with D's loss times `weight`; 1/2 makes it the mean over the equal mixture (log 2)."""
+  """Returns `loss` with D's part multiplied by `weight`; 1/2 gives the mean over real and fake examples."""
   return loss._replace(discriminator=lambda real, fake: weight * loss.discriminator(real, fake))

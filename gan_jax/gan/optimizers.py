@@ -1,8 +1,7 @@
-"""Optimizers and learning-rate schedules by name.
+"""Defines optimizers and learning-rate schedules by name.
 
-A learning rate is a function of the step (G's updates so far), for both players: so D's rate ends with
-the run however often D moves. Optimizers receive it with every call, as `learning_rate`. Every number here,
-the length of the run included, may be traced.
+Both players' learning rates are functions of the training step (G's updates so far), so D's schedule ends
+with the run for every k. `update` takes the rate as `learning_rate`. All numbers may be traced.
 """
 
 from collections.abc import Callable
@@ -12,32 +11,32 @@ import jax
 import jax.numpy as jnp
 import optax
 
-Schedule = Callable[[jax.Array], Any]  # step to rate
+Schedule = Callable[[jax.Array], Any]  # maps the step to a rate
 
 
 def constant(lr: Any, steps: Any) -> Schedule:
-  """Always lr."""
+  """Returns the schedule that stays at `lr`."""
   del steps
   return lambda step: lr
 
 
 def linear(lr: Any, steps: Any) -> Schedule:
-  """From lr to 0."""
+  """Returns the schedule that falls linearly from `lr` to 0 in `steps` steps."""
   return lambda step: lr * (1 - jnp.minimum(step / steps, 1))
 
 
 def cosine(lr: Any, steps: Any) -> Schedule:
-  """From lr to 0 along half a cosine (Loshchilov & Hutter, 2017)."""
+  """Returns the schedule from `lr` to 0 along half a cosine (Loshchilov & Hutter, 2017)."""
   return lambda step: lr * (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1))) / 2
 
 
 def geometric(lr: Any, factor: Any, steps: Any) -> Schedule:
-  """From lr to lr times `factor`, and on at that pace."""
+  """Returns the exponential schedule that multiplies `lr` by `factor` every `steps` steps."""
   return lambda step: lr * factor ** (step / steps)
 
 
 def released_2014(lr: Any, steps: Any) -> Schedule:
-  """Lr / 1.000004^t, not below 1e-6: the authors' released configuration."""
+  """Returns the schedule max(lr / 1.000004^t, 1e-6) of the code released with the 2014 paper."""
   del steps
   return optax.exponential_decay(lr, 1, 1 / 1.000004, end_value=jnp.minimum(lr, 1e-6))
 
@@ -47,7 +46,7 @@ SCHEDULES_OF_RUN_LENGTH = frozenset({'linear', 'cosine'})
 
 
 def scale_by_learning_rate() -> optax.GradientTransformationExtraArgs:
-  """Times minus the `learning_rate` of this call."""
+  """Multiplies updates by minus the `learning_rate` that is passed to `update`."""
 
   def update(
     updates: Any, state: Any, params: Any = None, *, learning_rate: Any, **others: Any
@@ -59,26 +58,26 @@ def scale_by_learning_rate() -> optax.GradientTransformationExtraArgs:
 
 
 def adam(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
-  """Kingma & Ba (2015)."""
+  """Returns Adam (Kingma & Ba, 2015)."""
   del epoch
   return optax.chain(optax.scale_by_adam(b1, b2), scale_by_learning_rate())
 
 
 def smooth_adam(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
-  """Adam with 1e-16 under its root, where a gradient of 0 would have no derivative: for unrolling."""
+  """Returns Adam with 1e-16 added under its root: differentiable at a gradient of 0, for unrolling."""
   del epoch
   return optax.chain(optax.scale_by_adam(b1, b2, eps_root=1e-16), scale_by_learning_rate())
 
 
 def sgd(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
-  """Gradient descent with classical momentum b1: v = b1 v - lr g, w += v."""
+  """Returns gradient descent with classical momentum b1: v = b1 v - lr g, w += v."""
   del b2, epoch
-  # The rate comes before the accumulator: a later change of rate does not rescale what is in it.
+  # The rate is applied before accumulation: its changes do not rescale the accumulated momentum.
   return optax.chain(scale_by_learning_rate(), optax.trace(b1))
 
 
 def sgd_2014(b1: Any, b2: Any, epoch: Any) -> optax.GradientTransformation:
-  """Classical momentum that rises from b1 to b2, linearly over epochs 1 to 250 of `epoch` updates."""
+  """Returns `sgd` with momentum rising linearly from b1 to b2 over epochs 1 to 250 of `epoch` updates."""
 
   def momentum(count: jnp.ndarray) -> jnp.ndarray:
     return b1 + (b2 - b1) * jnp.minimum((count // epoch).astype(jnp.float32) / 249, 1)
@@ -92,16 +91,16 @@ OPTIMIZERS = {'adam': adam, 'sgd': sgd, 'sgd_2014': sgd_2014}
 
 
 class OptimisticState(NamedTuple):
-  """The wrapped optimizer's state, and what it answered last."""
+  """Holds the wrapped optimizer's state and its previous update."""
 
   inner: optax.OptState
   previous: Any
 
 
 def optimistic(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-  """Twice this update less the one before: optimistic gradient descent, and optimistic Adam.
+  """Wraps `tx` to return 2 u_t - u_(t-1) of its updates u: optimistic gradient descent or optimistic Adam.
 
-  Eq. 2 and algorithm 1 of Daskalakis et al. (2018); the update before the first is 0.
+  Eq. 2 and algorithm 1 of Daskalakis et al. (2018), with u_(-1) = 0.
   """
   wrapped = optax.with_extra_args_support(tx)
 
@@ -111,8 +110,8 @@ def optimistic(tx: optax.GradientTransformation) -> optax.GradientTransformation
   def update(
     updates: Any, state: OptimisticState, params: Any = None, **others: Any
   ) -> tuple[Any, OptimisticState]:
-    now, inner = wrapped.update(updates, state.inner, params, **others)
-    ahead = jax.tree.map(lambda u, before: 2 * u - before, now, state.previous)
-    return ahead, OptimisticState(inner, now)
+    new, inner = wrapped.update(updates, state.inner, params, **others)
+    extrapolated = jax.tree.map(lambda u, previous: 2 * u - previous, new, state.previous)
+    return extrapolated, OptimisticState(inner, new)
 
   return optax.GradientTransformationExtraArgs(init, update)

@@ -1,5 +1,6 @@
 """Runs training steps: one step of a `TrainSpec`, and n steps as one compilable function."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,8 +19,8 @@ from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import update_ratio
 from gan_jax.gan.gan import Gan, GanState, Metrics, Weights
 from gan_jax.gan.latents import sample_latents
-from gan_jax.gan.update_ratio import RatioController, UpdateRatio
-from gan_jax.gan.update_rules import UPDATE_RULES
+from gan_jax.gan.update_ratio import UpdateRatio
+from gan_jax.gan.update_rules import UPDATE_RULES, GetBatch
 from gan_jax.gan.updates import update_discriminator, update_generator
 
 # Numeric hyperparameters, arguments of a compiled training program, by the name of their setting.
@@ -53,14 +54,9 @@ def split_run_key(key: jax.Array) -> RunKeys:
 def get_train_batch(
   spec: TrainSpec, key: jax.Array, data: Any, i: jax.Array, axis_name: BatchAxis
 ) -> Batch:
-  """Returns this device's share of the i-th minibatch of the run, counted in updates of D.
+  """Returns this device's share of the i-th minibatch of a run, counted in updates of D.
 
-  Args:
-    spec: gives the batch size and the function that makes examples.
-    key: the `RunKeys.data` of the run.
-    data: the training part of `DeviceData`.
-    i: the number of the minibatch.
-    axis_name: the mapped axis of devices, if any.
+  `key` is `RunKeys.data`, `data` is `DeviceData.train`.
   """
   axis = collective_axis_name(axis_name)
   n = spec.batch_size // (1 if axis is None else lax.axis_size(axis))
@@ -72,15 +68,7 @@ def get_train_batch(
 def train_step(
   spec: TrainSpec, key: jax.Array, state: GanState, data: DeviceData, axis_name: BatchAxis
 ) -> tuple[GanState, Metrics]:
-  """Takes one training step: updates of D and of G by the update rule, then adapts k where it is adaptive.
-
-  Args:
-    spec: defines the step.
-    key: the run's root key.
-    state: the state before the step.
-    data: training and held-out data on the device.
-    axis_name: the mapped axis of devices, if any.
-  """
+  """Updates D and G by the update rule of `spec`, then adapts k where a controller does; arguments as `run_steps`."""
   gan = spec.gan
   data_key, noise_key, held_out_key = split_run_key(key)
   if gan.ratio_controller is None:
@@ -94,9 +82,7 @@ def train_step(
   rule = UPDATE_RULES[spec.update]
   state, metrics = rule(gan, step_key, state, get_batch, n_d, axis_name=axis_name)
   if gan.ratio_controller is not None:
-    control = adapt_update_ratio(
-      spec, gan.ratio_controller, held_out_key, state, data.held_out, get_batch, axis_name
-    )
+    control = adapt_update_ratio(spec, held_out_key, state, data.held_out, get_batch, axis_name)
     state = state.replace(controls=state.controls | {'k': control})
     metrics = metrics | {'gain': control.gain, 'undone': control.undone}
   if gan.ada is not None:
@@ -106,28 +92,20 @@ def train_step(
 
 def adapt_update_ratio(
   spec: TrainSpec,
-  controller: RatioController,
   key: jax.Array,
   state: GanState,
   held_out: Any,
-  get_batch: Callable[[jax.Array], Batch],
+  get_batch: GetBatch,
   axis_name: BatchAxis,
 ) -> update_ratio.Control:
-  """Returns the controller's state, with k adapted if a measurement is due at `state.step`.
+  """Returns the ratio controller's state, with k adapted if a measurement is due at `state.step`.
 
-  A measurement is the change of D's held-out cross-entropy by `controller.n_lookahead` updates of D alone
-  and of G alone.
-
-  Args:
-    spec: gives the Gan and the function that makes held-out examples.
-    controller: the controller of k.
-    key: the `RunKeys.held_out` of the run.
-    state: the state after the step's updates.
-    held_out: the held-out part of `DeviceData`.
-    get_batch: returns the i-th minibatch, for the updates.
-    axis_name: the mapped axis of devices, if any.
+  It measures how `n_lookahead` updates of D alone, and of G alone, change D's cross-entropy on held-out data.
+  `key` is `RunKeys.held_out`, `held_out` is `DeviceData.held_out`; `get_batch(i)` returns the i-th minibatch.
   """
-  gan, n = spec.gan, controller.n_examples
+  gan, controller = spec.gan, spec.gan.ratio_controller
+  assert controller is not None
+  n, n_lookahead = controller.n_examples, controller.n_lookahead
   step = state.step.astype(jnp.uint32)
   held_out_key, z_key, d_key, g_key = jax.random.split(key, 4)
 
@@ -139,27 +117,27 @@ def adapt_update_ratio(
       batch = get_batch(state.d.count)
       return update(gan, jax.random.fold_in(key, i), state, batch, axis_name=axis_name)[0]
 
-    return lax.fori_loop(0, controller.n_lookahead, body, state)
+    return lax.fori_loop(0, n_lookahead, body, state)
 
   def measure() -> update_ratio.Control:
     positions = step * jnp.uint32(n) + jnp.arange(n, dtype=jnp.uint32)
     batch = spec.held_out_examples(held_out_key, positions, held_out)
     latents = sample_latents(gan.latent, example_keys(jax.random.fold_in(z_key, step), n, None))
-
-    def cost(d: Weights, g: Weights) -> jax.Array:
-      fakes = gan_lib.sample(gan, g, latents, batch.labels)
-      real, fake = (gan_lib.logits(gan, d, x, batch.labels) for x in (batch.images, fakes))
-      return update_ratio.log_odds_cross_entropy(*gan.loss.log_odds(real, fake))
-
+    cost = functools.partial(_cross_entropy, gan, latents, batch)
     d, g = state.d.weights, state.g.weights
     now = cost(d, g)
     gain = now - cost(look_ahead(update_discriminator, d_key).d.weights, g)
     undone = cost(d, look_ahead(update_generator, g_key).g.weights) - now
-    per_update = (x / controller.n_lookahead for x in (gain, undone))
-    return controller.adapt(state.controls['k'], *per_update)
+    return controller.adapt(state.controls['k'], gain / n_lookahead, undone / n_lookahead)
 
-  due = controller.is_due(state.step)
-  return lax.cond(due, measure, lambda: state.controls['k'])
+  return lax.cond(controller.is_due(state.step), measure, lambda: state.controls['k'])
+
+
+def _cross_entropy(gan: Gan, latents: jax.Array, batch: Batch, d: Weights, g: Weights) -> jax.Array:
+  """Returns D's cross-entropy [nats] on `batch` and the samples of `latents`, in evaluation mode."""
+  fakes = gan_lib.sample(gan, g, latents, batch.labels)
+  real, fake = (gan_lib.logits(gan, d, x, batch.labels) for x in (batch.images, fakes))
+  return update_ratio.log_odds_cross_entropy(*gan.loss.log_odds(real, fake))
 
 
 def run_steps(
@@ -173,9 +151,8 @@ def run_steps(
 ) -> tuple[GanState, Metrics]:
   """Takes `n` training steps; returns the new state and the mean of each metric.
 
-  Means are over steps, for metrics named d_* over updates of D; the metric `k` is the number of updates of
-  D per step. As `n` is traced, one compiled program serves every interval between events of the
-  loop, which keeps a resumed run bit-equal to an unbroken one.
+  Means are over steps, for metrics named d_* over updates of D; `k` is the number of D's updates per step.
+  `n` is traced: one program for all intervals between events keeps a resumed run bit-equal to an unbroken one.
 
   Args:
     spec: defines the steps.

@@ -15,10 +15,7 @@ class UpdateRatio(NamedTuple):
   denominator: int | jax.Array
 
   def updates_at(self, step: jax.Array) -> int | jax.Array:
-    """Returns the number of D's updates in step number `step`: k in the mean, evenly spread, the first step's first.
-
-    K = 1/2 gives 1, 0, 1, 0, ...; k = 3/2 gives 2, 1, 2, 1, ...
-    """
+    """Returns the number of D's updates in step number `step`: for k = 1/2, 1, 0, 1, 0, ..."""
     if isinstance(self.denominator, int) and self.denominator == 1:
       return self.numerator
     phase = step % self.denominator  # keeps the products small
@@ -45,7 +42,7 @@ class Control(NamedTuple):
 
 
 class RatioController(NamedTuple):
-  """Adapts k so that an update of G raises D's held-out cross-entropy as much as `target` updates of D lower it.
+  """Adapts k until an update of G raises D's held-out cross-entropy as much as `target` updates of D lower it.
 
   Each measurement applies `n_lookahead` updates of D alone, then of G alone, to copies of the state. k
   rises where the rise exceeds `target` times the fall, and falls otherwise. Held-out data, because on

@@ -19,7 +19,7 @@ from gan_jax.data.device_batches import Batch
 from gan_jax.distributed.randomness import BatchAxis
 from gan_jax.gan import updates
 from gan_jax.gan.forward import discriminate, generate, penalty_value
-from gan_jax.gan.gan import Gan, GanState, Metrics, PyTree
+from gan_jax.gan.gan import Gan, GanState, Metrics, PyTree, Weights
 from gan_jax.gan.gradient_accumulation import mean_over_microbatches, pmean
 
 GetBatch = Callable[[jax.Array], Batch]
@@ -63,7 +63,7 @@ def alternating_step(
 
 
 class PlayerGradients(NamedTuple):
-  """Holds the gradients of both players at the same state, with the statistics and metrics of that forward pass."""
+  """Holds both players' gradients at one state, with the batch statistics and metrics of the forward pass."""
 
   d_grads: PyTree
   g_grads: PyTree
@@ -85,13 +85,13 @@ def _microbatch_gradients(
 ) -> PlayerGradients:
   z_key, d_key = jax.random.split(key)
   fakes, g_pullback, g_stats = jax.vjp(
-    lambda params: generate(gan, params, state.g.stats, z_key, batch, axis_name),
+    lambda params: generate(gan, Weights(params, state.g.stats), z_key, batch, axis_name),
     state.g.params,
     has_aux=True,
   )
   (real, fake), d_pullback, d_stats = jax.vjp(
     lambda params, fakes: discriminate(
-      gan, state, params, state.d.stats, d_key, batch, fakes, axis_name
+      gan, state, Weights(params, state.d.stats), d_key, batch, fakes, axis_name
     ),
     state.d.params,
     fakes,
@@ -242,9 +242,9 @@ RULES_WITH_K = frozenset({'alternating', 'unrolled'})
 
 
 def gradient_evaluations(update: str, unroll: int, steps: float, d_updates: float) -> float:
-  """Counts the gradients (of one player, on one minibatch) that `steps` steps with `d_updates` updates of D take.
+  """Counts the gradients (of one player, on one minibatch) of `steps` steps with `d_updates` updates of D.
 
-  `update` is a key of `UPDATE_RULES`. Gradients of penalties and of the consensus term are not counted.
+  `update` is a key of `UPDATE_RULES`; gradients of penalties and of the consensus term are not counted.
   """
   if update in RULES_WITH_K:
     return d_updates + steps * (1 + (2 * unroll if update == 'unrolled' else 0))

@@ -10,7 +10,7 @@ from jax import lax
 from gan_jax.data.device_batches import Batch
 from gan_jax.distributed.randomness import BatchAxis
 from gan_jax.gan.forward import discriminate, generate, penalty_value
-from gan_jax.gan.gan import Gan, GanState, Metrics, Player, PyTree
+from gan_jax.gan.gan import Gan, GanState, Metrics, Player, PyTree, Weights
 from gan_jax.gan.gradient_accumulation import mean_over_microbatches, pmean
 from gan_jax.gan.weight_constraints import Projection
 
@@ -22,7 +22,7 @@ def update_discriminator(
   z_key, d_key = jax.random.split(key)
 
   def gradients(batch: Batch, axis: BatchAxis) -> tuple[PyTree, tuple[PyTree, Metrics]]:
-    fakes, _ = generate(gan, state.g.params, state.g.stats, z_key, batch, axis)
+    fakes, _ = generate(gan, state.g.weights, z_key, batch, axis)
     return jax.grad(
       lambda params: discriminator_loss(gan, state, params, d_key, batch, fakes, axis), has_aux=True
     )(state.d.params)
@@ -43,9 +43,9 @@ def update_generator(
 
   def gradients(batch: Batch, axis: BatchAxis) -> tuple[tuple[jax.Array, PyTree], PyTree]:
     def loss_fn(params: PyTree) -> tuple[jax.Array, PyTree]:
-      fakes, stats = generate(gan, params, state.g.stats, z_key, batch, axis)
+      fakes, stats = generate(gan, Weights(params, state.g.stats), z_key, batch, axis)
       d = unroll_discriminator(gan, d_key, state, batch, fakes, axis)
-      (real, fake), _ = discriminate(gan, state, d.params, d.stats, d_key, batch, fakes, axis)
+      (real, fake), _ = discriminate(gan, state, d.weights, d_key, batch, fakes, axis)
       return gan.loss.generator(real, fake), stats
 
     return jax.value_and_grad(loss_fn, has_aux=True)(state.g.params)
@@ -64,20 +64,12 @@ def discriminator_loss(
   fakes: jax.Array,
   axis_name: BatchAxis,
 ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-  """Returns D's loss with penalties, a scalar, and (D's new batch statistics, D's metrics).
+  """Returns the loss with penalties of a D with parameters `params`, and (D's new batch statistics, metrics).
 
-  Args:
-    gan: the GAN.
-    state: gives all but D's parameters.
-    params: D's parameters, by which the loss is differentiated.
-    key: for augmentation, dropout and penalties.
-    batch: n real images with their labels.
-    fakes: n generated images with the same labels.
-    axis_name: the mapped axis of devices, if any.
+  `key` is for augmentation, dropout and penalties; `fakes` [n, ...] have the labels of `batch`.
   """
-  (real, fake), stats = discriminate(
-    gan, state, params, state.d.stats, key, batch, fakes, axis_name
-  )
+  weights = Weights(params, state.d.stats)
+  (real, fake), stats = discriminate(gan, state, weights, key, batch, fakes, axis_name)
   loss = gan.loss.discriminator(real, fake)
   penalty = penalty_value(gan, state, params, key, batch, fakes, axis_name)
   metrics = {'d_loss': loss, 'd_penalty': penalty, **mean_probabilities(gan, real, fake)}
@@ -102,13 +94,7 @@ def unroll_discriminator(
 ) -> Player:
   """Returns D after `gan.unroll` further updates, differentiable by `fakes` (Metz et al., 2017).
 
-  Args:
-    gan: the GAN.
-    key: for augmentation, dropout and penalties, the same in all updates.
-    state: the state before the updates.
-    batch: n real images with their labels, the same in all updates.
-    fakes: n generated images, the same in all updates.
-    axis_name: the mapped axis of devices, if any.
+  All updates share key (augmentation, dropout, penalties), `batch` and `fakes`.
   """
 
   def update(player: Player, _: Any) -> tuple[Player, None]:
@@ -155,15 +141,9 @@ def apply_gradients(
   stats: PyTree,
   project: Projection | None = None,
 ) -> Player:
-  """Returns the player after one optimizer step, with its parameters projected and its updates counted.
+  """Returns the player after one step of the optimizer `tx` with learning rate `rate` along `grads`.
 
-  Args:
-    tx: the optimizer.
-    rate: its learning rate.
-    player: the player before the step.
-    grads: gradients of its parameters.
-    stats: its new batch statistics.
-    project: the constraint on its parameters, if any.
+  `project` is then applied to the parameters; `stats` are the player's new batch statistics.
   """
   updates, opt_state = compute_updates(tx, rate, player, grads)
   params = optax.apply_updates(player.params, updates)

@@ -1,4 +1,4 @@
-"""Where weights may go: what is done to a player's parameters after each of its updates."""
+"""Projects a player's parameters onto a constraint set after each update: clipping, maximum column norm."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,33 +11,33 @@ Projection = Callable[[PyTree], PyTree]
 
 
 def clip(bound: float | jax.Array) -> Projection:
-  """Every parameter into [-bound, bound]: the weight clipping of Arjovsky et al. (2017)."""
+  """Clips every parameter to [-bound, bound] (Arjovsky et al., 2017)."""
   return lambda params: jax.tree.map(lambda x: jnp.clip(x, -bound, bound), params)
 
 
 def max_column_norm(bound: float | jax.Array) -> Projection:
-  """The incoming weights of every unit onto the ball of radius `bound` (Srivastava et al., 2014).
+  """Scales the incoming weights of every unit to a norm of at most `bound` (Srivastava et al., 2014).
 
-  Kernels have their units on the last axis; biases and other vectors stay as they are.
+  The last axis of a kernel numbers its units; biases and other vectors are unchanged.
   """
 
-  def shorten(x: jax.Array) -> jax.Array:
+  def project(x: jax.Array) -> jax.Array:
     if x.ndim < 2:
       return x
     norms = jnp.sqrt(jnp.sum(x**2, axis=tuple(range(x.ndim - 1)), keepdims=True))
     return jnp.where(norms > bound, x * (bound / jnp.maximum(norms, 1e-12)), x)
 
-  return lambda params: jax.tree.map(shorten, params)
+  return lambda params: jax.tree.map(project, params)
 
 
 def chain(*projections: Projection) -> Projection | None:
-  """One after another; None where there are none."""
+  """Returns the composition of `projections`, the first applied first; None without any."""
   if not projections:
     return None
 
   def project(params: PyTree) -> PyTree:
-    for each in projections:
-      params = each(params)
+    for projection in projections:
+      params = projection(params)
     return params
 
   return project

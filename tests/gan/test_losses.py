@@ -171,7 +171,7 @@ def test_gradient_ratio_of_the_two_generator_losses_is_the_odds_against_the_samp
 @pytest.mark.parametrize('smoothing', [0.0, 0.2])
 @pytest.mark.parametrize('loss', LOSSES)
 def test_an_undecided_discriminator_is_at_rest_and_believes_a_half(loss, smoothing):
-  """Where data and samples are equal no common output is better than `equilibrium_output`, and its odds are even."""
+  """Where data and samples are equal no common output is better than `equilibrium_output`, of log-odds 0."""
   game = LOSSES[loss]
   if smoothing and loss not in SMOOTHABLE_LOSSES:
     return

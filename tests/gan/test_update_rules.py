@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from gan_jax.data.device_batches import Batch
 from gan_jax.gan import forward, update_rules, updates
+from gan_jax.gan.gan import Weights
 from gan_jax.gan.losses import LOSSES
 from gan_jax.gan.update_rules import UPDATE_RULES
 from tests.helpers.smooth_game import (
@@ -149,7 +150,7 @@ def test_unrolled_follows_finite_differences_through_the_updates_of_d():
 
   @jit
   def looked_ahead(flat):
-    fakes, _ = forward.generate(gan, unravel(flat), {}, z_key, batch, None)
+    fakes, _ = forward.generate(gan, Weights(unravel(flat), {}), z_key, batch, None)
     loss = lambda d: updates.discriminator_loss(gan, start, d, look_key, batch, fakes, None)[0]
     d = after.d.params  # its own update came before
     for _ in range(2):
