@@ -6,8 +6,8 @@ import pytest
 from gan_jax.gan.networks import NETWORKS, NetworkSpec
 from tests.helpers.small_networks import KEY, SMALL, evaluate, examples, labels_of, small, start
 
-EVERY = pytest.mark.parametrize('name', NETWORKS)
-BOTH = pytest.mark.parametrize('n_classes', [0, 3])
+ALL_NETWORKS = pytest.mark.parametrize('name', NETWORKS)
+UNCONDITIONAL_AND_CONDITIONAL = pytest.mark.parametrize('n_classes', [0, 3])
 SIZES = {
   'mlp': [(28, 28, 1), (15,), (2,)],
   'mlp_cifar_2014': [(32, 32, 3)],
@@ -24,7 +24,7 @@ def test_every_network_is_tested():
   assert set(SIZES) == set(NETWORKS) == set(SMALL)
 
 
-@BOTH
+@UNCONDITIONAL_AND_CONDITIONAL
 @pytest.mark.parametrize(
   ('name', 'shape'), [(name, shape) for name in SIZES for shape in SIZES[name]]
 )
@@ -45,9 +45,9 @@ def test_default_networks_keep_their_shapes(name, shape, n_classes):
   assert logits.shape == (5,)
 
 
-@EVERY
-@BOTH
-def test_bfloat16_stays_inside(name, n_classes):
+@ALL_NETWORKS
+@UNCONDITIONAL_AND_CONDITIONAL
+def test_bfloat16_is_the_type_of_the_computation_only(name, n_classes):
   generator, discriminator = small(name, n_classes=n_classes, dtype='bfloat16')
   labels = labels_of(4, n_classes)
 
@@ -67,7 +67,7 @@ def test_bfloat16_stays_inside(name, n_classes):
     assert 'bf16' in str(jax.make_jaxpr(both)(KEY))
 
 
-@EVERY
+@ALL_NETWORKS
 def test_r1_and_its_gradient_are_finite(name):
   _, discriminator = small(name, n_classes=3)
   images, labels = examples(name, 4), labels_of(4, 3)
@@ -89,13 +89,13 @@ def test_r1_and_its_gradient_are_finite(name):
   assert any(leaf.any() for leaf in jax.tree.leaves(grads))
 
 
-@EVERY
+@ALL_NETWORKS
 def test_examples_and_logits_depend_on_the_label(name):
   generator, discriminator = small(name, n_classes=3)
   latents = jnp.tile(jax.random.normal(KEY, (1, 5)), (2, 1))
   labels = jnp.array([0, 2])
   params, stats = start(generator, latents, labels)
-  # The Dirac generator begins with every class at 1, and its D with every class alike.
+  # Random offsets: the Dirac networks start with equal parameters for all classes.
   params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(KEY, p.shape), params)
   images = evaluate(generator, params, stats, latents, labels)
   assert abs(images[0] - images[1]).max() > 1e-4
@@ -106,41 +106,41 @@ def test_examples_and_logits_depend_on_the_label(name):
   assert abs(logits[0] - logits[1]) > 1e-5
 
 
-@EVERY
-def test_labels_come_exactly_where_there_are_classes(name):
-  for n_classes, labels, said in ((0, jnp.zeros(2, int), '^labels'), (3, None, '^no labels')):
+@ALL_NETWORKS
+def test_labels_are_required_with_classes_and_refused_without(name):
+  for n_classes, labels, message in ((0, jnp.zeros(2, int), '^labels'), (3, None, '^no labels')):
     for network, inputs in zip(
       small(name, n_classes=n_classes), (jnp.zeros((2, 5)), examples(name, 2)), strict=True
     ):
-      with pytest.raises(ValueError, match=said):
+      with pytest.raises(ValueError, match=message):
         jax.eval_shape(lambda n=network, x=inputs, y=labels: n.init(KEY, x, y, train=False))
 
 
 @pytest.mark.parametrize('name', [n for n in NETWORKS if n not in ('dirac', 'mlp_cifar_2014')])
-def test_untrained_generators_begin_at_the_mean_image(name):
-  """Convolutions have one bias for each channel, so theirs is the mean over pixels."""
+def test_generators_of_zero_weights_make_the_mean_image(name):
+  """The mean image is constant over pixels, since convolutions have one bias per channel."""
   mean = jnp.broadcast_to(jnp.array([0.3, 0.5, 0.8])[None, None], (8, 8, 3))
   plain, _ = small(name)
-  begun, _ = small(name, mean_image=mean)
+  with_mean, _ = small(name, mean_image=mean)
   latents = jax.random.normal(KEY, (3, 5))
-  params, stats = start(begun, latents, None)
-  without = start(plain, latents, None)[0]
-  assert jax.tree.structure(params) == jax.tree.structure(without)
-  silent = jax.tree.map(lambda p: p if p.shape in ((3,), (192,)) else 0 * p, params)
-  images = evaluate(begun, silent, stats, latents, None)
+  params, stats = start(with_mean, latents, None)
+  plain_params = start(plain, latents, None)[0]
+  assert jax.tree.structure(params) == jax.tree.structure(plain_params)
+  zeroed = jax.tree.map(lambda p: p if p.shape in ((3,), (192,)) else 0 * p, params)
+  images = evaluate(with_mean, zeroed, stats, latents, None)
   np.testing.assert_allclose((images + 1) / 2, jnp.broadcast_to(mean, images.shape), atol=1e-4)
 
 
 @pytest.mark.parametrize('name', ['sngan', 'r3gan'])
-def test_remat_changes_nothing_but_memory(name):
-  outcomes = []
+def test_remat_changes_no_output_or_gradient(name):
+  gradients = []
 
-  def paint(remat):
+  def generator_shapes(remat):
     generator, _ = small(name, remat=remat)
-    outcome, variables = jax.eval_shape(
+    images, variables = jax.eval_shape(
       lambda: generator.init_with_output(KEY, jnp.ones((2, 5)), None, train=True)
     )
-    return outcome.shape, jax.tree.structure(variables)
+    return images.shape, jax.tree.structure(variables)
 
   for remat in (False, True):
     _, discriminator = small(name, remat=remat)
@@ -153,6 +153,6 @@ def test_remat_changes_nothing_but_memory(name):
       )
       return logits.sum(), stats
 
-    outcomes.append(jax.jit(jax.grad(loss, has_aux=True))(params))
-    assert paint(remat) == paint(False)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *outcomes)
+    gradients.append(jax.jit(jax.grad(loss, has_aux=True))(params))
+    assert generator_shapes(remat) == generator_shapes(False)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *gradients)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.gan.networks import conv_as_matmul, dcgan, r3gan, sngan
+from gan_jax.gan.networks import NetworkSpec, conv_as_matmul, dcgan, r3gan, resampling
 from tests.helpers.small_networks import KEY, examples, small, start
 
 # height, width, size, stride, padding, inputs of a group, outputs, groups, transposed
@@ -15,7 +15,7 @@ CASES = [
   (6, 5, 3, 1, 1, 2, 8, 1, False),
   (6, 5, 3, 1, 1, 4, 12, 3, False),  # in groups
   (6, 5, 1, 1, 0, 4, 6, 1, False),
-  (9, 7, 5, 3, 2, 2, 3, 1, False),  # the kernel is no multiple of the stride, nor the image
+  (9, 7, 5, 3, 2, 2, 3, 1, False),  # neither kernel nor image a multiple of the stride
   (7, 9, 3, 2, 1, 2, 3, 1, False),
   (5, 5, 1, 2, 0, 2, 3, 1, False),
   (3, 4, 5, 3, 0, 4, 2, 1, True),  # conv_2014's
@@ -24,50 +24,51 @@ CASES = [
 
 @pytest.mark.parametrize(('h', 'w', 'size', 'stride', 'pad', 'i', 'o', 'groups', 'up'), CASES)
 def test_products_equal_convolutions(h, w, size, stride, pad, i, o, groups, up):
-  """Values, gradients of both factors, and gradients of these."""
+  """Outputs, gradients of both factors, and gradients of the squared gradients."""
   keys = jax.random.split(KEY, 3)
   x = jax.random.normal(keys[0], (2, h, w, i * groups))
   kernel = jax.random.normal(keys[1], (size, size, i, o)) / (size * i**0.5)
 
-  def outcomes(as_products):
+  def outputs_and_derivatives(as_matmul):
     def fn(x, kernel):
       if up:
-        return conv_as_matmul.convolve_transposed(x, kernel, stride, pad, as_products=as_products)
-      return conv_as_matmul.convolve(x, kernel, stride, pad, groups, as_products=as_products)
+        return conv_as_matmul.convolve_transposed(x, kernel, stride, pad, as_matmul=as_matmul)
+      return conv_as_matmul.convolve(x, kernel, stride, pad, groups, as_matmul=as_matmul)
 
-    # Not linear in either factor, so that second derivatives are not constants.
+    # The sine makes second derivatives depend on both factors.
     first = jax.grad(lambda x, kernel: jnp.sum(jnp.sin(fn(x, kernel))), (0, 1))
     second = jax.grad(lambda *both: sum(jnp.sum(g**2) for g in first(*both)), (0, 1))
     return fn(x, kernel), first(x, kernel), second(x, kernel)
 
-  ours, xla = (jax.jit(outcomes, static_argnums=0)(way) for way in (True, False))
-  for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(xla), strict=True):
+  products, xla = (jax.jit(outputs_and_derivatives, static_argnums=0)(x) for x in (True, False))
+  for a, b in zip(jax.tree.leaves(products), jax.tree.leaves(xla), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * abs(b).max())
 
 
 @pytest.mark.parametrize('name', ['conv_2014', 'dcgan', 'sngan', 'r3gan'])
-def test_networks_are_the_same_either_way(name):
+def test_networks_do_not_depend_on_how_convolutions_are_computed(name):
   images, latents = examples(name, 3), jnp.ones((3, 5))
-  outcomes = []
-  for way in (True, False):
-    generator, discriminator = small(name, as_products=way)
+  results = []
+  for as_matmul in (True, False):
+    generator, discriminator = small(name, as_matmul=as_matmul)
     g, g_stats = start(generator, latents, None)
     d, d_stats = start(discriminator, images, None)
-    paint = jax.jit(lambda v, n=generator: n.apply(v, latents, None, train=False))
-    judge = jax.jit(lambda v, n=discriminator: n.apply(v, images, None, train=False))
-    outcomes.append((g, d, paint({'params': g, **g_stats}), judge({'params': d, **d_stats})))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *outcomes)
+    generate = jax.jit(lambda v, n=generator: n.apply(v, latents, None, train=False))
+    discriminate = jax.jit(lambda v, n=discriminator: n.apply(v, images, None, train=False))
+    fakes = generate({'params': g, **g_stats})
+    results.append((g, d, fakes, discriminate({'params': d, **d_stats})))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *results)
 
 
-def test_r3gan_blocks_begin_as_the_identity_and_learn():
-  block = r3gan.Block(4, jnp.float32, None)
+def test_r3gan_blocks_start_as_the_identity_with_a_nonzero_gradient():
+  block = r3gan.ResidualBlock(4, jnp.float32, None)
   x = jax.random.normal(KEY, (2, 4, 4, 16))
   params = jax.jit(block.init)(jax.random.key(1), x)['params']
   apply = jax.jit(block.apply)
   np.testing.assert_array_equal(apply({'params': params}, x), x)
   grads = jax.grad(lambda p: jnp.sum(apply({'params': p}, x) ** 2))(params)
   assert grads['Conv_2']['kernel'].any()
-  assert params['Conv_1']['kernel'].shape == (3, 3, r3gan.GROUP, 32)
+  assert params['Conv_1']['kernel'].shape == (3, 3, r3gan.GROUP_SIZE, 32)
   assert params['Conv_0']['kernel'].std() == pytest.approx(
     r3gan.GAIN * 16**-0.5 * 4**-0.25, rel=0.1
   )
@@ -75,7 +76,7 @@ def test_r3gan_blocks_begin_as_the_identity_and_learn():
 
 def test_r3gan_at_768_and_2_is_of_the_published_size():
   """About 20 million parameters in each player."""
-  generator, discriminator = r3gan.build_networks(r3gan.Spec((32, 32, 3), 768, 768, 2, 2))
+  generator, discriminator = r3gan.build_networks(NetworkSpec((32, 32, 3), 768, 768, 2, 2))
   for network, inputs in (
     (generator, jnp.zeros((1, 64))),
     (discriminator, jnp.zeros((1, 32, 32, 3))),
@@ -85,26 +86,32 @@ def test_r3gan_at_768_and_2_is_of_the_published_size():
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == pytest.approx(8 * block, rel=0.02)
 
 
-def test_bilinear_resampling_is_that_of_jax_image():
+def test_bilinear_resampling_equals_jax_image():
   x = jax.random.normal(KEY, (2, 6, 8, 3))
   np.testing.assert_allclose(
-    r3gan.double(x), jax.image.resize(x, (2, 12, 16, 3), 'bilinear'), atol=1e-5
+    resampling.upsample_bilinear(x), jax.image.resize(x, (2, 12, 16, 3), 'bilinear'), atol=1e-5
   )
   half = jax.image.resize(x, (2, 3, 4, 3), 'bilinear')  # antialiased: 1, 3, 3, 1
-  np.testing.assert_allclose(r3gan.halve(x)[:, 1:-1, 1:-1], half[:, 1:-1, 1:-1], atol=1e-5)
+  np.testing.assert_allclose(
+    resampling.downsample_bilinear(x)[:, 1:-1, 1:-1], half[:, 1:-1, 1:-1], atol=1e-5
+  )
   flat = jnp.ones((1, 4, 4, 1))
-  np.testing.assert_allclose(r3gan.halve(flat), jnp.ones((1, 2, 2, 1)), atol=1e-6)
+  np.testing.assert_allclose(
+    resampling.downsample_bilinear(flat), jnp.ones((1, 2, 2, 1)), atol=1e-6
+  )
 
 
-def test_halving_undoes_doubling():
+def test_mean_downsampling_inverts_nearest_upsampling():
   x = jax.random.normal(KEY, (2, 4, 6, 3))
-  np.testing.assert_allclose(sngan.halve(sngan.double(x)), x, atol=1e-6)
+  np.testing.assert_allclose(
+    resampling.downsample_mean(resampling.upsample_nearest(x)), x, atol=1e-6
+  )
 
 
 @pytest.mark.parametrize('norm', ['none', 'batch'])
-def test_dcgan_without_norm_begins_by_fan_in(norm):
+def test_dcgan_without_norm_starts_with_weights_by_fan_in(norm):
   """Batch norm makes up for the paper's small weights; without it they shrink a signal 80 times."""
-  spec = dcgan.Spec((28, 28, 1), 8, 8, d_depth=1, g_norm=norm, d_norm=norm)
+  spec = NetworkSpec((28, 28, 1), 8, 8, d_depth=1, g_norm=norm, d_norm=norm)
   generator, discriminator = dcgan.build_networks(spec)
   for network, x, layers in (
     (generator, jnp.ones((2, 9)), 3),
@@ -116,14 +123,14 @@ def test_dcgan_without_norm_begins_by_fan_in(norm):
     for kernel in kernels:
       fan_in = kernel.size // kernel.shape[-1]
       if network is generator and kernel.ndim == 4:
-        fan_in //= 2**2  # of a transposed kernel, a pixel in four reaches an output
+        fan_in //= 2**2  # an output receives one transposed kernel pixel in four
       assert kernel.std() == pytest.approx(fan_in**-0.5 if norm == 'none' else 0.02, rel=0.2)
 
 
 @pytest.mark.parametrize('transposed', [False, True])
-def test_convolutions_by_fan_in_keep_the_size_of_a_signal(transposed):
-  """Inside; at the edges less of an image reaches an output."""
+def test_weights_by_fan_in_keep_the_standard_deviation_of_a_signal(transposed):
+  """Away from the edges, where padding lowers it."""
   x = jax.random.normal(KEY, (16, 12, 12, 32))
-  layer = conv_as_matmul.Conv(64, size=4, stride=2, transposed=transposed)
+  layer = conv_as_matmul.Conv(64, kernel_size=4, stride=2, transposed=transposed)
   y = layer.apply(jax.jit(layer.init)(jax.random.key(1), x), x)
   assert y[:, 2:-2, 2:-2].std() == pytest.approx(1, rel=0.05)

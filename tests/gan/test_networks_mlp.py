@@ -3,14 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.gan.networks import NETWORKS, NetworkSpec, layers, mlp_2014
+from gan_jax.gan.networks import NETWORKS, NetworkSpec, initializers, mlp_2014
 from gan_jax.gan.networks.layers import Dropout
 from tests.helpers.small_networks import KEY, labels_of, start
 
 SHAPE = (28, 28, 1)
 
 
-def released(**changes):
+def networks_of_2014(**changes):
   return mlp_2014.build_networks(
     NetworkSpec(SHAPE, init='2014', d_dropout=True)._replace(**changes)
   )
@@ -48,7 +48,7 @@ def test_parameter_counts_are_those_of_the_2014_runs():
   )
 
 
-def test_relu_is_the_pair_of_the_tutorial():
+def test_relu_networks_are_those_of_the_pytorch_tutorial():
   spec = NetworkSpec((15,), g_depth=1, d_depth=1, init='torch')
   generator, discriminator = NETWORKS['relu'](spec)
   g, _ = start(generator, jnp.zeros((1, 5)), None)
@@ -56,18 +56,18 @@ def test_relu_is_the_pair_of_the_tutorial():
   sizes = {leaf.shape for leaf in jax.tree.leaves((g, d))}
   assert sizes == {(5, 128), (128,), (128, 15), (15,), (15, 128), (128, 1), (1,)}
   z = jax.random.normal(KEY, (4, 5))
-  first, second = g['Dense_0'], g['Dense_1']
-  painted = np.maximum(z @ first['kernel'] + first['bias'][None], 0) @ second['kernel']
+  hidden, output = g['Dense_0'], g['Dense_1']
+  painted = np.maximum(z @ hidden['kernel'] + hidden['bias'][None], 0) @ output['kernel']
   np.testing.assert_allclose(
-    generator.apply({'params': g}, z, None, train=True), painted + second['bias'][None], atol=1e-5
+    generator.apply({'params': g}, z, None, train=True), painted + output['bias'][None], atol=1e-5
   )
-  for layer, fan_in in ((first, 5), (second, 128), (d['Dense_0'], 15)):
+  for layer, fan_in in ((hidden, 5), (output, 128), (d['Dense_0'], 15)):
     for leaf in (layer['kernel'], layer['bias']):
       assert 0.5 * fan_in**-0.5 < abs(leaf).max() <= fan_in**-0.5
 
 
 def test_initial_weights_are_those_of_2014():
-  generator, discriminator = released()
+  generator, discriminator = networks_of_2014()
   g, _ = start(generator, jnp.zeros((1, 100)), None)
   d, _ = start(discriminator, jnp.zeros((1, *SHAPE)), None)
   for params, bound in ((g, 0.05), (d, 0.005)):
@@ -80,21 +80,21 @@ def test_initial_weights_are_those_of_2014():
 
 
 def test_scaled_weights_have_the_variance_of_one_over_fan_in():
-  kernel, bias = layers.scaled(50)
+  kernel, bias = initializers.lecun_uniform(50)
   assert kernel(KEY, (50, 400)).var() == pytest.approx(1 / 50, rel=0.03)
   assert not bias(KEY, (400,)).any()
 
 
-def test_untrained_generator_with_marginals_paints_the_mean_image():
+def test_the_output_bias_makes_the_untrained_generator_paint_the_mean_image():
   mean = jnp.linspace(0, 1, 784).reshape(SHAPE)
-  generator, _ = released(mean_image=mean)
+  generator, _ = networks_of_2014(mean_image=mean)
   latents = jnp.zeros((1, 100))
   variables = generator.init(KEY, latents, None, train=False)
   painted = generator.apply(variables, latents, None, train=False)
   np.testing.assert_allclose((painted[0] + 1) / 2, mean, atol=1e-5)
 
 
-def test_depths_are_chosen_for_each_player():
+def test_g_depth_and_d_depth_set_the_numbers_of_layers():
   generator, discriminator = mlp_2014.build_networks(NetworkSpec((4,), 8, 8, g_depth=3, d_depth=1))
   g, _ = start(generator, jnp.zeros((1, 2)), None)
   d, _ = start(discriminator, jnp.zeros((1, 4)), None)
@@ -103,7 +103,7 @@ def test_depths_are_chosen_for_each_player():
 
 
 def test_maxout_is_the_largest_of_its_linear_maps():
-  layer = mlp_2014.Maxout(3, 5, layers.normal(1.0))
+  layer = mlp_2014.Maxout(3, 5, initializers.normal_weights(1.0))
   x = jax.random.normal(KEY, (4, 7))
   variables = layer.init(KEY, x)
   kernel = np.asarray(variables['params']['Dense_0']['kernel']).reshape(7, 5, 3)
@@ -128,12 +128,12 @@ def test_dropout_of_2014_is_drawn_in_training_only(name):
 
   apply = jax.jit(discriminator.apply, static_argnames='train')
 
-  def judge(train, seed):
+  def logits(train, seed):
     rngs = {'dropout': jax.random.key(seed)}
     return apply({'params': params}, images, None, train=train, rngs=rngs)
 
-  assert judge(True, 0)[0] != judge(True, 1)[0]
-  np.testing.assert_array_equal(judge(False, 0), judge(False, 1))
+  assert logits(True, 0)[0] != logits(True, 1)[0]
+  np.testing.assert_array_equal(logits(False, 0), logits(False, 1))
 
 
 @pytest.mark.parametrize('n_classes', [0, 3])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gan_jax.gan.networks import NETWORKS
-from gan_jax.gan.networks.dcgan import HIDDEN
+from gan_jax.gan.networks.dcgan import DENSE_UNITS
 from tests.helpers.small_networks import KEY, evaluate, examples, labels_of, small, start
 
 BATCH_NORMS = [
@@ -18,7 +18,7 @@ BATCH_NORMS = [
 
 
 @pytest.mark.parametrize(('name', 'player'), BATCH_NORMS)
-def test_batch_norm_over_shards_is_that_of_the_whole_batch(name, player):
+def test_batch_norm_over_shards_equals_that_of_the_whole_batch(name, player):
   pair = small(name, shape=(16, 16, 3), **{f'{player}_norm': 'batch'})
   network = pair[player == 'd']
   inputs = (
@@ -52,33 +52,37 @@ def test_batch_norm_over_shards_is_that_of_the_whole_batch(name, player):
   assert all(jax.tree.leaves(moved))
 
 
-def test_dense_layers_of_dcgan_are_normalised_like_its_convolutions():
+def test_dense_layers_of_dcgan_have_the_norms_of_its_convolutions():
   generator, discriminator = small('dcgan', g_depth=2, d_depth=2, d_norm='spectral')
   _, stats = start(generator, jax.random.normal(KEY, (4, 5)), None)
-  assert [x['mean'].shape for x in stats['batch_stats'].values()] == [(HIDDEN,), (HIDDEN,), (8,)]
+  assert [x['mean'].shape for x in stats['batch_stats'].values()] == [
+    (DENSE_UNITS,),
+    (DENSE_UNITS,),
+    (8,),
+  ]
   _, stats = start(discriminator, examples('dcgan', 4), None)
   vectors = [x for x in jax.tree.leaves(stats) if x.ndim == 2]
-  assert sorted(x.shape for x in vectors) == [(1, 1), (1, 8), (1, HIDDEN), (1, HIDDEN)]
+  assert sorted(x.shape for x in vectors) == [(1, 1), (1, 8), (1, DENSE_UNITS), (1, DENSE_UNITS)]
 
 
-def test_batch_norm_in_evaluation_sees_no_other_example():
+def test_batch_norm_in_evaluation_does_not_depend_on_the_batch():
   generator, _ = small('dcgan')
   latents = jax.random.normal(KEY, (4, 5))
   params, stats = start(generator, latents, None)
   whole = evaluate(generator, params, stats, latents, None)
-  alone = evaluate(generator, params, stats, latents[:1], None)
-  np.testing.assert_allclose(whole[:1], alone, atol=1e-5)
+  single = evaluate(generator, params, stats, latents[:1], None)
+  np.testing.assert_allclose(whole[:1], single, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['mlp', 'relu', 'dcgan'])
 def test_spectral_norm_makes_every_largest_singular_value_one(name):
-  """D is then the same function of weights ten times as large."""
+  """Weights ten times as large then give the same logits."""
   _, discriminator = small(name, d_norm='spectral', n_classes=3)
   images, labels = examples(name, 4), labels_of(4, 3)
   params, stats = start(discriminator, images, labels)
 
   @jax.jit
-  def settle(params, stats):
+  def converge(params, stats):
     def body(_, stats):
       return discriminator.apply(
         {'params': params, **stats}, images, labels, train=True, mutable=['batch_stats'],
@@ -88,7 +92,7 @@ def test_spectral_norm_makes_every_largest_singular_value_one(name):
     stats = jax.lax.fori_loop(0, 1000, body, stats)
     return stats, discriminator.apply({'params': params, **stats}, images, labels, train=False)
 
-  settled, logits = settle(params, stats)
+  converged, logits = converge(params, stats)
   kernels = {
     jax.tree_util.keystr(path, simple=True, separator='/'): leaf
     for path, leaf in jax.tree_util.tree_leaves_with_path(params)
@@ -96,7 +100,7 @@ def test_spectral_norm_makes_every_largest_singular_value_one(name):
   }
   sigmas = {
     jax.tree_util.keystr(path, simple=True, separator='/'): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(settled['batch_stats'])
+    for path, leaf in jax.tree_util.tree_leaves_with_path(converged['batch_stats'])
     if 'sigma' in jax.tree_util.keystr(path)
   }
   assert len(sigmas) == len(kernels)
@@ -105,7 +109,7 @@ def test_spectral_norm_makes_every_largest_singular_value_one(name):
   )
   np.testing.assert_allclose(sorted(sigmas.values()), largest, rtol=2e-3)
   larger = jax.tree.map(lambda p: 10 * p if p.ndim > 1 else p, params)
-  _, same = settle(larger, settled)
+  _, same = converge(larger, converged)
   np.testing.assert_allclose(same, logits, rtol=1e-2, atol=1e-4)
 
 
@@ -117,11 +121,11 @@ def test_projection_is_an_inner_product_with_the_features(name):
   params, stats = start(discriminator, images, jnp.zeros(3, int))
   logit = params['Logit_0']
 
-  def judge(labels):
+  def logits(labels):
     return evaluate(discriminator, params, stats, images, labels)
 
-  difference = judge(jnp.full(3, 2)) - judge(jnp.zeros(3, int))
-  # The features, read through a D whose last linear layer is one of their coordinates after another.
+  difference = logits(jnp.full(3, 2)) - logits(jnp.zeros(3, int))
+  # The inner product, computed by a D whose last linear layer has v_2 - v_0 as its weights.
   vectors = logit['Embed_0']['embedding']
   swapped = params | {
     'Logit_0': logit

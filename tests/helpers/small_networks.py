@@ -1,4 +1,4 @@
-"""Every network of the registry, small enough to be compiled in a moment."""
+"""Builds every network of the registry at a size that compiles quickly."""
 
 import flax
 import jax
@@ -21,28 +21,28 @@ SMALL = {
 
 
 def small(name, **changes):
-  """The pair of this name."""
+  """Builds the small (generator, discriminator) pair of this name."""
   return NETWORKS[name](SMALL[name]._replace(**changes))
 
 
 def examples(name, n):
-  """What its discriminator sees."""
+  """Draws n inputs for the discriminator of the small pair `name`."""
   return jax.random.uniform(KEY, (n, *SMALL[name].shape), minval=-1.0)
 
 
 def labels_of(n, n_classes):
-  """Labels [n], or None."""
+  """Returns labels [n], or None without classes."""
   return jnp.arange(n) % n_classes if n_classes else None
 
 
 def start(network, inputs, labels):
-  """First parameters and statistics."""
+  """Returns the initial parameters and statistics of a network."""
   variables = jax.jit(lambda: network.init(KEY, inputs, labels, train=False))()
   stats, params = flax.core.pop(variables, 'params')
   return params, stats
 
 
 def evaluate(network, params, stats, inputs, labels):
-  """Its outputs in evaluation mode."""
+  """Returns the outputs of a network in evaluation mode."""
   variables = {'params': params, **stats}
   return jax.jit(lambda: network.apply(variables, inputs, labels, train=False))()

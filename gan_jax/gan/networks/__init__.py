@@ -1,4 +1,4 @@
-"""Networks by name: each entry makes the (generator, discriminator) pair that a `Spec` describes.
+"""Lists the networks by name: functions that build a (generator, discriminator) pair from a `NetworkSpec`.
 
 Generator: (latents [n, size], labels [n] or None, train, axis_name) to examples [n, *shape].
 Discriminator: (examples [n, *shape], labels [n] or None, train, axis_name) to logits [n].

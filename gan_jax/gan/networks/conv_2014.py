@@ -1,4 +1,4 @@
-"""The convolutional CIFAR-10 pair of Goodfellow et al. (2014), as released."""
+"""Defines the convolutional CIFAR-10 networks of Goodfellow et al. (2014), as released."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +9,14 @@ import jax.numpy as jnp
 
 from gan_jax.distributed.randomness import BatchAxis
 from gan_jax.gan.networks.conv_as_matmul import Conv
-from gan_jax.gan.networks.layers import (
-  Conditioned,
-  Dropout,
-  First,
+from gan_jax.gan.networks.initializers import (
   Initializer,
-  Logit,
-  apply_layer,
-  begin_at,
-  begin_bias,
-  first_weights,
-  make_dense,
+  LayerInit,
+  layer_init_of,
+  mean_image_bias,
+  replace_bias_init,
 )
+from gan_jax.gan.networks.layers import Conditioned, Dropout, Logit, apply_layer, make_dense
 from gan_jax.gan.networks.mlp_2014 import Maxout
 from gan_jax.gan.networks.network_spec import (
   NetworkSpec,
@@ -30,97 +26,96 @@ from gan_jax.gan.networks.network_spec import (
 )
 from gan_jax.utils.errors import UserError
 
-# Of D's layers: channels for a width of 32, size, padding, and the size of the pool, which moves by 2.
-LAYERS = ((1, 8, 4, 4), (1, 8, 3, 4), (6, 5, 3, 2))
-PIECES = 2
+# Of D's convolutions: channels / width, kernel size, padding, and the size of the pool of stride 2.
+MAXOUT_LAYERS = ((1, 8, 4, 4), (1, 8, 3, 4), (6, 5, 3, 2))
+MAXOUT_PIECES = 2
 
 
 class Generator(nn.Module):
-  """ReLU, sigmoid, then one transposed convolution of 5x5 with stride 3, without bounds."""
+  """Applies a ReLU layer, a sigmoid layer and a transposed 5x5 convolution of stride 3."""
 
   shape: Sequence[int]
   width: int
-  first: First
+  layer_init: LayerInit
   n_classes: int = 0
   dtype: Any = jnp.float32
-  output_bias: Initializer | None = None  # of [c]
-  as_products: bool | None = None
+  output_bias: Initializer | None = None  # [c]
+  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
     self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
-    """[n, size] and [n] to [n, *shape]."""
+    """Maps latents [n, size] and labels [n] to examples [n, *shape]."""
     del train, axis_name  # no dropout and no batch statistics
     h, w, c = self.shape
     x = Conditioned(self.n_classes)(latents, labels)
-    x = nn.relu(make_dense(x, self.width, self.first, self.dtype)(x))
-    x = nn.sigmoid(make_dense(x, self.width, self.first, self.dtype)(x))
+    x = nn.relu(make_dense(x, self.width, self.layer_init, self.dtype)(x))
+    x = nn.sigmoid(make_dense(x, self.width, self.layer_init, self.dtype)(x))
     x = x.reshape(x.shape[0], (h - 2) // 3, (w - 2) // 3, -1)
     return Conv(
       c,
-      size=5,
+      kernel_size=5,
       stride=3,
       padding=0,
       transposed=True,
-      first=begin_bias(self.first, self.output_bias),
+      layer_init=replace_bias_init(self.layer_init, self.output_bias),
       dtype=self.dtype,
-      as_products=self.as_products,
+      as_matmul=self.as_matmul,
     )(x).astype(jnp.float32)
 
 
 class Discriminator(nn.Module):
-  """Three layers of maxout convolution and pooling, one of maxout, each after dropout."""
+  """Applies three maxout convolutions with max pooling and a maxout layer, with dropout before each."""
 
   width: int
-  first: First
+  layer_init: LayerInit
   input_dropout: float = 0.2
   hidden_dropout: float = 0.5
   norm: str = 'none'
   n_classes: int = 0
   dtype: Any = jnp.float32
-  as_products: bool | None = None
+  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
     self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
-    """[n, h, w, c] and [n] to [n]."""
+    """Maps images [n, h, w, c] and labels [n] to logits [n]."""
     x = Dropout(self.input_dropout)(images, train, axis_name)
-    for factor, size, padding, pool in LAYERS:
+    for factor, size, padding, pool in MAXOUT_LAYERS:
       units = factor * self.width
       layer = Conv(
-        units * PIECES,
+        units * MAXOUT_PIECES,
         size,
         padding=padding,
-        first=self.first,
+        layer_init=self.layer_init,
         dtype=self.dtype,
-        as_products=self.as_products,
+        as_matmul=self.as_matmul,
       )
       x = apply_layer(layer, x, train, self.norm)
-      x = x.reshape(*x.shape[:-1], PIECES, units).max(axis=-2)
-      # Pools that reach over the far edge count, with what they hold of the image.
+      x = x.reshape(*x.shape[:-1], MAXOUT_PIECES, units).max(axis=-2)
+      # The last pool may extend past the far edge; it takes the maximum of the pixels inside.
       edges = [(0, (size - pool) % 2) for size in x.shape[1:3]]
       x = nn.max_pool(x, (pool, pool), (2, 2), edges)
       x = Dropout(self.hidden_dropout)(x, train, axis_name)
     x = x.reshape(x.shape[0], -1)
-    x = Maxout(self.width * 500 // 32, 5, self.first, self.norm, self.dtype)(x, train)
+    x = Maxout(self.width * 500 // 32, 5, self.layer_init, self.norm, self.dtype)(x, train)
     x = Dropout(self.hidden_dropout)(x, train, axis_name)
-    return Logit(self.n_classes, self.first, self.norm)(x, labels, train)
+    return Logit(self.n_classes, self.layer_init, self.norm)(x, labels, train)
 
 
-OFFER = SupportedOptions(
+SUPPORTED = SupportedOptions(
   d_norms=('none', 'spectral'), inits=('scaled', '2014', 'torch'), dropout=True
 )
 
 
 def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
-  """G relu 8000, sigmoid 8000 as 10x10x80, deconvolution; D maxout-conv 32, 32, 192, maxout 500.
+  """Builds G (ReLU 8000, sigmoid 10x10x80, transposed conv) and D (maxout convs 32, 32, 192, maxout 500).
 
-  `init` '2014' draws weights from U(+-.05) for G and U(+-.005) for D. Labels: an embedding beside the
-  latent in G, projection in D.
+  `init` '2014' draws G's weights from U(+-.05) and D's from U(+-.005).
   """
-  spec = resolve_spec('conv_2014', spec, OFFER)
+  spec = resolve_spec('conv_2014', spec, SUPPORTED)
   h, w, _ = spec.shape
   if h % 3 != 2 or w % 3 != 2 or min(h, w) < 8:
     raise UserError(
@@ -134,26 +129,23 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
       f'--g_width={g_width}: conv_2014 needs a multiple of {area} for {h}x{w}; '
       f'use --g_width={-(-g_width // area) * area}'
     )
-  output_bias = None
-  if spec.mean_image is not None:
-    output_bias = begin_at(2 * jnp.mean(spec.mean_image, axis=(0, 1)) - 1)
   generator = Generator(
     tuple(spec.shape),
     g_width,
-    first_weights(spec.init, 0.05),
+    layer_init_of(spec.init, 0.05),
     spec.n_classes,
     compute_dtype(spec),
-    output_bias,
-    spec.as_products,
+    mean_image_bias(spec.mean_image, 'linear', per_channel=True),
+    spec.as_matmul,
   )
   discriminator = Discriminator(
     spec.d_width or 32,
-    first_weights(spec.init, 0.005),
+    layer_init_of(spec.init, 0.005),
     0.2 if spec.d_dropout else 0.0,
     0.5 if spec.d_dropout else 0.0,
     spec.d_norm,
     spec.n_classes,
     compute_dtype(spec),
-    spec.as_products,
+    spec.as_matmul,
   )
   return generator, discriminator

@@ -1,7 +1,7 @@
-"""Convolutions, on a CPU as matrix products, which unlike XLA's own stay fast inside loops there.
+"""Defines the convolution layer, computed on a CPU by matrix products.
 
-Images are [n, h, w, c], kernels [height, width, inputs, outputs], and every side is padded alike. The
-products are plain compositions, so penalties on gradients may differentiate them twice.
+XLA's CPU convolutions are slow inside loops; products are not, and may be differentiated any number of times.
+Images are [n, h, w, c], kernels [height, width, inputs, outputs], and `padding` applies to all four sides.
 """
 
 from typing import Any
@@ -11,32 +11,32 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.gan.networks.layers import First, scaled
+from gan_jax.gan.networks.initializers import LayerInit, lecun_uniform
 
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
 
-def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """X [..., m, inputs] times kernel [..., inputs, outputs], with leading axes of batches."""
+def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Multiplies x [..., m, inputs] by kernel [..., inputs, outputs], with equal leading axes."""
   if kernel.shape[-2] <= kernel.shape[-1]:
     return x @ kernel
-  # The gradient of the kernel transposes one factor, and XLA on a CPU takes twice as long where that
-  # is the larger one. Written like this it is the smaller, and the barrier keeps it so.
+  # The kernel's gradient transposes one factor, and XLA on a CPU takes twice as long to transpose the
+  # larger one. This form transposes the smaller, and the barrier keeps XLA from undoing it.
   kernel = lax.optimization_barrier(jnp.swapaxes(kernel, -1, -2))
   batch = tuple(range(x.ndim - 2))
   return lax.dot_general(x, kernel, (((x.ndim - 1,), (x.ndim - 1,)), (batch, batch)))
 
 
-def _widen(kernel: jax.Array, stride: int) -> jax.Array:
-  """The kernel with zero columns at its far edge, so that its width is a multiple of `stride`."""
+def _pad_width(kernel: jax.Array, stride: int) -> jax.Array:
+  """Appends zero columns to the kernel until its width is a multiple of `stride`."""
   return jnp.pad(kernel, ((0, 0), (0, -kernel.shape[1] % stride), (0, 0), (0, 0)))
 
 
-def _gather(x: jax.Array, height: int, width: int, stride: int) -> jax.Array:
-  """The pixels under the kernel at each of its places, every `stride` pixels; x has a whole number.
+def _gather_patches(x: jax.Array, height: int, width: int, stride: int) -> jax.Array:
+  """Gathers the patch under the kernel at every position (im2col), `stride` pixels apart.
 
-  [n, h, w, c] to [n, h', w', height width c]. Pixels come in runs of `stride`: a reshape, and copies
-  of whole rows of memory.
+  Maps [n, h, w, c] to [n, h', w', height width c], where `stride` divides w and width: pixels are copied
+  in runs of `stride`, contiguous in memory.
   """
   n, h, w, c = x.shape
   rows, columns = (h - height) // stride + 1, (w - width) // stride + 1
@@ -47,8 +47,8 @@ def _gather(x: jax.Array, height: int, width: int, stride: int) -> jax.Array:
   return jnp.stack(runs, axis=3).reshape(n, rows, columns, -1)
 
 
-def _scatter(x: jax.Array, height: int, width: int, stride: int) -> jax.Array:
-  """The transpose of `_gather`: what each place gives to the pixels under the kernel, summed."""
+def _sum_patches(x: jax.Array, height: int, width: int, stride: int) -> jax.Array:
+  """Adds each patch to the pixels under the kernel (col2im): the transpose of `_gather_patches`."""
   n, rows, columns, _ = x.shape
   x = x.reshape(n, rows, columns, height * (width // stride), -1)
   parts = lax.split(x, (1,) * x.shape[3], axis=3)
@@ -64,13 +64,19 @@ def _scatter(x: jax.Array, height: int, width: int, stride: int) -> jax.Array:
 
 
 def convolve(
-  x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups: int = 1, *, as_products: bool
+  x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups: int = 1, *, as_matmul: bool
 ) -> jax.Array:
-  """Cross-correlation of x [n, h, w, groups inputs] with `kernel`, every `stride` pixels.
+  """Cross-correlates x [n, h, w, groups * inputs] with `kernel` into [n, h', w', outputs].
 
-  Each of the `groups` of channels has its share of the kernel's outputs, one after the other.
+  Args:
+    x: images.
+    kernel: [height, width, inputs, outputs]; group i of the input channels makes the i-th share of outputs.
+    stride: in pixels, in both directions.
+    padding: zero pixels on each side.
+    groups: number of groups of channels.
+    as_matmul: whether to compute by matrix products instead of XLA's convolution.
   """
-  if not as_products:
+  if not as_matmul:
     edges = [(padding, padding)] * 2
     return lax.conv_general_dilated(
       x,
@@ -83,27 +89,27 @@ def convolve(
   if groups > 1:
     return _convolve_groups(x, kernel, stride, padding, groups)
   h, w = ((x.shape[i + 1] + 2 * padding - kernel.shape[i]) // stride for i in (0, 1))
-  kernel = _widen(kernel, stride)
+  kernel = _pad_width(kernel, stride)
   height, width, _, outputs = kernel.shape
-  # As far as the kernel reaches; a negative padding cuts what it does not reach.
-  far = (stride * h + height, stride * w + width)
-  edges3 = [
+  # Padded to where the kernel ends; negative padding cuts off pixels that it does not reach.
+  ends = (stride * h + height, stride * w + width)
+  pad_config = [
     (0, 0, 0),
-    *((padding, far[i] - x.shape[i + 1] - padding, 0) for i in (0, 1)),
+    *((padding, ends[i] - x.shape[i + 1] - padding, 0) for i in (0, 1)),
     (0, 0, 0),
   ]
-  x = _gather(lax.pad(x, jnp.zeros((), x.dtype), edges3), height, width, stride)
+  x = _gather_patches(lax.pad(x, jnp.zeros((), x.dtype), pad_config), height, width, stride)
   n, h, w, _ = x.shape
-  y = _product(x.reshape(n * h * w, -1), kernel.reshape(-1, outputs))
+  y = _matmul(x.reshape(n * h * w, -1), kernel.reshape(-1, outputs))
   return y.reshape(n, h, w, outputs)
 
 
 def _convolve_groups(
   x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups: int
 ) -> jax.Array:
-  """One thin product for each pixel of the kernel, summed in float32 at least.
+  """Sums one matrix product per kernel pixel, in float32 or wider.
 
-  Half the time of one product of gathered pixels: copying them outweighs products of 16 channels.
+  Takes half the time of a product of gathered patches: with 16 channels per group, copying costs more.
   """
   n, h, w, _ = x.shape
   height, width, inputs, outputs = kernel.shape
@@ -111,68 +117,68 @@ def _convolve_groups(
   x = x.reshape(n * h * w, groups, -1).swapaxes(0, 1).reshape(groups * n, h, w, -1)
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   rows, columns = ((x.shape[i + 1] - side) // stride + 1 for i, side in enumerate((height, width)))
-  summed = jnp.promote_types(x.dtype, jnp.float32)
+  sum_dtype = jnp.promote_types(x.dtype, jnp.float32)
   total = None
   for k in range(height * width):
     i, j = divmod(k, width)
     part = x[:, i : i + stride * rows : stride, j : j + stride * columns : stride]
     part = part.reshape(groups, n * rows * columns, -1)
-    y = jnp.matmul(part, kernel[k], preferred_element_type=summed)
+    y = jnp.matmul(part, kernel[k], preferred_element_type=sum_dtype)
     total = y if total is None else total + y
   assert total is not None
   return total.swapaxes(0, 1).reshape(n, rows, columns, outputs).astype(x.dtype)
 
 
 def convolve_transposed(
-  x: jax.Array, kernel: jax.Array, stride: int, padding: int, *, as_products: bool
+  x: jax.Array, kernel: jax.Array, stride: int, padding: int, *, as_matmul: bool
 ) -> jax.Array:
-  """Each pixel of x [n, h, w, inputs] paints `kernel`, `stride` pixels apart; `padding` is cut off.
+  """Applies a transposed convolution with `kernel`, whose output loses `padding` pixels on each side.
 
-  [n, h, w, inputs] to [n, stride (h - 1) + height - 2 padding, ..., outputs].
+  Maps [n, h, w, inputs] to [n, stride (h - 1) + height - 2 padding, ..., outputs].
   """
-  if not as_products:
+  if not as_matmul:
     edges = [(k - 1 - padding,) * 2 for k in kernel.shape[:2]]
     return lax.conv_transpose(
       x, kernel[::-1, ::-1], (stride,) * 2, edges, dimension_numbers=_DIMENSIONS
     )
   sizes = [stride * (x.shape[i + 1] - 1) + kernel.shape[i] - 2 * padding for i in (0, 1)]
-  kernel = _widen(kernel, stride)
+  kernel = _pad_width(kernel, stride)
   height, width, inputs, _ = kernel.shape
   n, h, w, _ = x.shape
-  y = _product(x.reshape(-1, inputs), kernel.transpose(2, 0, 1, 3).reshape(inputs, -1))
-  y = _scatter(y.reshape(n, h, w, -1), height, width, stride)
+  y = _matmul(x.reshape(-1, inputs), kernel.transpose(2, 0, 1, 3).reshape(inputs, -1))
+  y = _sum_patches(y.reshape(n, h, w, -1), height, width, stride)
   return y[:, padding : padding + sizes[0], padding : padding + sizes[1]]
 
 
 class Conv(nn.Module):
-  """A convolution with bias, of `size` pixels squared; the same parameters however it is computed."""
+  """Applies a convolution of `kernel_size` squared pixels; `as_matmul` does not change its parameters."""
 
   features: int
-  size: int = 3
+  kernel_size: int = 3
   stride: int = 1
   padding: int = 1
   groups: int = 1
   transposed: bool = False
   use_bias: bool = True
-  first: First = scaled
+  layer_init: LayerInit = lecun_uniform
   dtype: Any = jnp.float32
-  as_products: bool | None = None  # None: where the backend is a CPU
+  as_matmul: bool | None = None  # None: on a CPU backend only
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[n, h, w, c] to [n, h', w', features]; n images at a time."""
+    """Maps [n, h, w, c] to [n, h', w', features]."""
     inputs = x.shape[-1] // self.groups
-    # Of a transposed kernel, one pixel in stride^2 reaches an output, on average.
-    fan_in = self.size**2 * inputs // (self.stride**2 if self.transposed else 1)
-    kernel_init, bias_init = self.first(max(fan_in, 1))
-    shape = (self.size, self.size, inputs, self.features)
+    # An output of a transposed convolution receives one kernel pixel in stride^2, on average.
+    fan_in = self.kernel_size**2 * inputs // (self.stride**2 if self.transposed else 1)
+    kernel_init, bias_init = self.layer_init(max(fan_in, 1))
+    shape = (self.kernel_size, self.kernel_size, inputs, self.features)
     kernel = self.param('kernel', kernel_init, shape).astype(self.dtype)
     x = x.astype(self.dtype)
-    products = jax.default_backend() == 'cpu' if self.as_products is None else self.as_products
+    as_matmul = jax.default_backend() == 'cpu' if self.as_matmul is None else self.as_matmul
     if self.transposed:
-      x = convolve_transposed(x, kernel, self.stride, self.padding, as_products=products)
+      x = convolve_transposed(x, kernel, self.stride, self.padding, as_matmul=as_matmul)
     else:
-      x = convolve(x, kernel, self.stride, self.padding, self.groups, as_products=products)
+      x = convolve(x, kernel, self.stride, self.padding, self.groups, as_matmul=as_matmul)
     if not self.use_bias:
       return x
     bias = self.param('bias', bias_init, (self.features,)).astype(self.dtype)

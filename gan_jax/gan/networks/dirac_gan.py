@@ -1,4 +1,4 @@
-"""The Dirac-GAN: the smallest game that need not converge (Mescheder et al., 2018, section 2)."""
+"""Defines the Dirac-GAN, a GAN of two parameters that need not converge (Mescheder et al., 2018, section 2)."""
 
 import flax.linen as nn
 import jax
@@ -15,7 +15,7 @@ from gan_jax.utils.errors import UserError
 
 
 class Generator(nn.Module):
-  """A point mass at `theta`, or one for each class, whatever the latent."""
+  """Maps every latent to the parameter `theta`, one per class."""
 
   n_classes: int = 0
 
@@ -23,7 +23,7 @@ class Generator(nn.Module):
   def __call__(
     self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
-    """[n, size] and [n] to [n, 1]."""
+    """Maps latents [n, size] and labels [n] to points [n, 1]."""
     del train, axis_name
     check_labels(labels, self.n_classes)
     theta = self.param('theta', nn.initializers.ones, (self.n_classes or 1,))
@@ -33,7 +33,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """psi x, or (psi + psi_y) x with classes: the projection of Miyato & Koyama (2018) of one number."""
+  """Computes the logit psi x, or (psi + psi_y) x with classes y (Miyato & Koyama, 2018)."""
 
   n_classes: int = 0
 
@@ -41,7 +41,7 @@ class Discriminator(nn.Module):
   def __call__(
     self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
-    """[n, 1] and [n] to [n]."""
+    """Maps points [n, 1] and labels [n] to logits [n]."""
     del train, axis_name
     check_labels(labels, self.n_classes)
     psi = self.param('psi', nn.initializers.ones, (1,))
@@ -51,13 +51,13 @@ class Discriminator(nn.Module):
 
 
 def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
-  """G(z) = theta and D(x) = psi x on the line; both start at 1, the equilibrium with data 0 is at 0."""
+  """Builds G(z) = theta and D(x) = psi x; theta = psi = 1 at the start, and 0 at the equilibrium for data 0."""
   spec = resolve_spec('dirac', spec, SupportedOptions(points=True))
   if tuple(spec.shape) != (1,):
     raise UserError(
-      f'--network=dirac: lives on a line, shape (1,), not {tuple(spec.shape)}; use --network=relu'
+      f'--network=dirac: makes points of shape (1,), not {tuple(spec.shape)}; use --network=relu'
     )
   for flag, width in (('--g_width', spec.g_width), ('--d_width', spec.d_width)):
     if width:
-      raise UserError(f'{flag}={width}: dirac is one number wide; use {flag}=0')
+      raise UserError(f'{flag}={width}: dirac has no width; use {flag}=0')
   return Generator(spec.n_classes), Discriminator(spec.n_classes)

@@ -1,4 +1,4 @@
-"""Plain ReLU networks for points and small vectors."""
+"""Defines fully connected ReLU networks for points and small vectors."""
 
 import functools
 import operator
@@ -9,19 +9,16 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.distributed.randomness import BatchAxis
-from gan_jax.gan.networks.layers import (
-  First,
+from gan_jax.gan.networks.initializers import (
   Initializer,
-  Logit,
-  apply_layer,
-  batch_norm,
-  begin_at,
-  first_weights,
-  make_dense,
-  scaled,
+  LayerInit,
+  layer_init_of,
+  lecun_uniform,
+  mean_image_bias,
   symmetric_uniform,
 )
-from gan_jax.gan.networks.mlp_2014 import Generator, linear
+from gan_jax.gan.networks.layers import Logit, apply_layer, batch_norm, make_dense
+from gan_jax.gan.networks.mlp_2014 import Generator, identity
 from gan_jax.gan.networks.network_spec import (
   NetworkSpec,
   SupportedOptions,
@@ -30,19 +27,19 @@ from gan_jax.gan.networks.network_spec import (
 )
 
 
-def spread(fan_in: int) -> tuple[Initializer, Initializer]:
-  """Weights by fan-in and biases from U(-.7, .7), lest all kinks of a small network meet in the origin."""
-  return scaled(fan_in)[0], symmetric_uniform(0.7)
+def lecun_uniform_random_bias(fan_in: int) -> tuple[Initializer, Initializer]:
+  """Returns weights by fan-in and biases from U(-.7, .7), which move the kinks of ReLUs off the origin."""
+  return lecun_uniform(fan_in)[0], symmetric_uniform(0.7)
 
 
 class Discriminator(nn.Module):
-  """Examples to one logit each, through ReLU layers."""
+  """Maps examples to logits through ReLU layers."""
 
   width: int = 128
   depth: int = 2
-  first: First = spread
+  layer_init: LayerInit = lecun_uniform_random_bias
   norm: str = 'none'
-  scale: float = 1.0
+  scale: float = 1.0  # divides the examples
   n_classes: int = 0
   dtype: Any = jnp.float32
 
@@ -50,15 +47,15 @@ class Discriminator(nn.Module):
   def __call__(
     self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
-    """[n, ...] and [n] to [n]."""
+    """Maps examples [n, ...] and labels [n] to logits [n]."""
     x = images.reshape(images.shape[0], -1) / self.scale
     for _ in range(self.depth):
-      x = apply_layer(make_dense(x, self.width, self.first, self.dtype), x, train, self.norm)
+      x = apply_layer(make_dense(x, self.width, self.layer_init, self.dtype), x, train, self.norm)
       x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
-    return Logit(self.n_classes, self.first, self.norm)(x, labels, train)
+    return Logit(self.n_classes, self.layer_init, self.norm)(x, labels, train)
 
 
-OFFER = SupportedOptions(
+SUPPORTED = SupportedOptions(
   g_norms=('none', 'batch'),
   d_norms=('none', 'batch', 'spectral'),
   inits=('scaled', 'torch'),
@@ -69,22 +66,23 @@ OFFER = SupportedOptions(
 
 
 def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
-  """Two ReLU layers of 128 in either network, and an output without bounds.
+  """Builds G and D of two ReLU layers of 128 units each by default, with a linear output.
 
   With latents of 5, shape (15,), depth 1 and `init` 'torch' they are the networks of the PyTorch
-  tutorial whose GAN paints parabolas: G 5-128-15, D 15-128-1. D divides its inputs by `scale`, and
-  G multiplies its outputs, so that both work with numbers of about 1.
+  tutorial behind the data set 'painter': G 5-128-15, D 15-128-1.
   """
-  spec = resolve_spec('relu', spec, OFFER)
-  first = spread if spec.init == 'scaled' else first_weights(spec.init, 0.05)
+  spec = resolve_spec('relu', spec, SUPPORTED)
+  layer_init = (
+    lecun_uniform_random_bias if spec.init == 'scaled' else layer_init_of(spec.init, 0.05)
+  )
   generator = Generator(
     tuple(spec.shape),
     spec.g_width or 128,
     (nn.relu,) * (spec.g_depth or 2),
-    linear if spec.scale == 1 else functools.partial(operator.mul, spec.scale),
-    first=first,
-    output_first=first,
-    output_bias=None if spec.mean_image is None else begin_at(2 * spec.mean_image - 1),
+    identity if spec.scale == 1 else functools.partial(operator.mul, spec.scale),
+    layer_init=layer_init,
+    output_init=layer_init,
+    output_bias=mean_image_bias(spec.mean_image, 'linear', per_channel=False),
     norm=spec.g_norm,
     n_classes=spec.n_classes,
     dtype=compute_dtype(spec),
@@ -92,7 +90,7 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   discriminator = Discriminator(
     spec.d_width or 128,
     spec.d_depth or 2,
-    first,
+    layer_init,
     spec.d_norm,
     spec.scale,
     spec.n_classes,

@@ -1,4 +1,4 @@
-"""The residual networks of Miyato et al. (2018): spectral norm in D, batch norm in G."""
+"""Defines the residual networks of Miyato et al. (2018): spectral norm in D, batch norm in G."""
 
 import math
 from collections.abc import Sequence
@@ -10,183 +10,169 @@ import jax.numpy as jnp
 
 from gan_jax.distributed.randomness import BatchAxis, collective_axis_name
 from gan_jax.gan.networks.conv_as_matmul import Conv
-from gan_jax.gan.networks.dcgan import doublings, mean_arctanh
-from gan_jax.gan.networks.layers import (
-  Conditioned,
-  First,
+from gan_jax.gan.networks.initializers import (
   Initializer,
-  Logit,
-  apply_layer,
-  batch_norm,
-  begin_at,
-  begin_bias,
-  make_dense,
+  LayerInit,
+  mean_image_bias,
+  replace_bias_init,
 )
+from gan_jax.gan.networks.layers import Conditioned, Logit, apply_layer, batch_norm, make_dense
 from gan_jax.gan.networks.network_spec import (
   NetworkSpec,
   SupportedOptions,
   compute_dtype,
+  count_doublings,
   resolve_spec,
 )
+from gan_jax.gan.networks.resampling import downsample_mean, upsample_nearest
 
 
-def glorot(fan_in: int) -> tuple[nn.initializers.Initializer, nn.initializers.Initializer]:
-  """Weights of variance 2 / (fan-in + fan-out), from a uniform distribution, and no biases."""
+def glorot_uniform(fan_in: int) -> tuple[Initializer, Initializer]:
+  """Returns uniform weights of variance 2 / (fan-in + fan-out), and zero biases."""
   del fan_in
   return nn.initializers.glorot_uniform(), nn.initializers.zeros
 
 
-def halve(x: jax.Array) -> jax.Array:
-  """The mean of each 2x2 block: [n, h, w, c] to [n, h/2, w/2, c]."""
-  n, h, w, c = x.shape
-  return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
-
-
-def double(x: jax.Array) -> jax.Array:
-  """Each pixel four times: [n, h, w, c] to [n, 2h, 2w, c]."""
-  n, h, w, c = x.shape
-  x = jnp.broadcast_to(x[:, :, None, :, None], (n, h, 2, w, 2, c))
-  return x.reshape(n, 2 * h, 2 * w, c)
-
-
 class GeneratorBlock(nn.Module):
-  """Norm, ReLU, double, 3x3, norm, ReLU, 3x3, beside a doubled 1x1."""
+  """Adds (norm, ReLU, upsample, 3x3 conv, norm, ReLU, 3x3 conv) to an upsampled 1x1 conv."""
 
   features: int
   norm: str
   dtype: Any
-  as_products: bool | None
+  as_matmul: bool | None
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool, axis_name: BatchAxis) -> jax.Array:
-    """[n, h, w, c] to [n, 2h, 2w, features]."""
+    """Maps [n, h, w, c] to [n, 2h, 2w, features]."""
 
     def conv(x: jax.Array, size: int) -> jax.Array:
-      kind = {'first': glorot, 'dtype': self.dtype, 'as_products': self.as_products}
-      return jnp.asarray(Conv(self.features, size, padding=size // 2, **kind)(x))
+      options = {'layer_init': glorot_uniform, 'dtype': self.dtype, 'as_matmul': self.as_matmul}
+      return jnp.asarray(Conv(self.features, size, padding=size // 2, **options)(x))
 
     y = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
-    y = conv(double(y), 3)
+    y = conv(upsample_nearest(y), 3)
     y = nn.relu(batch_norm(y, train, axis_name, self.norm, self.dtype))
-    return conv(y, 3) + double(conv(x, 1))  # a 1x1 before the doubling gives the same for a quarter
+    return conv(y, 3) + upsample_nearest(conv(x, 1))  # a 1x1 conv commutes with the upsampling
 
 
 class Generator(nn.Module):
-  """Latents to images in [-1, 1]: a dense layer, then residual blocks that double the size."""
+  """Maps latents to images in [-1, 1]: a dense layer, then residual blocks that double the size."""
 
   shape: Sequence[int]
   widths: Sequence[int]  # of the dense layer, then of each block
   norm: str = 'batch'
   n_classes: int = 0
   dtype: Any = jnp.float32
-  output_bias: Initializer | None = None  # of [c]
+  output_bias: Initializer | None = None  # [c]
   remat: bool = False
-  as_products: bool | None = None
+  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
     self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
-    """[n, size] and [n] to [n, *shape]."""
+    """Maps latents [n, size] and labels [n] to examples [n, *shape]."""
     h, w, c = self.shape
-    times = len(self.widths) - 1
-    first = (h >> times, w >> times, self.widths[0])
+    doublings = len(self.widths) - 1
+    smallest = (h >> doublings, w >> doublings, self.widths[0])
     block = nn.remat(GeneratorBlock, static_argnums=(2, 3)) if self.remat else GeneratorBlock
     x = Conditioned(self.n_classes)(latents, labels)
-    x = make_dense(x, math.prod(first), glorot, self.dtype)(x).reshape(-1, *first)
+    x = make_dense(x, math.prod(smallest), glorot_uniform, self.dtype)(x).reshape(-1, *smallest)
     for i, width in enumerate(self.widths[1:]):
-      x = block(width, self.norm, self.dtype, self.as_products, name=f'block_{i}')(
+      x = block(width, self.norm, self.dtype, self.as_matmul, name=f'block_{i}')(
         x, train, collective_axis_name(axis_name)
       )
     x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
-    output: First = begin_bias(glorot, self.output_bias)
-    x = Conv(c, first=output, dtype=self.dtype, as_products=self.as_products)(x)
+    output_init: LayerInit = replace_bias_init(glorot_uniform, self.output_bias)
+    x = Conv(c, layer_init=output_init, dtype=self.dtype, as_matmul=self.as_matmul)(x)
     return jnp.tanh(x.astype(jnp.float32))
 
 
 class DiscriminatorBlock(nn.Module):
-  """ReLU, 3x3, ReLU, 3x3, beside a 1x1 where channels or size change; then the mean of 2x2 blocks."""
+  """Adds (ReLU, 3x3 conv, ReLU, 3x3 conv) to its input, under a 1x1 conv where channels or size change."""
 
   features: int
-  halves: bool
-  starts: bool  # the first block sees the image itself, without a ReLU
+  downsample: bool  # by the mean of 2x2 blocks
+  is_first: bool  # omits the ReLU on the input, which is the image
   norm: str
   dtype: Any
-  as_products: bool | None
+  as_matmul: bool | None
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[n, h, w, c] to [n, h', w', features], h' being h/2 where it halves."""
+    """Maps [n, h, w, c] to [n, h, w, features], or [n, h/2, w/2, features] with `downsample`."""
 
     def conv(x: jax.Array, size: int) -> jax.Array:
-      kind = {'first': glorot, 'dtype': self.dtype, 'as_products': self.as_products}
-      return apply_layer(Conv(self.features, size, padding=size // 2, **kind), x, train, self.norm)
+      options = {'layer_init': glorot_uniform, 'dtype': self.dtype, 'as_matmul': self.as_matmul}
+      return apply_layer(
+        Conv(self.features, size, padding=size // 2, **options), x, train, self.norm
+      )
 
-    y = conv(x if self.starts else nn.relu(x), 3)
+    y = conv(x if self.is_first else nn.relu(x), 3)
     y = conv(nn.relu(y), 3)
-    if not self.halves and x.shape[-1] == self.features:
+    if not self.downsample and x.shape[-1] == self.features:
       return x + y
-    if not self.halves:
+    if not self.downsample:
       return conv(x, 1) + y
-    return conv(halve(x), 1) + halve(y)  # a mean and a 1x1 commute
+    return conv(downsample_mean(x), 1) + downsample_mean(y)  # a mean and a 1x1 conv commute
 
 
 class Discriminator(nn.Module):
-  """Images in [-1, 1] to one logit each: residual blocks, then the sum over what is left of space."""
+  """Maps images in [-1, 1] to logits: residual blocks, the sum over pixels, then a linear layer."""
 
   widths: Sequence[int]
-  halvings: int  # how many of the blocks, from the first, halve the size
+  halvings: int  # number of blocks, from the first on, that halve the size
   norm: str = 'spectral'
   n_classes: int = 0
   dtype: Any = jnp.float32
   remat: bool = False
-  as_products: bool | None = None
+  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
     self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
   ) -> jax.Array:
-    """[n, h, w, c] and [n] to [n]."""
-    del axis_name  # no statistics of the batch
+    """Maps images [n, h, w, c] and labels [n] to logits [n]."""
+    del axis_name  # no batch statistics
     block = nn.remat(DiscriminatorBlock, static_argnums=(2,)) if self.remat else DiscriminatorBlock
     x = images
     for i, width in enumerate(self.widths):
-      kind = (width, i < self.halvings, i == 0, self.norm, self.dtype, self.as_products)
-      x = block(*kind, name=f'block_{i}')(x, train)
+      fields = (width, i < self.halvings, i == 0, self.norm, self.dtype, self.as_matmul)
+      x = block(*fields, name=f'block_{i}')(x, train)
     features = jnp.sum(nn.relu(x).astype(jnp.float32), axis=(1, 2))
-    return Logit(self.n_classes, glorot, self.norm)(features, labels, train)
+    return Logit(self.n_classes, glorot_uniform, self.norm)(features, labels, train)
 
 
-OFFER = SupportedOptions(g_norms=('batch', 'none'), d_norms=('spectral', 'none'), remat=True)
+SUPPORTED = SupportedOptions(g_norms=('batch', 'none'), d_norms=('spectral', 'none'), remat=True)
 
 
 def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
-  """Up to 32x32 the CIFAR-10 networks, of one width; published: --g_width=256 --d_width=128.
+  """Builds the SNGAN pair: up to 32x32 the CIFAR-10 networks, all of whose blocks have one width.
 
-  Above, the first blocks of G and the last of D are wider by powers of 2, up to 16 times; 64 is usual
-  there. The default width is 64, above 32x32 it is 16. Labels: an embedding beside the latent in G (the
-  conditional batch norm of the paper is not needed for that), projection in D.
+  Above 32x32, widths double from the image inwards, up to 16 times. The default width is 64 up to 32x32
+  (published: 256 in G, 128 in D) and 16 above (usual: 64). Labels enter G beside the latent, not by the
+  paper's conditional batch norm.
   """
-  spec = resolve_spec('sngan', spec, OFFER)
-  times = doublings('sngan', spec)
+  spec = resolve_spec('sngan', spec, SUPPORTED)
+  doublings = count_doublings('sngan', spec)
   small = min(spec.shape[:2]) <= 32
   default = 64 if small else 16
   g_width, d_width = spec.g_width or default, spec.d_width or default
   if small:
-    g_widths = [g_width] * (times + 1)
-    d_widths, halvings = [d_width] * 4, min(times, 2)
+    g_widths = [g_width] * (doublings + 1)
+    d_widths, halvings = [d_width] * 4, min(doublings, 2)
   else:
-    g_widths = [g_width << min(times - i, 4) for i in range(times + 1)]
-    d_widths, halvings = [d_width << min(i, 4) for i in range(times + 1)], times
+    g_widths = [g_width << min(doublings - i, 4) for i in range(doublings + 1)]
+    d_widths, halvings = [d_width << min(i, 4) for i in range(doublings + 1)], doublings
   generator = Generator(
     tuple(spec.shape),
     tuple(g_widths),
     spec.g_norm,
     spec.n_classes,
     compute_dtype(spec),
-    None if spec.mean_image is None else begin_at(mean_arctanh(spec.mean_image)),
+    mean_image_bias(spec.mean_image, 'tanh', per_channel=True),
     spec.remat,
-    spec.as_products,
+    spec.as_matmul,
   )
   discriminator = Discriminator(
     tuple(d_widths),
@@ -195,6 +181,6 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
     spec.n_classes,
     compute_dtype(spec),
     spec.remat,
-    spec.as_products,
+    spec.as_matmul,
   )
   return generator, discriminator
