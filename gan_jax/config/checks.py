@@ -1,4 +1,4 @@
-"""What a run's settings may be, each by itself and together: one line for each mistake."""
+"""Checks the settings of a run, each by itself and together; every mistake is one line."""
 
 import dataclasses
 import math
@@ -19,11 +19,11 @@ _FROM_ZERO = {'seed', 'image_size', 'g_width', 'd_width', 'g_depth', 'd_depth', 
 _MAX_K = 1000
 UNBOUNDED = frozenset(
   {'mlp_cifar_2014', 'conv_2014', 'r3gan'}
-)  # networks whose G can leave [-1, 1]
+)  # networks whose generator output is not bounded to [-1, 1]
 
 
 def check_setting(field: dataclasses.Field[Any], value: Any) -> None:
-  """Raise UserError where one setting by itself makes no sense."""
+  """Raises UserError where the value of one setting is out of range."""
   name, flag, choices = field.name, f'--{field.name}={value}', field.metadata['choices']
   if choices is not None and value not in choices:
     raise UserError(f'{flag}: choose one of {", ".join(each or "(empty)" for each in choices)}')
@@ -59,8 +59,8 @@ def _check_k(flag: str, value: str) -> None:
 
 
 def check_together(config: Settings) -> None:
-  """Raise UserError where settings contradict one another, naming them and the reason."""
-  _check_idle(config)
+  """Raises UserError where settings contradict one another, naming them and the reason."""
+  _check_unused(config)
   _check_update(config)
   _check_loss(config)
   _check_optimizers(config)
@@ -80,7 +80,7 @@ def check_together(config: Settings) -> None:
 
 
 def check_batch(config: Settings, n_devices: int) -> None:
-  """Raise UserError where the batch cannot be shared evenly, naming the nearest that can."""
+  """Raises UserError where devices cannot share the batch evenly, naming the nearest sizes that they can."""
   parts = n_devices * config.accumulate
   if config.batch_size % parts:
     by = f'{n_devices} device{"s" * (n_devices > 1)}'
@@ -101,8 +101,8 @@ def check_batch_size(config: Settings, n_train: int | None) -> None:
     )
 
 
-def _check_idle(config: Settings) -> None:
-  """Raise UserError where a setting was changed that nothing in this run would look at."""
+def _check_unused(config: Settings) -> None:
+  """Raises UserError where a setting differs from its default and has no effect in this run."""
   penalised = config.r1 or config.r2 or config.gradient_penalty or config.dragan
   acts = {
     'k_target': (config.k == 'auto', '--k=auto'),

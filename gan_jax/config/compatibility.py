@@ -7,8 +7,8 @@ from gan_jax.config.config import Config
 from gan_jax.gan import optimizers
 from gan_jax.utils.errors import UserError
 
-# What a run may change when it goes on, because no update of any network depends on it but for rounding.
-_FREE = {
+# Settings that a run may change when it goes on: no update depends on them but for rounding.
+_CHANGEABLE = {
   'accumulate',
   'data_dir',
   'log_every',
@@ -20,26 +20,26 @@ _FREE = {
 }
 
 
-def differences(old: dict[str, Any], new: Config) -> list[str]:
-  """The settings in which a run folder's `old` flags forbid to go on with `new`, as '--flag=old, now new'."""
-  free = set(_FREE)
+def blocking_differences(old: dict[str, Any], new: Config) -> list[str]:
+  """Returns the settings whose difference forbids a run with flags `old` to go on with `new`, as texts."""
+  changeable = set(_CHANGEABLE)
   falling = {new.g_schedule, new.d_schedule} & optimizers.SCHEDULES_OF_RUN_LENGTH
   if not (falling or new.instance_noise or new.penalty_decay != 1):
-    free.add('steps')
+    changeable.add('steps')
   return [
     f'--{name} is {old.get(name)}, now {value}'
     for name, value in dataclasses.asdict(new).items()
-    if name not in free and old.get(name) != value and not (name == 'k' and _same_k(old, new))
+    if name not in changeable and old.get(name) != value and not (name == 'k' and _same_k(old, new))
   ]
 
 
 def _same_k(old: dict[str, Any], new: Config) -> bool:
-  """Whether k is one number in two spellings."""
+  """Returns whether both k are the same number, as in 1 and 1.0."""
   return 'auto' not in (old['k'], new.k) and float(old['k']) == float(new.k)
 
 
-def from_json(values: dict[str, Any]) -> Config:
-  """The Config that `dataclasses.asdict` once wrote; raises UserError for fields of another version."""
+def config_from_json(values: dict[str, Any]) -> Config:
+  """Returns the Config that `dataclasses.asdict` wrote; raises UserError for fields of another version."""
   known = {field.name for field in dataclasses.fields(Config)}
   if set(values) != known:
     odd = ', '.join(sorted(set(values) ^ known))

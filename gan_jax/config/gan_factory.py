@@ -27,12 +27,24 @@ def build_gan(
   mean_image: npt.ArrayLike | None = None,
   hyperparameters: Hyperparameters | None = None,
 ) -> Gan:
-  """The Gan of a run on n examples of `shape`, None for endlessly many; raises UserError.
+  """Returns the networks, losses, optimizers and schedules of a run.
 
-  `mean_image` [h, w, c] in [0, 1] starts the generator's output bias; only training needs it.
-  `hyperparameters` are its numbers as a program receives them, by default those of `config` themselves.
+  Args:
+    config: the settings of the run.
+    shape: shape of one example.
+    n: training examples; None for a synthetic distribution.
+    n_classes: classes of the data, 0 without labels.
+    mean_image: [h, w, c] in [0, 1], initialises the generator's output bias; only training needs it.
+    hyperparameters: numbers that replace those of `config`, tracers inside a compiled program.
+
+  Raises:
+    UserError: where the settings do not fit the data.
   """
-  at = dynamic_hyperparameters.of(config, n) if hyperparameters is None else hyperparameters
+  at = (
+    dynamic_hyperparameters.hyperparameter_values(config, n)
+    if hyperparameters is None
+    else hyperparameters
+  )
   if config.conditional and not n_classes:
     raise UserError(f'--conditional: {config.dataset} has no labels; use --noconditional')
   augment.check_augmentation(config.augment, shape)
@@ -110,7 +122,7 @@ def build_gan(
 
 
 def _refuse_batch_norm(config: Config) -> None:
-  """Raise UserError where D's batch norm would spoil what is measured of single examples."""
+  """Raises UserError for settings that need per-example gradients or losses, which batch norm in D prevents."""
   for name in ('r1', 'r2', 'gradient_penalty', 'dragan'):
     if getattr(config, name):
       raise UserError(
@@ -124,7 +136,7 @@ def _refuse_batch_norm(config: Config) -> None:
 
 
 def _optimizer(config: Config, player: str, at: Hyperparameters) -> optax.GradientTransformation:
-  """The optimizer of player 'g' or 'd'."""
+  """Returns the optimizer of player 'g' or 'd'."""
   name = getattr(config, f'{player}_optimizer')
   make = optimizers.OPTIMIZERS[name]
   if name == 'adam' and config.update == 'unrolled' and player == 'd':
@@ -136,8 +148,8 @@ def _optimizer(config: Config, player: str, at: Hyperparameters) -> optax.Gradie
 def fixed_ratio(
   config: Config, hyperparameters: Hyperparameters
 ) -> update_ratio.UpdateRatio | None:
-  """The fixed k of the program that receives `hyperparameters`; None where it is chosen while training."""
-  if dynamic_hyperparameters.k_kind(config) == 'fixed':
+  """Returns the fixed k of the program that takes `hyperparameters`; None where a controller adapts k."""
+  if dynamic_hyperparameters.k_mode(config) == 'fixed':
     return update_ratio.UpdateRatio(
       hyperparameters['k_numerator'], hyperparameters['k_denominator']
     )

@@ -28,14 +28,16 @@ _rare = functools.partial(_setting, rare=True)  # shown by --helpfull only
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """Every choice that the result of a run depends on; each field is a flag of the same name."""
+  """Holds every setting that the result of a run depends on; each field is a flag of the same name."""
 
-  dataset: str = _setting('mnist', 'A TFDS image set, folder:PATH, stacked_mnist, or a game.')
-  data_dir: str = _setting('', 'Where prepared data lie; by default $GAN_JAX_DATA_DIR, or data.')
-  image_size: int = _setting(0, 'Resize images to so many pixels a side; 0 leaves them.')
+  dataset: str = _setting(
+    'mnist', 'A TFDS image set, folder:PATH, stacked_mnist, or a synthetic distribution.'
+  )
+  data_dir: str = _setting('', 'Folder of prepared data; by default $GAN_JAX_DATA_DIR, or data.')
+  image_size: int = _setting(0, 'Resize images to this many pixels a side; 0 for their own size.')
   strict: bool = _rare(False, 'Refuse an image folder with a file that cannot be read.')
   contrast: float = _rare(0.0, 'Scale of global contrast normalisation (2014: 55); 0 for none.')
-  conditional: bool = _setting(False, 'Tell both networks the label.')
+  conditional: bool = _setting(False, 'Condition both networks on the label.')
   network: str = _setting('mlp', 'Pair of networks.', NETWORKS)
   g_width: int = _setting(0, "Units or channels of G; 0 for the network's default.")
   d_width: int = _setting(0, "Units or channels of D; 0 for the network's default.")
@@ -43,13 +45,15 @@ class Settings:
   d_depth: int = _rare(0, "Layers or blocks of D; 0 for the network's default.")
   g_norm: str = _rare('', "G's normalisation; empty for the network's default.", NORMS)
   d_norm: str = _rare('', "D's normalisation; empty for the network's default.", NORMS)
-  scale: float = _rare(1.0, 'Size of points: D divides them by it, G multiplies.')
-  g_output_bias: str = _rare('marginals', "Start of G's output bias.", ('marginals', 'zeros'))
-  init: str = _rare('scaled', "First weights: by fan-in, 2014's, or PyTorch's default.", INITS)
+  scale: float = _rare(1.0, 'Scale of points: D divides its input by it, G multiplies its output.')
+  g_output_bias: str = _rare('marginals', 'Initial output bias of G.', ('marginals', 'zeros'))
+  init: str = _rare(
+    'scaled', "Initial weights: by fan-in, as in 2014, or PyTorch's default.", INITS
+  )
   d_dropout: bool = _setting(False, "D's dropout of 2014: .2 on its input, .5 on hidden layers.")
   dtype: str = _rare('float32', 'Type to compute in; parameters stay float32.', DTYPES)
-  remat: bool = _rare(False, 'Compute blocks twice instead of keeping their outputs.')
-  accumulate: int = _rare(1, "Parts of each device's batch, one after another, to save memory.")
+  remat: bool = _rare(False, 'Recompute blocks in the backward pass to save memory.')
+  accumulate: int = _rare(1, "Microbatches of each device's batch (gradient accumulation).")
   loss: str = _setting('non_saturating', 'Adversarial loss.', LOSSES)
   label_smoothing: float = _setting(0.0, "One-sided: lowers D's target of 1 on data by this.")
   d_loss_weight: float = _rare(1.0, "Factor on D's loss; 0.5 is the mean over the mixture.")
@@ -57,15 +61,17 @@ class Settings:
   r2: float = _setting(0.0, 'Weight of R2, 1/2 E|grad D(G(z))|^2 on samples: the 1/2 is inside.')
   gradient_penalty: float = _setting(0.0, 'Weight of WGAN-GP, E(|grad D| - 1)^2 in between.')
   dragan: float = _rare(0.0, 'Weight of DRAGAN, E(|grad D| - 1)^2 around the data.')
-  r1_every: int = _rare(1, "Updates of D between R1's turns, each weighed that many times.")
-  r2_every: int = _rare(1, "The same for R2's turns.")
-  gradient_penalty_every: int = _rare(1, "The same for WGAN-GP's turns.")
-  dragan_every: int = _rare(1, "The same for DRAGAN's turns.")
-  penalty_decay: float = _rare(1.0, "Factor on penalties' weights at the end of a geometric decay.")
+  r1_every: int = _rare(1, 'Lazy interval of R1, in updates of D; its weight grows alike.')
+  r2_every: int = _rare(1, 'Lazy interval of R2.')
+  gradient_penalty_every: int = _rare(1, 'Lazy interval of WGAN-GP.')
+  dragan_every: int = _rare(1, 'Lazy interval of DRAGAN.')
+  penalty_decay: float = _rare(
+    1.0, "Factor on the penalties' weights at the last step (geometric decay)."
+  )
   consensus: float = _rare(0.0, "Weight of 1/2 |v|^2, v both players' gradients.")
   d_clip: float = _rare(0.0, "Clip D's weights to [-d_clip, d_clip]; 0 for not.")
   max_norm: float = _rare(0.0, "Largest norm of a unit's incoming weights; 0 for any.")
-  augment: str = _setting('none', 'What D sees instead of images.', AUGMENTATIONS)
+  augment: str = _setting('none', 'Augmentation of the images that D sees.', AUGMENTATIONS)
   augment_p: float = _rare(1.0, 'Probability of each augmentation, without --ada_target.')
   ada_target: float = _rare(
     0.0, 'ADA: adapt that probability until E sign D(x) is this (.6); 0: no.'
@@ -74,12 +80,12 @@ class Settings:
   noise_share: float = _rare(1.0, 'Share of the run in which that noise falls to 0.')
   latent: str = _setting('uniform', 'Prior p(z), of unit variance.', LATENTS)
   latent_size: int = _setting(100, 'Dimensions of z.')
-  update: str = _setting('alternating', 'Order of the updates.', UPDATE_RULES)
+  update: str = _setting('alternating', 'Update rule: the order of the updates.', UPDATE_RULES)
   k: str = _setting('1', 'Updates of D per update of G: a number, 0.5 too, or auto.')
   k_target: float = _rare(
-    1.0, 'auto: updates of D that should make good what one of G undoes, on held-out data.'
+    1.0, 'auto: updates of D whose held-out gain should equal the loss by one update of G.'
   )
-  unroll: int = _rare(5, 'Updates of D that G looks ahead with --update=unrolled.')
+  unroll: int = _rare(5, 'Unrolled updates of D with --update=unrolled.')
   batch_size: int = _setting(100, 'Images per update, over all devices.')
   g_optimizer: str = _setting('adam', "G's optimizer.", optimizers.OPTIMIZERS)
   d_optimizer: str = _setting('adam', "D's optimizer.", optimizers.OPTIMIZERS)
@@ -89,17 +95,17 @@ class Settings:
   d_b1: float = _setting(0.5, "D's Adam beta1, or momentum.")
   g_b2: float = _rare(0.999, "G's Adam beta2, or last momentum of sgd_2014.")
   d_b2: float = _rare(0.999, "D's Adam beta2, or last momentum of sgd_2014.")
-  g_schedule: str = _setting('constant', "Course of G's learning rate.", optimizers.SCHEDULES)
-  d_schedule: str = _setting('constant', "Course of D's learning rate.", optimizers.SCHEDULES)
+  g_schedule: str = _setting('constant', "Schedule of G's learning rate.", optimizers.SCHEDULES)
+  d_schedule: str = _setting('constant', "Schedule of D's learning rate.", optimizers.SCHEDULES)
   ema_decay: float = _setting(0.999, "Decay of the moving average of G's weights.")
-  steps: int = _setting(20_000, 'Generator updates in all.')
-  seed: int = _setting(0, 'Seed of everything random.')
+  steps: int = _setting(20_000, 'Number of generator updates.')
+  seed: int = _setting(0, 'Seed of all random numbers.')
   log_every: int = _setting(100, 'Steps between lines of metrics.jsonl.')
   eval_every: int = _setting(
     2000, 'Steps between evaluations, each with pictures and a checkpoint.'
   )
   referee_every: int = _setting(
-    500, "Steps between the referee's looks, which watch for alarms; 0 for none."
+    500, 'Steps between training monitors, which raise alarms; 0 for none.'
   )
   stop_on: str = _setting('', f'Alarms that end the run: any of {", ".join(ALARMS)}.')
   checkpoint_every: int = _rare(1000, 'Steps between checkpoints.')
@@ -107,10 +113,10 @@ class Settings:
 
   @property
   def stops(self) -> tuple[str, ...]:
-    """The names of the alarms that end the run."""
+    """Returns the names of the alarms that end the run."""
     return tuple(name for name in self.stop_on.split(',') if name)
 
   @property
   def ratio(self) -> update_ratio.UpdateRatio | None:
-    """The fixed k; None where it is chosen while training."""
+    """Returns the fixed k; None where a controller adapts k while training."""
     return None if self.k == 'auto' else update_ratio.ratio_from_float(float(self.k))

@@ -1,4 +1,4 @@
-"""The very program that training calls, traced and compiled for devices that need not exist."""
+"""Traces and compiles the training program of a run for devices that need not be present."""
 
 import math
 import re
@@ -22,10 +22,10 @@ from gan_jax.utils.errors import UserError
 
 
 class DataSpec(NamedTuple):
-  """What a step has to know of a data set."""
+  """Holds what the training program depends on in a data set: shapes and numbers, no examples."""
 
   shape: tuple[int, ...]
-  n: int | None  # None for a game
+  n: int | None  # training examples; None for a synthetic distribution
   n_classes: int = 0
   stack: int = 1
   n_held_out: int = 10_000
@@ -40,15 +40,15 @@ KNOWN_DATASETS = {
 
 
 class DoesNotFitError(Exception):
-  """The program needs more memory than a chip has."""
+  """Reports that the program needs more memory than a chip has; both in bytes."""
 
   def __init__(self, needed: float, has: float):
     self.needed, self.has = needed, has
-    super().__init__(f'{needed:.0f} bytes needed, {has:.0f} there')
+    super().__init__(f'{needed:.0f} bytes needed, {has:.0f} available')
 
 
 def data_spec_of(name: str, shape: tuple[int, ...] = (), n: int = 0) -> DataSpec:
-  """The examples of a data set by its name, or of `shape` and number; raises UserError."""
+  """Returns the spec of a data set by its name, or of n examples of `shape`; raises UserError."""
   if name in SYNTHETIC:
     return DataSpec(SYNTHETIC[name].shape, None)
   if shape and n:
@@ -62,13 +62,13 @@ def data_spec_of(name: str, shape: tuple[int, ...] = (), n: int = 0) -> DataSpec
 
 
 class TracedStep(NamedTuple):
-  """The step of a run for some devices, traced but not compiled."""
+  """Holds the training program of a run for some devices, traced and not compiled."""
 
   lowered: Any
   jaxpr: Any
   state: gan_lib.GanState  # shapes
-  data: DeviceData  # shapes, of one device
-  idle: Any  # data that lie on the device beside the program
+  data: DeviceData  # shapes on one device
+  resident: Any  # shapes of data on the device that are no argument of the program
 
 
 def trace_training_step(
@@ -78,57 +78,68 @@ def trace_training_step(
   mapped: str = 'pmap',
   streamed: bool = False,
 ) -> TracedStep:
-  """The very program that training calls, for arrays that exist in shape only; raises UserError."""
-  model = gan_factory.build_gan(settings, examples.shape, examples.n, examples.n_classes)
+  """Traces the training program of a run for arrays that have shapes only.
+
+  Args:
+    settings: the settings of the run.
+    examples: shapes and numbers of the data set.
+    devices: devices to compile for.
+    mapped: how the step is mapped over the devices.
+    streamed: whether minibatches come from a window of a stream.
+
+  Raises:
+    UserError: where settings, data and devices do not fit together.
+  """
+  gan = gan_factory.build_gan(settings, examples.shape, examples.n, examples.n_classes)
   checks.check_batch(settings, len(devices))
-  feed = images = device_batches.image_batches(
+  train_fn = held_out_fn = device_batches.image_batches(
     examples.stack, round(examples.n_classes ** (1 / examples.stack)), settings.contrast
   )
   if streamed:
-    feed = device_batches.window_batches(settings.batch_size, settings.contrast)
+    train_fn = device_batches.window_batches(settings.batch_size, settings.contrast)
   if examples.n is None:
-    feed = images = device_batches.synthetic_batches(SYNTHETIC[settings.dataset].sample)
+    train_fn = held_out_fn = device_batches.synthetic_batches(SYNTHETIC[settings.dataset].sample)
 
-  def recipe_of(numbers: Hyperparameters) -> TrainSpec:
+  def spec_fn(hyperparameters: Hyperparameters) -> TrainSpec:
     gan = gan_factory.build_gan(
-      settings, examples.shape, examples.n, examples.n_classes, hyperparameters=numbers
+      settings, examples.shape, examples.n, examples.n_classes, hyperparameters=hyperparameters
     )
-    k = gan_factory.fixed_ratio(settings, numbers)
-    return TrainSpec(gan, settings.update, k, settings.batch_size, feed, images)
+    k = gan_factory.fixed_ratio(settings, hyperparameters)
+    return TrainSpec(gan, settings.update, k, settings.batch_size, train_fn, held_out_fn)
 
   zeros = jnp.zeros((1, *examples.shape))
   key = jax.eval_shape(lambda: jax.random.key(0))
-  state = jax.eval_shape(lambda key: gan_lib.init(model, key, zeros), key)
-  given = there = _data(settings, examples)
-  idle: Any = () if settings.k == 'auto' else there.held_out
+  state = jax.eval_shape(lambda key: gan_lib.init(gan, key, zeros), key)
+  arguments = device_data = _data(settings, examples)
+  resident: Any = () if settings.k == 'auto' else device_data.held_out
   if streamed:
-    window = _window(settings, there.train, len(devices))
-    there = DeviceData(window, there.held_out)
-    images_, labels = sharding.row_sharded_shapes((window.images, window.labels), devices, mapped)
-    given = DeviceData(BatchWindow(images_, labels, window.first), there.held_out)
-    idle = (idle, window)  # the next one comes while the device works
+    window = _window(settings, device_data.train, len(devices))
+    device_data = DeviceData(window, device_data.held_out)
+    images, labels = sharding.row_sharded_shapes((window.images, window.labels), devices, mapped)
+    arguments = DeviceData(BatchWindow(images, labels, window.first), device_data.held_out)
+    resident = (resident, window)  # the next window is copied while the device computes
   if mapped == sharding.SHARDED_PARAMS:
-    state, given, key = sharding.sharded_arg_shapes(state, given, key, devices)
+    state, arguments, key = sharding.sharded_arg_shapes(state, arguments, key, devices)
   parts = input_pipeline.STREAMED_ARGUMENTS if streamed else {}
-  call = pmap.lowerable_map(make_run_steps(recipe_of), devices, 5, 2, mapped, parts)
+  call = pmap.lowerable_map(make_run_steps(spec_fn), devices, 5, 2, mapped, parts)
   numbers = dynamic_hyperparameters.as_arrays(
     dynamic_hyperparameters.hyperparameter_values(settings, examples.n)
   )
-  args = (numbers, key, state, given, jax.ShapeDtypeStruct((), jnp.int32))
-  return TracedStep(call.lower(*args), call.trace(*args), state, there, idle)
+  args = (numbers, key, state, arguments, jax.ShapeDtypeStruct((), jnp.int32))
+  return TracedStep(call.lower(*args), call.trace(*args), state, device_data, resident)
 
 
 def would_stream(choice: str, settings: Config, examples: DataSpec, memory: float) -> bool:
-  """Whether training would stream to devices of so many bytes, by --stream; raises UserError."""
+  """Returns whether training would stream to devices with `memory` bytes, by --stream; raises UserError."""
   streamable = examples.n is not None and examples.stack == 1
   needed = bytes_per_device(_data(settings, examples).train)
   return input_pipeline.should_stream_bytes(choice, settings.dataset, streamable, needed, memory)
 
 
 def bytes_per_device(tree: Any) -> int:
-  """Bytes of arrays on one device."""
-  numbers = lambda x: math.prod(x.sharding.shard_shape(x.shape) if x.sharding else x.shape)
-  return sum(numbers(x) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+  """Returns the bytes that the arrays of a tree occupy on one device."""
+  elements = lambda x: math.prod(x.sharding.shard_shape(x.shape) if x.sharding else x.shape)
+  return sum(elements(x) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def _data(settings: Config, examples: DataSpec) -> DeviceData:
@@ -141,12 +152,12 @@ def _data(settings: Config, examples: DataSpec) -> DeviceData:
     labels = jax.ShapeDtypeStruct((n,), jnp.int32) if settings.conditional else None
     return Images(jax.ShapeDtypeStruct(shape, jnp.uint8), labels)
 
-  watched = settings.k == 'auto' or settings.referee_every
-  return DeviceData(images(examples.n), images(examples.n_held_out) if watched else ())
+  monitored = settings.k == 'auto' or settings.referee_every
+  return DeviceData(images(examples.n), images(examples.n_held_out) if monitored else ())
 
 
 def _window(settings: Config, train: Images, n_devices: int) -> BatchWindow:
-  """What one device has of a stream of these images."""
+  """Returns the shapes of the window of a stream on one device."""
   n_rows = settings.batch_size // n_devices
   pace = settings.ratio or update_ratio.RatioController()
   n = input_pipeline.minibatches_per_window(n_rows * math.prod(train.images.shape[1:]), pace)
@@ -156,7 +167,7 @@ def _window(settings: Config, train: Images, n_devices: int) -> BatchWindow:
 
 
 def compile_step(program: TracedStep, quickly: bool = False) -> Any:
-  """The compiled step; raises DoesNotFitError. `quickly` saves minutes for convolutions."""
+  """Compiles a traced program; raises DoesNotFitError. `quickly` optimises less and saves minutes."""
   options = {'exec_time_optimization_effort': -1.0} if quickly else None
   try:
     return program.lowered.compile(compiler_options=options)

@@ -1,8 +1,7 @@
-"""A run on TPUs or GPUs that nobody has to own: compiled for it, measured by the compiler.
+"""Reports memory, arithmetic and communication of a run on TPUs or GPUs, by compiling for them.
 
-The compilers of jax[tpu] and jax[cuda12] work on any machine. They prove that the step compiles, what
-memory it needs and what chips tell each other; seconds are estimates from `distributed.chip_specs`,
-and no numbers of a run are checked.
+The compilers of jax[tpu] and jax[cuda12] work on machines without such chips. Memory and collectives are the
+compiler's; seconds are estimates from the table in `distributed.chip_specs`; no program is executed.
 """
 
 import contextlib
@@ -29,11 +28,11 @@ from gan_jax.utils.errors import UserError
 
 
 class CompileOptions(NamedTuple):
-  """How a step is mapped and compiled."""
+  """Holds how a step is mapped and compiled."""
 
   mapped: str = 'pmap'  # or sharding.SHARDED_PARAMS
   quickly: bool = False  # with less optimisation
-  stream: str = 'auto'  # in supply.STREAM: whether images come from the host
+  stream: str = 'auto'  # a choice of input_pipeline.STREAM
 
 
 DEFAULT_OPTIONS = CompileOptions()
@@ -41,107 +40,111 @@ DEFAULT_OPTIONS = CompileOptions()
 
 @dataclasses.dataclass(frozen=True)
 class CapacityReport:
-  """What is known of one step on one slice; bytes and FLOPs per chip."""
+  """Holds the cost of one training step on one slice; bytes and FLOPs are per chip."""
 
   topology: str
   chips: int
   batch_size: int
   parameters: int  # bytes
   optimizer: int
-  data: int  # a window of it, where it is streamed
+  data: int  # of a window, where data are streamed
   streamed: bool
   activations: int
   peak_memory: int
-  memory: float  # that a chip has
+  memory: float  # of a chip
   flops: float  # per step
-  n_bytes: float  # per step, as the compiler counts them, some of which stay on the chip; on GPUs of products
-  collectives: list[tuple[str, int, float]]  # kind, bytes, how often per step
+  n_bytes: float  # per step: the compiler's count on TPUs, those of matrix products on GPUs
+  collectives: list[tuple[str, int, float]]  # kind, bytes, number per step
   host_transfers: list[str]
-  seconds: tuple[float, float, float]  # arithmetic, memory, between chips
+  seconds: tuple[float, float, float]  # of arithmetic, memory, links between chips
   largest_batch: int | None = None
   chip_hours_per_epoch: float | None = None
   scaling: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
   @property
   def intensity(self) -> float:
-    """FLOPs per byte."""
+    """Returns the FLOPs per byte."""
     return self.flops / self.n_bytes
 
   @property
   def step_seconds(self) -> float:
-    """The longer of arithmetic and memory, then the exchange, none of which hides another here."""
+    """Returns the longer of arithmetic and memory, plus communication, in seconds; no overlap is assumed."""
     return max(self.seconds[:2]) + self.seconds[2]
 
   @property
   def binds(self) -> str:
-    """What takes longest."""
+    """Returns the name of the resource that takes longest."""
     names = ('arithmetic', 'memory', 'the links between chips')
     return names[max(range(3), key=lambda i: self.seconds[i])]
 
 
-def topology_devices(where: Slice) -> Sequence[jax.Device]:
-  """Devices of a slice to compile for, one for each chip; raises UserError without the compiler."""
+def topology_devices(slice_: Slice) -> Sequence[jax.Device]:
+  """Returns compile-only devices of a slice, one for each chip; raises UserError without the compiler."""
   from jax.experimental import topologies
 
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
-  gpu = where.generation in chip_specs.GPUS
+  gpu = slice_.generation in chip_specs.GPUS
   try:
-    with _silence():
-      found = topologies.get_topology_desc(**(_of_gpus(where) if gpu else _of_tpus(where)))
+    with _discard_stderr():
+      found = topologies.get_topology_desc(
+        **(_gpu_topology_arguments(slice_) if gpu else _tpu_topology_arguments(slice_))
+      )
   except Exception as error:  # of many types
     text, extra = str(error), 'cuda12' if gpu else 'tpu'
     if any(word in text.lower() for word in ('libtpu', 'not found', 'unknown backend', 'cuda')):
       raise UserError(
-        f"--topology={where.name}: its compiler is not here; pip install 'jax[{extra}]' brings it"
+        f"--topology={slice_.name}: its compiler is not here; pip install 'jax[{extra}]' brings it"
       ) from error
-    raise UserError(f'--topology={where.name}: {text.splitlines()[0][:160]}') from error
+    raise UserError(f'--topology={slice_.name}: {text.splitlines()[0][:160]}') from error
   return found.devices
 
 
-def _of_tpus(where: Slice) -> dict[str, Any]:
-  options: dict[str, Any] = {'platform': 'tpu', 'topology_name': where.name}
-  if where.n_slices > 1:
-    options['num_slices'] = where.n_slices
-  if where.generation == 'v4':
-    options['chip_config_name'] = 'megacore'  # both cores of a chip as one device, as it runs
-  return options
+def _tpu_topology_arguments(slice_: Slice) -> dict[str, Any]:
+  arguments: dict[str, Any] = {'platform': 'tpu', 'topology_name': slice_.name}
+  if slice_.n_slices > 1:
+    arguments['num_slices'] = slice_.n_slices
+  if slice_.generation == 'v4':
+    arguments['chip_config_name'] = 'megacore'  # both cores of a chip are one device
+  return arguments
 
 
-def _of_gpus(where: Slice) -> dict[str, Any]:
+def _gpu_topology_arguments(slice_: Slice) -> dict[str, Any]:
   return {
     'platform': 'cuda',
-    'topology_name': where.name,
-    'topology': f'1x{where.n_slices}x{where.sides[0]}',
-    'target_config': gpu_targets.gpu_target_config(where.generation),
+    'topology_name': slice_.name,
+    'topology': f'1x{slice_.n_slices}x{slice_.sides[0]}',
+    'target_config': gpu_targets.gpu_target_config(slice_.generation),
   }
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-  """Without what native code writes to stderr: that this machine has no TPU is known."""
-  kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def _discard_stderr() -> Iterator[None]:
+  """Discards what native code writes to stderr, such as warnings about missing TPUs."""
+  saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
   try:
-    os.dup2(nowhere, 2)
+    os.dup2(null, 2)
     yield
   finally:
-    os.dup2(kept, 2)
-    os.close(kept)
-    os.close(nowhere)
+    os.dup2(saved, 2)
+    os.close(saved)
+    os.close(null)
 
 
 def measure_capacity(
-  settings: Config, examples: DataSpec, where: Slice, way: CompileOptions = DEFAULT_OPTIONS
+  settings: Config, examples: DataSpec, slice_: Slice, options: CompileOptions = DEFAULT_OPTIONS
 ) -> CapacityReport:
-  """Compile a run's step for a slice and count; raises UserError and DoesNotFitError."""
-  streamed = would_stream(way.stream, settings, examples, where.chip.hbm)
-  program = trace_training_step(settings, examples, topology_devices(where), way.mapped, streamed)
-  compiled = compile_and_check_memory(program, where, way)
+  """Compiles the step of a run for a slice and measures it; raises UserError and DoesNotFitError."""
+  streamed = would_stream(options.stream, settings, examples, slice_.chip.hbm)
+  program = trace_training_step(
+    settings, examples, topology_devices(slice_), options.mapped, streamed
+  )
+  compiled = compile_and_check_memory(program, slice_, options)
   k = 1.0 if settings.k == 'auto' else float(settings.k)
   memory, text = compiled.memory_analysis(), compiled.as_text()
   found = hlo_analysis.find_collectives(text, k)
   share = (
-    where.n_chips if way.mapped == sharding.SHARDED_PARAMS else 1
+    slice_.n_chips if options.mapped == sharding.SHARDED_PARAMS else 1
   )  # one program for all of them
   flops, once = (hlo_analysis.count_flops(program.jaxpr, each) / share for each in (k, 1.0))
   cost = compiled.cost_analysis()
@@ -153,13 +156,13 @@ def measure_capacity(
   sums = [float(each.n_bytes) for each in found for _ in range(round(each.per_step))]
   state = program.state
   return CapacityReport(
-    topology=where.name
+    topology=slice_.name
     + (
-      f' x {where.n_slices}'
-      if where.n_slices > 1 and where.generation not in chip_specs.GPUS
+      f' x {slice_.n_slices}'
+      if slice_.n_slices > 1 and slice_.generation not in chip_specs.GPUS
       else ''
     ),
-    chips=where.n_chips,
+    chips=slice_.n_chips,
     batch_size=settings.batch_size,
     parameters=bytes_per_device(
       (state.g.params, state.d.params, state.g_ema, state.g.stats, state.d.stats)
@@ -169,23 +172,23 @@ def measure_capacity(
     streamed=streamed,
     activations=memory.temp_size_in_bytes,
     peak_memory=_peak(compiled, program),
-    memory=where.chip.hbm,
+    memory=slice_.chip.hbm,
     flops=flops,
     n_bytes=n_bytes,
     collectives=[(each.kind, each.n_bytes, each.per_step) for each in found],
     host_transfers=hlo_analysis.find_host_transfers(text),
-    seconds=chip_specs.estimate_step_seconds(where, flops, n_bytes, sums),
+    seconds=chip_specs.estimate_step_seconds(slice_, flops, n_bytes, sums),
   )
 
 
 def compile_and_check_memory(
-  program: ahead_of_time.TracedStep, where: Slice, way: CompileOptions
+  program: ahead_of_time.TracedStep, slice_: Slice, options: CompileOptions
 ) -> Any:
-  """The compiled step; raises DoesNotFitError, also for GPUs, whose compiler does not look at memory."""
-  compiled = compile_step(program, way.quickly)
+  """Compiles a step; raises DoesNotFitError, also for GPUs, whose compiler does not check memory."""
+  compiled = compile_step(program, options.quickly)
   peak = _peak(compiled, program)
-  if peak > where.chip.hbm:
-    raise DoesNotFitError(peak, where.chip.hbm)
+  if peak > slice_.chip.hbm:
+    raise DoesNotFitError(peak, slice_.chip.hbm)
   return compiled
 
 
@@ -193,43 +196,54 @@ def add_projections(
   report: CapacityReport,
   settings: Config,
   examples: DataSpec,
-  where: Slice,
-  way: CompileOptions = DEFAULT_OPTIONS,
+  slice_: Slice,
+  options: CompileOptions = DEFAULT_OPTIONS,
   largest: bool = True,
 ) -> CapacityReport:
-  """The report with what follows from it: scaling, the price of an epoch, and the `largest` batch."""
+  """Returns the report with scaling, chip hours per epoch and, where asked, the largest batch.
+
+  Args:
+    report: a measured step.
+    settings: the settings of the run.
+    examples: shapes and numbers of the data set.
+    slice_: the slice.
+    options: how the step is mapped and compiled.
+    largest: whether to search for the largest batch, which compiles up to five times.
+  """
   hours = None
   if examples.n is not None:
     k = 1.0 if settings.k == 'auto' else float(settings.k)
     steps = examples.n / (settings.batch_size * k)
-    hours = steps * report.step_seconds * where.n_chips / 3600
+    hours = steps * report.step_seconds * slice_.n_chips / 3600
   return dataclasses.replace(
     report,
     chip_hours_per_epoch=hours,
-    scaling=predict_scaling(report, where),
-    largest_batch=find_largest_batch(report, settings, examples, where, way) if largest else None,
+    scaling=predict_scaling(report, slice_),
+    largest_batch=find_largest_batch(report, settings, examples, slice_, options)
+    if largest
+    else None,
   )
 
 
-def predict_scaling(report: CapacityReport, where: Slice) -> list[dict[str, float]]:
-  """Predicted speed on 1 to 8,192 chips, each with as many examples as now."""
+def predict_scaling(report: CapacityReport, slice_: Slice) -> list[dict[str, float]]:
+  """Predicts the speed on 1 to 8,192 chips at a constant number of examples per chip."""
   share = report.batch_size // report.chips
   sums = [float(n) for _, n, often in report.collectives for _ in range(round(often))]
   rows = []
   for n in (2**i for i in range(14)):
-    there = chip_specs.slice_of_size(where.generation, n)
-    arithmetic, memory, between = chip_specs.estimate_step_seconds(
-      there, report.flops, report.n_bytes, sums
+    scaled = chip_specs.slice_of_size(slice_.generation, n)
+    arithmetic, memory, links = chip_specs.estimate_step_seconds(
+      scaled, report.flops, report.n_bytes, sums
     )
-    alone = max(arithmetic, memory)
+    compute = max(arithmetic, memory)
     rows.append(
       {
         'chips': n,
-        'pods': there.n_slices,
+        'pods': scaled.n_slices,
         'batch_size': share * n,
-        'step_seconds': alone + between,
-        'images_per_second': share * n / (alone + between),
-        'efficiency': alone / (alone + between),
+        'step_seconds': compute + links,
+        'images_per_second': share * n / (compute + links),
+        'efficiency': compute / (compute + links),
       }
     )
   return rows
@@ -239,16 +253,16 @@ def find_largest_batch(
   report: CapacityReport,
   settings: Config,
   examples: DataSpec,
-  where: Slice,
-  way: CompileOptions = DEFAULT_OPTIONS,
+  slice_: Slice,
+  options: CompileOptions = DEFAULT_OPTIONS,
 ) -> int:
-  """A global batch that fits, near the largest: from two compilations, proved by a third."""
-  devices = topology_devices(where)
+  """Returns a global batch that fits, near the largest: extrapolated from two compilations, then compiled."""
+  devices = topology_devices(slice_)
 
   def used(batch: int) -> int:
     settings_ = dataclasses.replace(settings, batch_size=batch)
-    program = trace_training_step(settings_, examples, devices, way.mapped, report.streamed)
-    return _peak(compile_and_check_memory(program, where, way), program)
+    program = trace_training_step(settings_, examples, devices, options.mapped, report.streamed)
+    return _peak(compile_and_check_memory(program, slice_, options), program)
 
   first, more = settings.batch_size, 8 * settings.batch_size
   with contextlib.suppress(DoesNotFitError):
@@ -266,4 +280,4 @@ def find_largest_batch(
 
 def _peak(compiled: Any, program: ahead_of_time.TracedStep) -> int:
   """Returns the bytes of the compiled program on one chip, and of the data that lie beside it."""
-  return bytes_per_device(program.idle) + device_memory.peak_bytes(compiled)
+  return bytes_per_device(program.resident) + device_memory.peak_bytes(compiled)

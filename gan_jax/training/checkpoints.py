@@ -111,7 +111,7 @@ class Checkpoints:
     return best_step(self.steps(), self._scores)
 
   def restore(self, step: int, like: Any) -> Any:
-    """Returns the state at `step`, with the shapes and devices of `like`; raises UserError for a damaged file."""
+    """Returns the state at `step`, laid out as `like`; raises UserError for a damaged file."""
     path = checksums.checkpoint_path(self._folder.parent, step)
     damage = checksums.find_damage(self._folder.parent, step)
     if damage is not None:

@@ -1,6 +1,6 @@
-"""Checksums of a run's checkpoints: what is damaged is noticed, named, and never trained on.
+"""Verifies checkpoints by checksums, and moves damaged ones aside.
 
-`checksums.json` in the run's folder holds size and sha256 of every file of every complete checkpoint.
+`checksums.json` in a run directory holds size and sha256 of every file of every complete checkpoint.
 """
 
 import hashlib
@@ -11,32 +11,30 @@ from gan_jax.utils.files import write_atomically
 
 FILE = 'checksums.json'
 _UNFINISHED = '.orbax-checkpoint-tmp'
-_Seal = dict[str, list[int | str]]  # path within the checkpoint -> size in bytes, sha256
+_Checksums = dict[str, list[int | str]]  # path within the checkpoint -> size in bytes, sha256
 
 
-def write(folder: Path) -> None:
-  """Seal the checkpoint of a run that is about to become complete, and forget those that are gone.
+def record_checksums(folder: Path) -> None:
+  """Records the checksums of the checkpoint that is about to be complete; forgets deleted checkpoints.
 
-  It lies in a temporary folder, which Orbax renames next: no complete checkpoint is without a seal.
+  The checkpoint is still in a temporary folder, which Orbax renames next: no complete checkpoint is without
+  checksums.
   """
   known, checkpoints = _read(folder), folder / 'checkpoints'
-  kept = {step: seal for step, seal in known.items() if path(folder, step).is_dir()}
-  for step in complete(folder):
-    kept.setdefault(step, _sums(path(folder, step)))
+  kept = {step: sums for step, sums in known.items() if checkpoint_path(folder, step).is_dir()}
+  for step in complete_steps(folder):
+    kept.setdefault(step, _sums(checkpoint_path(folder, step)))
   for unfinished in checkpoints.glob(f'*{_UNFINISHED}'):
     kept[int(unfinished.name.removesuffix(_UNFINISHED))] = _sums(unfinished)
   _write(folder, kept)
 
 
-def problem(folder: Path, step: int) -> str | None:
-  """What is wrong with a checkpoint, in words; None where it is as it was written.
-
-  Runs of a time before there were checksums have none, and nothing can be said of them.
-  """
+def find_damage(folder: Path, step: int) -> str | None:
+  """Describes the damage of a checkpoint; returns None for an intact one, or for a run without checksums."""
   known = _read(folder)
   if not known:
     return None
-  where = path(folder, step)
+  where = checkpoint_path(folder, step)
   if not where.is_dir():
     return 'it is gone, or was not written to its end'
   if step not in known:
@@ -52,56 +50,56 @@ def problem(folder: Path, step: int) -> str | None:
   return None
 
 
-def set_aside(folder: Path) -> list[str]:
-  """Move damaged checkpoints that are newer than every good one out of the way; says which, and why.
+def quarantine_damaged(folder: Path) -> list[str]:
+  """Moves damaged checkpoints that are newer than every intact one to `damaged/`; returns a line for each.
 
-  They go to `damaged/` in the run's folder, since new ones of the same steps will be written.
+  Training then goes on from the newest intact checkpoint, and writes the same steps again.
   """
-  told, known = [], _read(folder)
-  for step in sorted(complete(folder) | set(known), reverse=True):
-    wrong = problem(folder, step)
-    if wrong is None:
+  lines, known = [], _read(folder)
+  for step in sorted(complete_steps(folder) | set(known), reverse=True):
+    damage = find_damage(folder, step)
+    if damage is None:
       break
-    place = path(folder, step)
-    if place.is_dir():
-      aside = folder / 'damaged' / place.name
+    source = checkpoint_path(folder, step)
+    if source.is_dir():
+      aside = folder / 'damaged' / source.name
       aside.parent.mkdir(exist_ok=True)
       while aside.exists():
         aside = aside.with_name(f'{aside.name}.again')
-      place.rename(aside)
-      wrong += f' (moved to {aside})'
-    told.append(f'{place}: this checkpoint is damaged: {wrong}')
+      source.rename(aside)
+      damage += f' (moved to {aside})'
+    lines.append(f'{source}: this checkpoint is damaged: {damage}')
     known.pop(step, None)
-  if told:
+  if lines:
     _write(folder, known)
-  return told
+  return lines
 
 
-def path(folder: Path, step: int) -> Path:
-  """Where Orbax keeps a checkpoint of the run in `folder`."""
+def checkpoint_path(folder: Path, step: int) -> Path:
+  """Returns the path of a checkpoint of the run in `folder`."""
   return folder / 'checkpoints' / f'{step:08d}'
 
 
-def complete(folder: Path) -> set[int]:
-  """Steps of the checkpoints of the run in `folder` that were written to their ends."""
+def complete_steps(folder: Path) -> set[int]:
+  """Returns the steps of the complete checkpoints of the run in `folder`."""
   return {int(x.name) for x in (folder / 'checkpoints').glob('*') if x.name.isdecimal()}
 
 
-def _write(folder: Path, seals: dict[int, _Seal]) -> None:
-  lines = ',\n'.join(f'"{step}": {json.dumps(seals[step])}' for step in sorted(seals))
+def _write(folder: Path, checksums: dict[int, _Checksums]) -> None:
+  lines = ',\n'.join(f'"{step}": {json.dumps(checksums[step])}' for step in sorted(checksums))
   write_atomically(folder / FILE, f'{{\n{lines}\n}}\n'.encode())
 
 
-def _read(folder: Path) -> dict[int, _Seal]:
-  """The known seals; {} where there are none, or where the file itself was damaged."""
+def _read(folder: Path) -> dict[int, _Checksums]:
+  """Reads the recorded checksums; {} where there are none, or the file itself is damaged."""
   try:
-    return {int(step): dict(seal) for step, seal in json.loads((folder / FILE).read_text()).items()}
+    return {int(step): dict(sums) for step, sums in json.loads((folder / FILE).read_text()).items()}
   except (OSError, ValueError, AttributeError, TypeError):
     return {}
 
 
-def _sums(folder: Path) -> _Seal:
-  # What lies at the top is about the folder, and is written anew when it is renamed.
+def _sums(folder: Path) -> _Checksums:
+  # Files at the top describe the folder, and are written again when it is renamed.
   files = sorted(x for x in folder.glob('*/**/*') if x.is_file())
   return {str(x.relative_to(folder)): [x.stat().st_size, _digest(x)] for x in files}
 

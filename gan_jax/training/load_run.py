@@ -1,4 +1,4 @@
-"""A trained run, read back from its folder to be measured or sampled."""
+"""Loads a trained run from its directory, for evaluation and sampling."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +14,8 @@ from gan_jax.training import checkpoints, metric_writers, run_directory
 from gan_jax.utils.errors import UserError
 
 
-class Trained(NamedTuple):
-  """A run's description, networks and state at one checkpoint."""
+class LoadedRun(NamedTuple):
+  """Holds the settings, the networks and the state of a run at one checkpoint."""
 
   config: Config
   gan: Gan
@@ -24,35 +24,36 @@ class Trained(NamedTuple):
   shape: tuple[int, ...]  # of one example
 
 
-def open_run(folder: Path, which: str) -> Trained:
-  """The run in `folder` at its 'last' or 'best' checkpoint, or at a step given in digits.
+def load_run(folder: Path, which: str) -> LoadedRun:
+  """Loads the run in `folder` at its 'last' or 'best' checkpoint, or at a step given in digits.
 
-  Needs no data: their shape and their classes are written in the run. Raises UserError.
+  No data are needed: config.json holds the shape of an example and the number of classes. Raises UserError
+  where there is no run, no such checkpoint, or a damaged one.
   """
-  description = run_directory.read_config(folder)
+  config = run_directory.read_config(folder)
   shape, n_classes = run_directory.read_shape(folder)
-  model = gan_factory.build_gan(description, shape, 1, n_classes)
-  saved = _open_checkpoints(folder, description)
+  model = gan_factory.build_gan(config, shape, 1, n_classes)
+  saved = _open_checkpoints(folder, config)
   try:
-    step = _choose(saved, folder, which)
+    step = _find_step(saved, folder, which)
     like = jax.eval_shape(
       lambda key: gan.init(model, key, jnp.zeros((1, *shape))), jax.random.key(0)
     )
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
-    return Trained(description, model, saved.restore(step, like), step, shape)
+    return LoadedRun(config, model, saved.restore(step, like), step, shape)
   finally:
     saved.close()
 
 
-def _open_checkpoints(folder: Path, description: Config) -> checkpoints.Checkpoints:
+def _open_checkpoints(folder: Path, config: Config) -> checkpoints.Checkpoints:
   if not (folder / 'checkpoints').is_dir():
     raise UserError(f'--run={folder}: this run has no checkpoint yet')
   scores = metric_writers.read_scores(folder / 'metrics.jsonl')
-  return checkpoints.Checkpoints(folder / 'checkpoints', description.keep, scores, read_only=True)
+  return checkpoints.Checkpoints(folder / 'checkpoints', config.keep, scores, read_only=True)
 
 
-def _choose(saved: checkpoints.Checkpoints, folder: Path, which: str) -> int:
+def _find_step(saved: checkpoints.Checkpoints, folder: Path, which: str) -> int:
   steps = saved.steps()
   if not steps:
     raise UserError(f'--run={folder}: this run has no checkpoint yet')
@@ -64,6 +65,6 @@ def _choose(saved: checkpoints.Checkpoints, folder: Path, which: str) -> int:
       raise UserError(f'--checkpoint=best: {folder} has no evaluated checkpoint; use last')
     return best
   if not which.isdecimal() or int(which) not in steps:
-    there = ', '.join(str(step) for step in steps)
-    raise UserError(f'--checkpoint={which}: choose last, best, or one of the steps {there}')
+    steps_text = ', '.join(str(step) for step in steps)
+    raise UserError(f'--checkpoint={which}: choose last, best, or one of the steps {steps_text}')
   return int(which)

@@ -1,4 +1,4 @@
-"""What a run says: a line per record in metrics.jsonl, TensorBoard events, and a progress bar."""
+"""Writes the metrics of a run to metrics.jsonl, to TensorBoard and to a progress bar."""
 
 import contextlib
 import json
@@ -14,17 +14,17 @@ from tqdm import tqdm
 
 from gan_jax.utils.files import write_atomically
 
-BEST_BY = 'score'  # of a task's measurement; higher is better
+SCORE_KEY = 'score'  # key of the score that selects the best checkpoint; higher is better
 _LINE_EVERY = 15.0  # seconds between progress lines where there is no terminal
 
 
-def line(record: dict[str, Any]) -> str:
-  """A record as a line of metrics.jsonl."""
+def json_line(record: dict[str, Any]) -> str:
+  """Returns a record as a line of metrics.jsonl."""
   return json.dumps(record) + '\n'
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-  """The records of a metrics.jsonl; a last line that a kill cut short is passed over."""
+  """Reads the records of a metrics.jsonl; ignores a last line that a kill cut short."""
   records = []
   for line in path.read_text().splitlines() if path.exists() else ():
     try:
@@ -35,26 +35,26 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def read_scores(path: Path) -> dict[int, float]:
-  """The score of each evaluated step of a metrics.jsonl, by which the best checkpoint is chosen."""
-  return {r['step']: r[BEST_BY] for r in read_metrics(path) if BEST_BY in r}
+  """Reads the score of each evaluated step from a metrics.jsonl."""
+  return {r['step']: r[SCORE_KEY] for r in read_metrics(path) if SCORE_KEY in r}
 
 
-class Metrics:
-  """Appends records to metrics.jsonl and TensorBoard, from `step` on: what came later is forgotten."""
+class MetricWriter:
+  """Appends records to metrics.jsonl and TensorBoard, after deleting the records of steps after `step`."""
 
   def __init__(self, folder: Path, step: int):
     path = folder / 'metrics.jsonl'
     kept = [record for record in read_metrics(path) if record['step'] <= step]
-    write_atomically(path, ''.join(map(line, kept)).encode())
+    write_atomically(path, ''.join(map(json_line, kept)).encode())
     self._file = path.open('a')
-    # Not SummaryWriter: its thread ends where the disk is full, and the next records wait for it for good.
+    # Not SummaryWriter: its thread ends on a full disk, and later records wait for it without end.
     self._events = EventsWriter(str(folder / 'events'))
-    forget = SessionLog(status=SessionLog.START)  # what came from this step on
-    self._events.write_event(Event(wall_time=time.time(), step=step + 1, session_log=forget))
+    restart = SessionLog(status=SessionLog.START)  # TensorBoard drops the events of later steps
+    self._events.write_event(Event(wall_time=time.time(), step=step + 1, session_log=restart))
 
   def write(self, step: int, values: dict[str, float]) -> None:
-    """One record: the step and its numbers, flushed at once."""
-    self._file.write(line({'step': step, **values}))
+    """Writes and flushes one record: the step and its numbers."""
+    self._file.write(json_line({'step': step, **values}))
     self._file.flush()
     for name, value in values.items():
       summary = scalar(name, value)
@@ -62,49 +62,51 @@ class Metrics:
     self._events.flush()
 
   def note(self, step: int, **values: Any) -> None:
-    """A record of what is no number, such as an alarm: in metrics.jsonl only."""
-    self._file.write(line({'step': step, **values}))
+    """Writes a record with texts, such as an alarm, to metrics.jsonl only."""
+    self._file.write(json_line({'step': step, **values}))
     self._file.flush()
 
   def flush(self) -> None:
-    """Hand everything to the system, so that a checkpoint never knows more than the records."""
+    """Flushes the events, so that no checkpoint is newer than the records."""
     self._events.flush()
 
   def close(self) -> None:
-    """Flush both."""
+    """Flushes and closes both files."""
     self._file.close()
     self._events.close()
 
 
-class Silent:
-  """In place of `Metrics` and `Progress` in a process that leaves writing to another."""
+class NullWriter:
+  """Stands in for `MetricWriter` and `ProgressBar` in processes that do not write."""
 
   def write(self, step: int, values: dict[str, float]) -> None:
-    """Nothing."""
+    """Does nothing."""
 
   update = write
 
   def note(self, step: int, **values: Any) -> None:
-    """Nothing."""
+    """Does nothing."""
 
   def say(self, line: str) -> None:
-    """Nothing."""
+    """Does nothing."""
 
   def close(self) -> None:
-    """Nothing."""
+    """Does nothing."""
 
   flush = close
 
 
-class Progress:
-  """A bar on a terminal; elsewhere a line now and then."""
+class ProgressBar:
+  """Shows progress: a bar on a terminal, elsewhere a line every 15 seconds."""
 
   def __init__(self, step: int, steps: int, stream: TextIO | None = None):
     stream = stream or sys.stderr
     self._terminal = stream.isatty()
     self._stream, self._steps = stream, steps
     self._last_line = float('-inf')
-    self._first: tuple[float, int] | None = None  # when the first update came: compiled by then
+    self._first: tuple[float, int] | None = (
+      None  # time and step of the first update, after compilation
+    )
     self._bar = tqdm(
       total=steps,
       initial=step,
@@ -116,7 +118,7 @@ class Progress:
     )
 
   def update(self, step: int, values: dict[str, float]) -> None:
-    """Show the step and its losses: those of d_loss, g_loss, d_real and d_fake that `values` has."""
+    """Shows the step, and d_loss, g_loss, d_real and d_fake where `values` has them."""
     names = {'d_loss': 'D', 'g_loss': 'G', 'd_real': 'D(x)', 'd_fake': 'D(G(z))'}
     digits = {'d_loss': 3, 'g_loss': 3, 'd_real': 2, 'd_fake': 2}
     text = '  '.join(
@@ -130,23 +132,23 @@ class Progress:
     self._first = self._first or (now, step)
     if now - self._last_line >= _LINE_EVERY or step == self._steps:
       self._last_line = now
-      self.say(f'step {step}/{self._steps}  {text}{self._pace(step, now)}')
+      self.say(f'step {step}/{self._steps}  {text}{self._time_left(step, now)}')
 
-  def _pace(self, step: int, now: float) -> str:
-    began, first = self._first or (now, step)
-    if step == first:
+  def _time_left(self, step: int, now: float) -> str:
+    began, first_step = self._first or (now, step)
+    if step == first_step:
       return ''
-    rate = (step - first) / max(now - began, 1e-9)
+    rate = (step - first_step) / max(now - began, 1e-9)
     return f'  {rate:.1f} steps/s  {tqdm.format_interval((self._steps - step) / rate)} left'
 
   def say(self, line: str) -> None:
-    """Print a line above the bar."""
+    """Prints a line above the bar."""
     if self._terminal:
       self._bar.write(line, file=self._stream)
     else:
-      with contextlib.suppress(BrokenPipeError):  # nobody reads any more; training matters more
+      with contextlib.suppress(BrokenPipeError):  # a closed pipe must not end training
         print(line, file=self._stream, flush=True)
 
   def close(self) -> None:
-    """Leave the bar where it stands."""
+    """Closes the bar."""
     self._bar.close()

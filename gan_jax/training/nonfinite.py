@@ -1,4 +1,4 @@
-"""Where a run broke: the first value that was not finite, found by going there again."""
+"""Finds the first value of a run that is not finite, by repeating the steps before."""
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
   from gan_jax.training.session import Session
 
 
-def first_not_finite(tree: Any) -> str | None:
-  """The path of the first leaf that holds an infinity or a NaN, such as 'd.params/Dense_0/kernel'."""
+def first_nonfinite_leaf(tree: Any) -> str | None:
+  """Returns the path of the first leaf with an infinity or a NaN, or None: 'd.params/Dense_0/kernel'."""
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
     if not np.all(np.isfinite(np.asarray(leaf, np.float64))):
       return jax.tree_util.keystr(path, simple=True, separator='/')
@@ -23,24 +23,24 @@ def first_not_finite(tree: Any) -> str | None:
 
 @jax.jit
 def all_finite(tree: Any) -> jax.Array:
-  """Whether no leaf holds an infinity or a NaN: one boolean on the device."""
+  """Returns whether no leaf holds an infinity or a NaN, as one boolean on the device."""
   return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
 def raise_diverged(
   session: 'Session', saved: checkpoints.Checkpoints, start: int, stop: int
 ) -> NoReturn:
-  """Raise DivergedError for a run that broke somewhere between the steps `start` and `stop`.
+  """Raises DivergedError, naming the first tensor and step that is not finite between `start` and `stop`.
 
-  Nothing in the hot loop looks for the culprit; instead the run is repeated, which is exact, from its
-  last checkpoint to `start` and from there one step at a time.
+  The training loop itself checks no single tensor. The run is repeated, which is exact, from its last
+  checkpoint to `start`, and from there one step at a time.
   """
   saved.wait()
   state, good = session.initial_state(), 0
   for step in reversed([step for step in saved.steps() if step <= start]):
     restored = saved.restore(step, state)
     if (
-      first_not_finite(session.eval_state(restored)) is None
+      first_nonfinite_leaf(session.eval_state(restored)) is None
     ):  # a state may break one step before its metrics
       state, good = restored, step
       break
@@ -48,11 +48,11 @@ def raise_diverged(
   if start > step:
     state, _ = session.advance(state, step, start - step)
     step = start
-  where = first_not_finite(session.eval_state(state))
+  where = first_nonfinite_leaf(session.eval_state(state))
   while where is None and step < stop:
     state, calls = session.advance(state, step, 1)
     step += 1
-    where = first_not_finite(calls[0][1]) or first_not_finite(session.eval_state(state))
+    where = first_nonfinite_leaf(calls[0][1]) or first_nonfinite_leaf(session.eval_state(state))
   what = f'{where} at step {step}' if where else f'a mean over steps {start + 1} to {stop}'
   last = f'the last good checkpoint is step {good}' if good else 'no checkpoint was made before'
   raise DivergedError(

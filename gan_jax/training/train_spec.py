@@ -30,7 +30,7 @@ def build_train_spec(
     streaming: whether minibatches come from a window of a stream and not from all examples on the device.
   """
   if hyperparameters is None:
-    hyperparameters = dynamic_hyperparameters.of(config, task.n_train)
+    hyperparameters = dynamic_hyperparameters.hyperparameter_values(config, task.n_train)
   gan = gan_factory.build_gan(
     config, task.shape, task.n_train, task.n_classes, task.mean_image, hyperparameters
   )
@@ -70,5 +70,5 @@ class TrainSpecFn:
 
 def train_spec_fn(config: Config, task: Task, streaming: bool = False) -> TrainSpecFn:
   """Returns the hashable function from hyperparameters to the train spec of runs like `config`."""
-  key = (dynamic_hyperparameters.program(config), task.fingerprint)
+  key = (dynamic_hyperparameters.program_key(config), task.fingerprint)
   return TrainSpecFn(config, task, key, streaming)

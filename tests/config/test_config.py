@@ -8,7 +8,7 @@ import pytest
 from gan_jax.config import compatibility, gan_factory
 from gan_jax.config.config import Config
 from gan_jax.gan.penalties import PENALTIES
-from gan_jax.gan.update_ratio import Ratio
+from gan_jax.gan.update_ratio import UpdateRatio
 from gan_jax.utils.errors import UserError
 
 BASE = Config()
@@ -19,7 +19,9 @@ RK4 = {'update': 'rk4', 'g_optimizer': 'sgd', 'd_optimizer': 'sgd', 'g_b1': 0.0,
 def test_a_config_survives_json():
   odd = dataclasses.replace(BASE, k='1.5', conditional=True, data_dir='/x', ada_target=0.0)
   for config in (BASE, odd):
-    assert compatibility.from_json(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    assert (
+      compatibility.config_from_json(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    )
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,7 @@ def test_a_config_survives_json():
 )
 def test_differences_name_the_flag_and_both_values(changed):
   ((name, value),) = changed.items()
-  (line,) = compatibility.differences(
+  (line,) = compatibility.blocking_differences(
     dataclasses.asdict(BASE), dataclasses.replace(BASE, **changed)
   )
   assert line == f'--{name} is {getattr(BASE, name)}, now {value}'
@@ -36,7 +38,7 @@ def test_differences_name_the_flag_and_both_values(changed):
 @pytest.mark.parametrize('changed', [{'data_dir': '/elsewhere'}, {'keep': 9}, {'steps': 5}])
 def test_a_run_may_go_on_with_other_settings_that_no_update_depends_on(changed):
   new = dataclasses.replace(BASE, **changed)
-  assert compatibility.differences(dataclasses.asdict(BASE), new) == []
+  assert compatibility.blocking_differences(dataclasses.asdict(BASE), new) == []
 
 
 @pytest.mark.parametrize(
@@ -45,12 +47,12 @@ def test_a_run_may_go_on_with_other_settings_that_no_update_depends_on(changed):
 def test_steps_matter_where_something_falls_towards_them(bound):
   old = dataclasses.replace(BASE, **bound)
   new = dataclasses.replace(old, steps=5)
-  assert len(compatibility.differences(dataclasses.asdict(old), new)) == 1
+  assert len(compatibility.blocking_differences(dataclasses.asdict(old), new)) == 1
 
 
 def test_a_config_of_another_version_is_refused():
   with pytest.raises(UserError, match='momentum_of_yore'):
-    compatibility.from_json(dataclasses.asdict(BASE) | {'momentum_of_yore': 1})
+    compatibility.config_from_json(dataclasses.asdict(BASE) | {'momentum_of_yore': 1})
 
 
 # Each is refused, by the name of its first setting and with its value.
@@ -203,7 +205,7 @@ def small(**changes):
 def test_a_gan_has_only_the_parts_that_its_settings_ask_for():
   gan = small(r1=0.0)
   assert gan.penalties == ()
-  optional = (gan.g_project, gan.d_project, gan.ada, gan.noise, gan.balance)
+  optional = (gan.g_project, gan.d_project, gan.ada, gan.noise, gan.ratio_controller)
   assert optional == (None,) * 5
   assert (gan.unroll, gan.consensus, gan.n_classes, gan.augment) == (0, 0.0, 0, 'none')
   assert small(unroll=5).unroll == 0
@@ -223,7 +225,7 @@ def test_settings_reach_the_gan():
     augment='ada', ada_target=0.5, instance_noise=0.4, steps=10, label_smoothing=0.1, ema_decay=0.5,
   )  # fmt: skip
   assert [(term.weight, term.every) for term in gan.penalties] == [(2.0, 4), (1.0, 1)]
-  assert gan.balance.target == 0.3
+  assert gan.ratio_controller.target == 0.3
   assert (gan.n_classes, gan.augment, gan.ema_decay) == (3, 'ada', 0.5)
   assert float(gan.noise(0)) == pytest.approx(0.4)
   assert float(gan.noise(10)) == 0
@@ -242,7 +244,7 @@ def test_rates_are_functions_of_the_step_for_both_players():
 
 
 def test_the_fixed_k_is_a_fraction():
-  assert dataclasses.replace(BASE, k='1.5').ratio == Ratio(3, 2)
+  assert dataclasses.replace(BASE, k='1.5').ratio == UpdateRatio(3, 2)
   assert dataclasses.replace(BASE, k='auto').ratio is None
 
 

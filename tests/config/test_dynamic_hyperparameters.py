@@ -27,20 +27,20 @@ OTHER = (
 
 @pytest.mark.parametrize('changes', SAME)
 def test_numbers_do_not_make_another_program(changes):
-  assert dynamic_hyperparameters.program(Config(**changes)) == dynamic_hyperparameters.program(
-    Config()
-  )
+  assert dynamic_hyperparameters.program_key(
+    Config(**changes)
+  ) == dynamic_hyperparameters.program_key(Config())
 
 
 @pytest.mark.parametrize('changes', OTHER)
 def test_a_part_that_comes_or_goes_makes_another_program(changes):
-  assert dynamic_hyperparameters.program(Config(**changes)) != dynamic_hyperparameters.program(
-    Config()
-  )
+  assert dynamic_hyperparameters.program_key(
+    Config(**changes)
+  ) != dynamic_hyperparameters.program_key(Config())
 
 
 def test_every_fixed_k_but_1_is_one_program():
-  keys = {dynamic_hyperparameters.program(Config(k=k)) for k in ('0.5', '2', '5', '2.5')}
+  keys = {dynamic_hyperparameters.program_key(Config(k=k)) for k in ('0.5', '2', '5', '2.5')}
   assert len(keys) == 1
 
 
@@ -69,16 +69,20 @@ def test_a_program_can_be_built_of_numbers_that_are_not_known_yet(changes):
     gan = gan_factory.build_gan(config, (8, 8, 1), 100, hyperparameters=numbers)
     return gan.g_rate(3), gan.d_rate(3), gan.ema_decay
 
-  values = dynamic_hyperparameters.of(config, 100)
-  traced = jax.jit(rates)(dynamic_hyperparameters.arrays(values))
+  values = dynamic_hyperparameters.hyperparameter_values(config, 100)
+  traced = jax.jit(rates)(dynamic_hyperparameters.as_arrays(values))
   np.testing.assert_allclose(traced, rates(values), rtol=1e-6)
 
 
 def test_whole_numbers_stay_whole():
-  arrays = dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(Config(k='2.5'), 100))
+  arrays = dynamic_hyperparameters.as_arrays(
+    dynamic_hyperparameters.hyperparameter_values(Config(k='2.5'), 100)
+  )
   assert arrays['k_numerator'].dtype == arrays['steps'].dtype == np.int32
   assert arrays['g_lr'].dtype == np.float32
 
 
 def test_what_may_differ_within_a_program_are_settings():
-  assert {field.name for field in dataclasses.fields(Config)} >= dynamic_hyperparameters.SCALARS
+  assert {
+    field.name for field in dataclasses.fields(Config)
+  } >= dynamic_hyperparameters.DYNAMIC_SETTINGS

@@ -19,7 +19,7 @@ def state(step):
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
   folder = tmp_path_factory.mktemp('made')
-  with checkpoints.opened(folder / 'checkpoints', 3, {}) as saved:
+  with checkpoints.open_checkpoints(folder / 'checkpoints', 3, {}) as saved:
     for step in (1, 2, 3, 4):
       saved.save(step, state(step))
       saved.wait()
@@ -53,55 +53,55 @@ def test_every_complete_checkpoint_is_sealed_and_no_other(made):
   sealed = json.loads((made / checksums.FILE).read_text())
   assert set(sealed) >= {'2', '3', '4'}
   assert '1' not in sealed or len(sealed) == 4  # the one that went last may still stand there
-  assert [checksums.problem(made, step) for step in (2, 3, 4)] == [None] * 3
-  assert checksums.set_aside(made) == []
+  assert [checksums.find_damage(made, step) for step in (2, 3, 4)] == [None] * 3
+  assert checksums.quarantine_damaged(made) == []
 
 
 @pytest.mark.parametrize('words', DAMAGE)
 def test_damage_is_named_and_the_one_before_is_used(run, words):
-  DAMAGE[words](checksums.path(run, 4))
-  assert words in checksums.problem(run, 4)
+  DAMAGE[words](checksums.checkpoint_path(run, 4))
+  assert words in checksums.find_damage(run, 4)
   with (
-    checkpoints.opened(run / 'checkpoints', 3, {}) as saved,
+    checkpoints.open_checkpoints(run / 'checkpoints', 3, {}) as saved,
     pytest.raises(UserError, match=f'00000004: this checkpoint is damaged: .*{words}'),
   ):
     saved.restore(4, state(0))
-  (line,) = checksums.set_aside(run)
-  assert str(checksums.path(run, 4)) in line
+  (line,) = checksums.quarantine_damaged(run)
+  assert str(checksums.checkpoint_path(run, 4)) in line
   assert words in line
-  assert not checksums.path(run, 4).exists()
-  with checkpoints.opened(run / 'checkpoints', 3, {}) as saved:
+  assert not checksums.checkpoint_path(run, 4).exists()
+  with checkpoints.open_checkpoints(run / 'checkpoints', 3, {}) as saved:
     assert saved.steps() == [2, 3]
     np.testing.assert_array_equal(saved.restore(3, state(0))['x'], state(3)['x'])
     saved.save(4, state(4))  # the place is free again
     saved.wait()
-    assert checksums.problem(run, 4) is None
+    assert checksums.find_damage(run, 4) is None
 
 
 def test_a_bit_anywhere_is_noticed(run):
-  for path in sorted(checksums.path(run, 4).glob('*/**/*')):
+  for path in sorted(checksums.checkpoint_path(run, 4).glob('*/**/*')):
     if path.is_file() and path.stat().st_size:
       flip(path)
-      assert checksums.problem(run, 4) is not None, path
+      assert checksums.find_damage(run, 4) is not None, path
       flip(path)
-  assert checksums.problem(run, 4) is None
+  assert checksums.find_damage(run, 4) is None
 
 
 def test_two_damaged_ones_are_passed_over(run):
   for step in (3, 4):
-    flip(largest(checksums.path(run, step)))
-  assert len(checksums.set_aside(run)) == 2
+    flip(largest(checksums.checkpoint_path(run, step)))
+  assert len(checksums.quarantine_damaged(run)) == 2
   assert sorted(x.name for x in (run / 'damaged').iterdir()) == ['00000003', '00000004']
-  assert checksums.set_aside(run) == []
+  assert checksums.quarantine_damaged(run) == []
 
 
 @pytest.mark.parametrize('text', [None, '', '[]', '{"4": 3}', '{"x": {}}'])
 def test_without_checksums_nothing_is_said(run, text):
   path = run / checksums.FILE
   path.unlink() if text is None else path.write_text(text)
-  flip(largest(checksums.path(run, 4)))
-  assert checksums.set_aside(run) == []
-  assert checksums.problem(run, 4) is None
+  flip(largest(checksums.checkpoint_path(run, 4)))
+  assert checksums.quarantine_damaged(run) == []
+  assert checksums.find_damage(run, 4) is None
 
 
 class Stuck:
@@ -118,5 +118,5 @@ def test_a_process_that_breaks_waits_a_moment_only_for_the_others(tmp_path, monk
   monkeypatch.setattr(checkpoints, 'Checkpoints', Stuck)
   monkeypatch.setattr(checkpoints, '_MOMENT', 0.1)
   monkeypatch.setattr(checkpoints.jax, 'process_count', lambda: 2)
-  with pytest.raises(OSError, match='full'), checkpoints.opened(tmp_path, 3, {}):
+  with pytest.raises(OSError, match='full'), checkpoints.open_checkpoints(tmp_path, 3, {}):
     raise OSError('the disk is full')
