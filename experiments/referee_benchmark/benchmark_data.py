@@ -64,7 +64,7 @@ def _of_spiral(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   project = jax.jit(
     functools.partial(jax.lax.map, functools.partial(curves.project_onto_curve, curve))
   )
-  along = np.asarray(project(jnp.asarray(x)).along)
+  along = np.asarray(project(jnp.asarray(x)).arc_length)
   arms = len(curve.turns)
   return _along(along / (arms * curve.length), arms * _PIECES)
 

@@ -11,12 +11,12 @@ from gan_jax.data.synthetic.distribution import Density, shifted
 from gan_jax.data.synthetic.perturbed_densities import PERTURBED_DENSITIES
 from gan_jax.gan.losses import LOSSES
 
-WIDE = {'gaussian': (-11.0, 13.0)}  # windows where a rival overflows the picture's
-TWO = mixtures.mixture(np.array([[-1.0], [1.5]]), np.array([0.4, 0.3]), [0.6, 0.4])
+WIDE_EXTENT = {'gaussian': (-11.0, 13.0)}  # where a perturbed density exceeds `extent`
+TWO_MODES = mixtures.mixture(np.array([[-1.0], [1.5]]), np.array([0.4, 0.3]), [0.6, 0.4])
 
 
 def scipy_jsd(p, q, low, high):
-  """Of two SciPy distributions on a line."""
+  """Jensen-Shannon divergence of two SciPy distributions on a line."""
 
   def integrand(x):
     a, b = p.pdf(x), q.pdf(x)
@@ -31,45 +31,47 @@ def draws(density, seed, n):
 
 
 @pytest.mark.parametrize('p', [[0.5, 0.5, 0], [0.2, 0.3, 0.5], [1, 0, 0]])
-def test_jsd_of_histograms_is_that_of_scipy(p):
+def test_jsd_of_histograms_equals_scipy(p):
   p, q = np.array(p, float), np.array([0.1, 0.6, 0.3])
-  ours = optimal_discriminator.jsd_of_histograms(jnp.asarray(p), jnp.asarray(q))
-  assert float(ours) == pytest.approx(jensenshannon(p, q) ** 2, abs=1e-6)
+  actual = optimal_discriminator.jsd_of_histograms(jnp.asarray(p), jnp.asarray(q))
+  assert float(actual) == pytest.approx(jensenshannon(p, q) ** 2, abs=1e-6)
 
 
 @pytest.mark.parametrize(
-  ('rival', 'theirs'),
+  ('fault', 'mean_and_std'),
   [('shifted', (1.5, 0.5)), ('narrow', (1.0, 0.25)), ('wide', (1.0, 1.0))],
 )
-def test_quadrature_on_the_line_is_that_of_scipy(rival, theirs):
-  p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian'][rival]
-  ours = optimal_discriminator.jsd_by_quadrature(p.log_density, q.log_density, (-5.0, 7.0), 2000)
-  expected = scipy_jsd(stats.norm(1, 0.5), stats.norm(*theirs), -5, 7)
-  assert float(ours) == pytest.approx(expected, abs=1e-5)
+def test_quadrature_on_the_line_equals_scipy(fault, mean_and_std):
+  p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian'][fault]
+  actual = optimal_discriminator.jsd_by_quadrature(p.log_density, q.log_density, (-5.0, 7.0), 2000)
+  expected = scipy_jsd(stats.norm(1, 0.5), stats.norm(*mean_and_std), -5, 7)
+  assert float(actual) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(
-  ('name', 'rival', 'weights'),
+  ('name', 'fault', 'weights'),
   [
     ('ring', 'missing', [0] * 4 + [1] * 4),
     ('grid', 'missing', [0] * 12 + [1] * 13),
     ('grid', 'uneven', range(1, 26)),
   ],
 )
-def test_lost_modes_and_uneven_weights_have_a_closed_form(name, rival, weights):
-  p, q = density_of(SYNTHETIC[name]), PERTURBED_DENSITIES[name][rival]
+def test_quadrature_equals_the_closed_form_for_missing_modes_and_uneven_weights(
+  name, fault, weights
+):
+  p, q = density_of(SYNTHETIC[name]), PERTURBED_DENSITIES[name][fault]
   shares = jnp.asarray(list(weights)) / sum(weights)
   expected = float(
     optimal_discriminator.jsd_of_histograms(jnp.full(len(shares), 1 / len(shares)), shares)
   )
-  ours = optimal_discriminator.jsd_by_quadrature(
+  actual = optimal_discriminator.jsd_by_quadrature(
     p.log_density, q.log_density, SYNTHETIC[name].extent, 500
   )
-  assert float(ours) == pytest.approx(expected, abs=1e-3)
+  assert float(actual) == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize(
-  ('name', 'rival'),
+  ('name', 'fault'),
   [
     ('gaussian', 'wide'),
     ('gaussian', 'noisy'),
@@ -78,10 +80,10 @@ def test_lost_modes_and_uneven_weights_have_a_closed_form(name, rival, weights):
     ('moons', 'missing'),
   ],
 )
-def test_sampling_agrees_with_quadrature(name, rival):
-  """So samples and densities of both belong together, within four standard errors."""
-  p, q = density_of(SYNTHETIC[name]), PERTURBED_DENSITIES[name][rival]
-  extent = WIDE.get(name, SYNTHETIC[name].extent)
+def test_sampling_agrees_with_quadrature(name, fault):
+  """Within four standard errors, so samplers and densities match."""
+  p, q = density_of(SYNTHETIC[name]), PERTURBED_DENSITIES[name][fault]
+  extent = WIDE_EXTENT.get(name, SYNTHETIC[name].extent)
   cells, n = (150, 1500) if name == 'moons' else (600, 5000)
   logs = p.log_density, q.log_density
   exact = jax.jit(lambda: optimal_discriminator.jsd_by_quadrature(*logs, extent, cells))()
@@ -91,7 +93,7 @@ def test_sampling_agrees_with_quadrature(name, rival):
   assert abs(float(estimate.value - exact)) < 4 * float(estimate.standard_error) + 1e-4
 
 
-def test_the_standard_error_of_sampling_is_its_spread():
+def test_the_standard_error_of_sampling_equals_its_standard_deviation():
   p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian']['wide']
   estimate = jax.jit(
     lambda a, b: optimal_discriminator.jsd_by_sampling(
@@ -104,7 +106,7 @@ def test_the_standard_error_of_sampling_is_its_spread():
   assert float(values.std()) == pytest.approx(float(errors.mean()), rel=0.15)
 
 
-def test_equal_densities_have_no_divergence_and_a_loss_of_log_4():
+def test_equal_densities_have_a_divergence_of_0_and_a_loss_of_log_4():
   p = density_of(SYNTHETIC['gaussian'])
   jsd = optimal_discriminator.jsd_by_quadrature(p.log_density, p.log_density, (-3.0, 5.0))
   assert float(jsd) == pytest.approx(0, abs=1e-6)
@@ -113,7 +115,7 @@ def test_equal_densities_have_no_divergence_and_a_loss_of_log_4():
   assert not jax.vmap(optimal_discriminator.optimal_logit(*[p.log_density] * 2))(x).any()
 
 
-def test_disjoint_densities_are_log_2_apart_and_cost_nothing_to_tell():
+def test_disjoint_densities_have_a_divergence_of_log_2_and_a_loss_of_0():
   p = density_of(SYNTHETIC['gaussian'])
   far = shifted(p, np.array([40.0]))
   jsd = optimal_discriminator.jsd_by_quadrature(p.log_density, far.log_density, (-5.0, 50.0), 2000)
@@ -122,7 +124,7 @@ def test_disjoint_densities_are_log_2_apart_and_cost_nothing_to_tell():
 
 
 def test_densities_may_be_zero():
-  """Uniform on [0, 1] against [1/2, 3/2], in a window that holds more: half of each is shared."""
+  """Uniform on [0, 1] and on [1/2, 3/2], integrated over [-1, 3]."""
 
   def uniform(low):
     inside = lambda x: (x[0] > low) & (x[0] < low + 1)
@@ -132,22 +134,22 @@ def test_densities_may_be_zero():
   assert float(jsd) == pytest.approx(np.log(2) / 2, abs=1e-3)
 
 
-@pytest.mark.parametrize('rival', PERTURBED_DENSITIES['gaussian'])
-def test_the_optimal_logit_has_the_optimal_loss_and_any_other_a_higher_one(rival):
-  p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian'][rival]
+@pytest.mark.parametrize('fault', PERTURBED_DENSITIES['gaussian'])
+def test_the_optimal_logit_has_the_optimal_loss_and_any_other_a_higher_one(fault):
+  p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian'][fault]
   jsd = optimal_discriminator.jsd_by_quadrature(
-    p.log_density, q.log_density, WIDE['gaussian'], 2000
+    p.log_density, q.log_density, WIDE_EXTENT['gaussian'], 2000
   )
-  best = optimal_discriminator.optimal_logit(p.log_density, q.log_density)
-  assert expected_loss(best, p, q) == pytest.approx(
+  optimal = optimal_discriminator.optimal_logit(p.log_density, q.log_density)
+  assert expected_d_loss(optimal, p, q) == pytest.approx(
     float(optimal_discriminator.optimal_loss(jsd)), abs=1e-5
   )
-  for wrong in (lambda x: best(x) + 0.1, lambda x: best(x) * 0.8, lambda x: best(-x)):
-    assert expected_loss(wrong, p, q) > optimal_discriminator.optimal_loss(jsd) + 1e-4
+  for wrong in (lambda x: optimal(x) + 0.1, lambda x: optimal(x) * 0.8, lambda x: optimal(-x)):
+    assert expected_d_loss(wrong, p, q) > optimal_discriminator.optimal_loss(jsd) + 1e-4
 
 
-def expected_loss(logit, p, q):
-  """D's loss in expectation, by SciPy on a fine grid of [-11, 13]."""
+def expected_d_loss(logit, p, q):
+  """D's expected loss, by Simpson's rule on a fine grid of [-11, 13]."""
   x = jnp.linspace(-11, 13, 4801)[:, None]
   logits = np.asarray(jax.vmap(logit)(x), float)
   at_p, at_q = (np.exp(np.asarray(jax.vmap(d.log_density)(x), float)) for d in (p, q))
@@ -155,8 +157,8 @@ def expected_loss(logit, p, q):
   return integrate.simpson(values, x=np.asarray(x[:, 0], float))
 
 
-def trained(logit, params, p, q, *, steps=400, batch=250, lr=0.03):
-  """Parameters of `logit(params, x)` after Adam on fresh draws of p and q."""
+def train_logit(logit, params, p, q, *, steps=400, batch=250, lr=0.03):
+  """Trains the parameters of `logit(params, x)` by Adam on fresh draws of p and q."""
   tx = optax.adam(optax.cosine_decay_schedule(lr, steps))
 
   def loss(params, key):
@@ -176,26 +178,26 @@ def trained(logit, params, p, q, *, steps=400, batch=250, lr=0.03):
   return jax.jit(lambda start: jax.lax.scan(step, start, keys)[0][0])((params, tx.init(params)))
 
 
-@pytest.mark.parametrize('rival', ['shifted', 'narrow', 'wide'])
-def test_a_trained_discriminator_of_the_right_shape_becomes_the_optimal_one(rival):
-  """Between two Gaussians log p - log q is a parabola; three coefficients hold it exactly."""
-  p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian'][rival]
+@pytest.mark.parametrize('fault', ['shifted', 'narrow', 'wide'])
+def test_a_trained_quadratic_discriminator_of_gaussians_becomes_the_optimal_one(fault):
+  """log p - log q of two Gaussians is quadratic."""
+  p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian'][fault]
 
   def logit(params, x):
     u = (x[0] - 1) / 0.5
     return params @ jnp.stack([jnp.ones(()), u, u**2])
 
-  params = trained(logit, jnp.zeros(3), p, q)
-  x = jnp.linspace(0, 2, 21)[:, None]  # where the data are: two sigmas either side
-  best = jax.vmap(optimal_discriminator.optimal_logit(p.log_density, q.log_density))(x)
-  ours = jax.vmap(lambda x: logit(params, x))(x)
-  np.testing.assert_allclose(jax.nn.sigmoid(ours), jax.nn.sigmoid(best), atol=0.03)
+  params = train_logit(logit, jnp.zeros(3), p, q)
+  x = jnp.linspace(0, 2, 21)[:, None]  # the mean of p +- two sigmas
+  optimal = jax.vmap(optimal_discriminator.optimal_logit(p.log_density, q.log_density))(x)
+  actual = jax.vmap(lambda x: logit(params, x))(x)
+  np.testing.assert_allclose(jax.nn.sigmoid(actual), jax.nn.sigmoid(optimal), atol=0.03)
   check_loss(lambda x: logit(params, x), p, q, 0.005)
 
 
 @pytest.mark.parametrize('weights', [[1, 0], [0.1, 0.9]])
-def test_a_trained_network_finds_what_tells_two_modes_from_fewer(weights):
-  p, q = mixtures.density(TWO), mixtures.density(mixtures.reweighted(TWO, weights))
+def test_a_trained_network_becomes_the_optimal_discriminator_of_lost_modes(weights):
+  p, q = mixtures.density(TWO_MODES), mixtures.density(mixtures.reweighted(TWO_MODES, weights))
   sizes = [1, 24, 24, 1]
   keys = jax.random.split(jax.random.key(1), 3)
   params = [
@@ -209,19 +211,19 @@ def test_a_trained_network_finds_what_tells_two_modes_from_fewer(weights):
       x = jnp.tanh(x @ weight + bias)
     return (x @ w + b)[0]
 
-  params = trained(logit, params, p, q, lr=0.01)
+  params = train_logit(logit, params, p, q, lr=0.01)
   x = draws(p, 5, 500)
-  best = jax.vmap(optimal_discriminator.optimal_logit(p.log_density, q.log_density))(x)
-  ours = jax.vmap(lambda x: logit(params, x))(x)
-  error = jnp.abs(jax.nn.sigmoid(ours) - jax.nn.sigmoid(best))
+  optimal = jax.vmap(optimal_discriminator.optimal_logit(p.log_density, q.log_density))(x)
+  actual = jax.vmap(lambda x: logit(params, x))(x)
+  error = jnp.abs(jax.nn.sigmoid(actual) - jax.nn.sigmoid(optimal))
   assert float(error.mean()) < 0.03
   check_loss(lambda x: logit(params, x), p, q, 0.01)
 
 
 def check_loss(logit, p: Density, q: Density, tolerance):
-  """No less than log 4 - 2 JSD, and hardly more."""
+  """Asserts that the expected loss exceeds log 4 - 2 JSD by less than `tolerance`."""
   jsd = optimal_discriminator.jsd_by_quadrature(
-    p.log_density, q.log_density, WIDE['gaussian'], 4000
+    p.log_density, q.log_density, WIDE_EXTENT['gaussian'], 4000
   )
-  excess = expected_loss(logit, p, q) - float(optimal_discriminator.optimal_loss(jsd))
+  excess = expected_d_loss(logit, p, q) - float(optimal_discriminator.optimal_loss(jsd))
   assert -1e-5 < excess < tolerance

@@ -13,7 +13,7 @@ PLANE = ['ring', 'grid', 'moons', 'spiral']
 
 
 @cache
-def oracle(name):
+def scorer(name):
   return jax.jit(SYNTHETIC[name].score_samples)
 
 
@@ -26,36 +26,36 @@ def draw(name, seed, n=None):
   return sampler(name)(jax.random.split(jax.random.key(seed), n or SYNTHETIC[name].n_scored))
 
 
-def judge(name, samples):
-  return {key: float(value) for key, value in oracle(name)(samples).items()}
+def score(name, samples):
+  return {key: float(value) for key, value in scorer(name)(samples).items()}
 
 
-def masses(name, n):
-  """Probability of each of n by n cells of the game's window, x first: midpoint values times area."""
-  game = SYNTHETIC[name]
-  left, right, bottom, top = game.extent
+def cell_masses(name, n):
+  """Probability of each of n by n cells of `extent`, x first: midpoint values times area."""
+  distribution = SYNTHETIC[name]
+  left, right, bottom, top = distribution.extent
   x = left + (right - left) * (np.arange(n) + 0.5) / n
   y = bottom + (top - bottom) * (np.arange(n) + 0.5) / n
   points = jnp.asarray(np.stack(np.meshgrid(x, y, indexing='ij'), axis=-1))
-  log_density = jax.jit(lambda p: jax.lax.map(jax.vmap(game.log_density), p))
+  log_density = jax.jit(lambda p: jax.lax.map(jax.vmap(distribution.log_density), p))
   return x, y, np.exp(np.asarray(log_density(points), float)) * (x[1] - x[0]) * (y[1] - y[0])
 
 
 @pytest.mark.parametrize('name', SYNTHETIC)
-def test_every_game_says_what_it_is(name):
-  game = SYNTHETIC[name]
+def test_every_distribution_has_the_shapes_and_scores_that_it_declares(name):
+  distribution = SYNTHETIC[name]
   samples = draw(name, 0)
-  assert game.name == name
-  assert samples.shape == (game.n_scored, *game.shape)
-  scores = oracle(name)(samples)
-  assert scores.keys() == game.perfect_scores.keys()
+  assert distribution.name == name
+  assert samples.shape == (distribution.n_scored, *distribution.shape)
+  scores = scorer(name)(samples)
+  assert scores.keys() == distribution.perfect_scores.keys()
   assert all(value.shape == () and value.dtype == jnp.float32 for value in scores.values())
-  assert game.ranking_score in scores
-  assert game.n_scored == 2500 or name not in ('ring', 'grid')
+  assert distribution.ranking_score in scores
+  assert distribution.n_scored == 2500 or name not in ('ring', 'grid')
 
 
 @pytest.mark.parametrize('name', SYNTHETIC)
-def test_the_same_key_is_the_same_sample(name):
+def test_the_same_key_gives_the_same_sample(name):
   samples = draw(name, 1)
   np.testing.assert_array_equal(samples, draw(name, 1))
   keys = jax.random.split(jax.random.key(1), SYNTHETIC[name].n_scored)
@@ -66,47 +66,47 @@ def test_the_same_key_is_the_same_sample(name):
 
 
 @pytest.mark.parametrize('name', SYNTHETIC)
-def test_samples_of_the_truth_get_the_ideal_numbers(name):
-  """On average over 10 draws, within five standard errors and three percent of the ideal."""
-  scores = [judge(name, draw(name, seed)) for seed in range(10)]
-  for key, ideal in SYNTHETIC[name].perfect_scores.items():
+def test_draws_of_the_distribution_get_the_perfect_scores(name):
+  """On average over 10 draws, within five standard errors and three percent of the perfect score."""
+  scores = [score(name, draw(name, seed)) for seed in range(10)]
+  for key, perfect in SYNTHETIC[name].perfect_scores.items():
     values = np.array([score[key] for score in scores])
     error = values.std(ddof=1) / np.sqrt(len(values))
     # Ends and bends of a curve move the distances from it a little.
-    allowed = 5 * error + 0.03 * ideal * name.startswith(('moons', 'spiral')) + 1e-6
-    assert values.mean() == pytest.approx(ideal, abs=allowed), key
+    allowed = 5 * error + 0.03 * perfect * name.startswith(('moons', 'spiral')) + 1e-6
+    assert values.mean() == pytest.approx(perfect, abs=allowed), key
 
 
 @pytest.mark.parametrize(
-  ('name', 'rival'),
-  [(name, rival) for name, rivals in PERTURBED_DENSITIES.items() for rival in rivals],
+  ('name', 'fault'),
+  [(name, fault) for name, densities in PERTURBED_DENSITIES.items() for fault in densities],
 )
-def test_the_truth_ranks_above_every_rival(name, rival):
-  game = SYNTHETIC[name]
-  keys = jax.random.split(jax.random.key(2), game.n_scored)
-  theirs = judge(name, jax.jit(jax.vmap(PERTURBED_DENSITIES[name][rival].sample))(keys))[
-    game.ranking_score
+def test_the_distribution_ranks_above_every_perturbed_density(name, fault):
+  distribution = SYNTHETIC[name]
+  keys = jax.random.split(jax.random.key(2), distribution.n_scored)
+  perturbed = score(name, jax.jit(jax.vmap(PERTURBED_DENSITIES[name][fault].sample))(keys))[
+    distribution.ranking_score
   ]
-  ours = judge(name, draw(name, 2))[game.ranking_score]
-  assert ours * 2 < theirs
-  assert not game.higher_is_better
+  perfect = score(name, draw(name, 2))[distribution.ranking_score]
+  assert perfect * 2 < perturbed
+  assert not distribution.higher_is_better
 
 
-def test_the_densities_of_the_line_are_those_of_scipy():
+def test_the_gaussian_density_equals_scipy():
   p = SYNTHETIC['gaussian']
   density = jax.jit(lambda x: jnp.exp(p.log_density(x[None])))
   assert integrate.quad(density, -3, 5)[0] == pytest.approx(1, abs=1e-5)
   truth = stats.norm(p.perfect_scores['mean'], p.perfect_scores['std'])
   x = np.linspace(-2, 4, 50)
-  ours = jax.vmap(p.log_density)(jnp.asarray(x)[:, None])
-  np.testing.assert_allclose(ours, truth.logpdf(x), atol=1e-4)
+  actual = jax.vmap(p.log_density)(jnp.asarray(x)[:, None])
+  np.testing.assert_allclose(actual, truth.logpdf(x), atol=1e-4)
   assert stats.kstest(np.asarray(draw('gaussian', 0))[:, 0], truth.cdf).pvalue > 1e-3
 
 
-def test_the_oracle_of_the_line_agrees_with_scipy():
+def test_gaussian_scores_equal_scipy():
   x = np.asarray(draw('gaussian', 3))[:, 0] * 1.1
   truth = stats.norm(1, 0.5)
-  scores = judge('gaussian', jnp.asarray(x)[:, None])
+  scores = score('gaussian', jnp.asarray(x)[:, None])
   assert scores['ks'] == pytest.approx(stats.kstest(x, truth.cdf).statistic, abs=1e-5)
   quantiles = truth.ppf((np.arange(len(x)) + 0.5) / len(x))
   expected = stats.wasserstein_distance(x, quantiles)
@@ -115,12 +115,12 @@ def test_the_oracle_of_the_line_agrees_with_scipy():
   assert scores['std'] == pytest.approx(x.std(), abs=1e-5)
 
 
-def test_a_shift_of_the_line_moves_wasserstein_by_itself():
+def test_a_shift_of_the_gaussian_is_its_wasserstein_distance():
   moved = draw('gaussian', 3) + 0.7
-  assert judge('gaussian', moved)['wasserstein'] == pytest.approx(0.7, abs=0.02)
+  assert score('gaussian', moved)['wasserstein'] == pytest.approx(0.7, abs=0.02)
 
 
-def test_any_mixture_has_the_density_of_scipy_and_moments_of_its_own():
+def test_mixtures_have_the_density_of_scipy_and_their_closed_form_moments():
   centres = np.array([[0.0, 1.0, 2.0], [3.0, -1.0, 0.0]])
   mix = mixtures.mixture(centres, np.array([0.3, 1.5]), [1, 3])
   x = np.random.default_rng(0).normal(size=(40, 3)) * 2
@@ -129,8 +129,8 @@ def test_any_mixture_has_the_density_of_scipy_and_moments_of_its_own():
     np.log(0.75) + stats.multivariate_normal(centres[1], 1.5**2).logpdf(x),
   )
   density = mixtures.density(mix)
-  ours = jax.vmap(density.log_density)(jnp.asarray(x))
-  np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-4)
+  actual = jax.vmap(density.log_density)(jnp.asarray(x))
+  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)
   draws = jax.jit(jax.vmap(density.sample))(jax.random.split(jax.random.key(0), 20_000))
   np.testing.assert_allclose(draws.mean(axis=0), [0.25, 0.75] @ centres, atol=0.06)
   within = 0.25 * 0.3**2 + 0.75 * 1.5**2
@@ -142,7 +142,7 @@ def test_dropped_modes_are_never_drawn():
   mix = mixtures.without_components(mixtures.ring(), [0, 1, 2])
   draw_one = mixtures.density(mix).sample
   draws = jax.jit(jax.vmap(draw_one))(jax.random.split(jax.random.key(0), 2500))
-  scores = judge('ring', draws)
+  scores = score('ring', draws)
   assert scores['modes'] == 5
   assert scores['reverse_kl'] == pytest.approx(np.log(8 / 5), abs=0.005)
   np.testing.assert_allclose(mix.weights, [0] * 3 + [0.2] * 5)
@@ -171,7 +171,7 @@ def test_modes_are_round_gaussians_of_equal_weight(name, sigma):
 @pytest.mark.parametrize('name', PLANE)
 def test_densities_integrate_to_one_and_samples_follow_them(name):
   n, coarse = (500, 10) if name in ('ring', 'grid') else (150, 10)
-  x, y, mass = masses(name, n)
+  x, y, mass = cell_masses(name, n)
   area = (x[1] - x[0]) * (y[1] - y[0])
   total = integrate.trapezoid(integrate.trapezoid(mass / area, x=y), x=x)
   assert total == pytest.approx(1, abs=1e-3)
@@ -187,14 +187,14 @@ def test_densities_integrate_to_one_and_samples_follow_them(name):
 
 
 @pytest.mark.parametrize('curve', [curves.moons(), curves.spiral(1), curves.spiral(3)])
-def test_arms_are_run_through_at_unit_speed(curve):
+def test_arms_are_parametrized_by_arc_length(curve):
   s = jnp.linspace(0, curve.length, 50)
   speed = jnp.linalg.norm(jax.vmap(jax.jacfwd(curve.arm))(s), axis=1)
   np.testing.assert_allclose(speed, 1, rtol=1e-4)
 
 
 @pytest.mark.parametrize('curve', [curves.moons(), curves.spiral()])
-def test_projection_recovers_where_a_point_was_put(curve):
+def test_projection_recovers_the_arc_length_and_distance_of_a_point(curve):
   which, s = jnp.arange(40) % 2, jnp.linspace(0.01, 0.99, 40) * curve.length
 
   def place(arm, length, distance):
@@ -204,9 +204,9 @@ def test_projection_recovers_where_a_point_was_put(curve):
   project = jax.jit(jax.vmap(lambda x: curves.project_onto_curve(curve, x)))
   for distance in (0.0, 0.03, -0.03):
     points = jax.vmap(place, in_axes=(0, 0, None))(which, s, distance)
-    along, across = project(points)
-    np.testing.assert_allclose(along, which * curve.length + s, atol=2e-3)
-    np.testing.assert_allclose(across, abs(distance), atol=1e-4)
+    arc_lengths, distances = project(points)
+    np.testing.assert_allclose(arc_lengths, which * curve.length + s, atol=2e-3)
+    np.testing.assert_allclose(distances, abs(distance), atol=1e-4)
 
 
 @pytest.mark.parametrize('name', ['moons', 'spiral'])
@@ -219,64 +219,64 @@ def test_a_missing_arm_is_half_of_the_curve(name):
   gain = log_density(part, x) - log_density(whole, x)
   assert float(gain) == pytest.approx(np.log(2), abs=1e-4)
   draws = jax.jit(jax.vmap(curves.density(part).sample))(jax.random.split(jax.random.key(0), 2500))
-  assert judge(name, draws)['ks_along'] == pytest.approx(0.5, abs=0.005)
+  assert score(name, draws)['ks_along'] == pytest.approx(0.5, abs=0.005)
 
 
-def test_samples_on_the_curve_itself_are_too_near():
+def test_samples_without_noise_are_too_near_the_curve():
   """The distances of the noise have a Kolmogorov-Smirnov distance of 1 to those that are all 0."""
   exact = curves.moons(noise=1e-6)
   curve = curves.moons()
   s = jnp.linspace(0, curve.length, 2500)
   samples = jax.vmap(lambda t: curves.point_at(exact, jnp.array(0), t))(s)
-  scores = judge('moons', samples)
+  scores = score('moons', samples)
   assert scores['off_curve'] < 1e-4
   assert scores['ks_across'] > 0.99
 
 
-def test_paintings_are_parabolas_whose_a_can_be_read_off():
+def test_fits_recover_the_parameter_of_parabolas():
   a = jnp.linspace(1, 2, 10_000)
   y = jax.vmap(parabolas.parabola)(a)
   expected = np.asarray(a)[:, None] * parabolas.POINTS[None] ** 2 + (np.asarray(a)[:, None] - 1)
   np.testing.assert_allclose(y, expected, atol=1e-6)
   np.testing.assert_allclose(jax.vmap(parabolas.fit_parabola)(y), a, atol=1e-6)
-  scores = judge('painter', y)
+  scores = score('painter', y)
   assert scores == pytest.approx({'off_line': 0, 'ks': 0, 'transport': 0}, abs=2e-4)
 
 
-def test_leaving_the_line_is_measured_apart_from_moving_along_it():
+def test_parabola_scores_separate_distances_to_the_line_from_distances_along_it():
   a = jnp.linspace(1, 2, 10_000)
-  odd = jnp.asarray(np.sign(parabolas.POINTS))  # orthogonal to every painting, which is even
+  odd = jnp.asarray(np.sign(parabolas.POINTS))  # orthogonal to parabolas, which are even
   off = jax.vmap(parabolas.parabola)(a) + 0.1 * odd[None]
   rms = 0.1 * np.sqrt(14 / 15)
   expected = {'off_line': rms, 'ks': 0, 'transport': rms}
-  assert judge('painter', off) == pytest.approx(expected, abs=2e-4)
+  assert score('painter', off) == pytest.approx(expected, abs=2e-4)
   along = jax.vmap(parabolas.parabola)(a + 0.25)
   unit = np.sqrt(np.mean((parabolas.POINTS**2 + 1) ** 2))
   expected = {'off_line': 0, 'ks': 0.25, 'transport': 0.25 * unit}
-  assert judge('painter', along) == pytest.approx(expected, abs=3e-4)
+  assert score('painter', along) == pytest.approx(expected, abs=3e-4)
 
 
-def test_a_painter_of_one_painting_is_told_so():
-  scores = judge('painter', jax.vmap(parabolas.parabola)(jnp.full(10_000, 1.5)))
+def test_samples_of_a_single_parabola_have_a_ks_of_one_half():
+  scores = score('painter', jax.vmap(parabolas.parabola)(jnp.full(10_000, 1.5)))
   assert scores['ks'] == pytest.approx(0.5, abs=1e-3)
   assert scores['off_line'] < 1e-6
 
 
-def test_the_a_of_painters_data_is_uniform():
+def test_the_parameter_of_drawn_parabolas_is_uniform():
   a = np.asarray(jax.vmap(parabolas.fit_parabola)(draw('painter', 4)))
   assert stats.kstest(a, stats.uniform(1, 1).cdf).pvalue > 1e-3
 
 
-def test_the_oracle_of_the_point_is_the_distance_to_it():
-  assert judge('dirac', jnp.array([[0.5], [-1.5]])) == {'mean_abs': 1}
+def test_the_score_of_the_point_mass_is_the_mean_distance_to_it():
+  assert score('dirac', jnp.array([[0.5], [-1.5]])) == {'mean_abs': 1}
   assert not draw('dirac', 0).any()
 
 
 @pytest.mark.parametrize('name', SYNTHETIC)
-def test_a_game_without_density_says_so(name):
-  game = SYNTHETIC[name]
+def test_distributions_without_density_are_refused(name):
+  distribution = SYNTHETIC[name]
   if name in PERTURBED_DENSITIES:
-    assert density_of(game) == Density(game.sample, game.log_density)
+    assert density_of(distribution) == Density(distribution.sample, distribution.log_density)
   else:
-    with pytest.raises(ValueError, match=f'{name}.* have no density'):
-      density_of(game)
+    with pytest.raises(ValueError, match=f'{name}.* has no density'):
+      density_of(distribution)

@@ -1,13 +1,13 @@
-"""Games by name: endless, seeded data whose truth is known in closed form, so that samples can be judged."""
+"""Lists synthetic distributions by name: seeded, unlimited data whose true density or support is known."""
 
 from gan_jax.data.synthetic import curves, mixtures, parabolas, point_mass
 from gan_jax.data.synthetic.distribution import Density, SyntheticDistribution, density_of
 
-__all__ = ['GAMES', 'Density', 'Game', 'density_of']
+__all__ = ['SYNTHETIC', 'Density', 'SyntheticDistribution', 'density_of']
 
 SYNTHETIC: dict[str, SyntheticDistribution] = {
-  game.name: game
-  for game in (
+  distribution.name: distribution
+  for distribution in (
     point_mass.dirac_distribution(),
     mixtures.gaussian_distribution(),
     mixtures.mixture_distribution('ring', mixtures.ring()),

@@ -1,4 +1,4 @@
-"""Curves in the plane with Gaussian noise around them: two moons, and spirals."""
+"""Defines curves in the plane with Gaussian noise around them: two moons, and spirals."""
 
 import math
 from collections.abc import Callable
@@ -12,29 +12,29 @@ import numpy as np
 from gan_jax.data.synthetic.distribution import Density, SyntheticDistribution
 from gan_jax.metrics.kolmogorov_smirnov import expected_ks_distance, ks_distance
 
-_PANEL = 4.0  # lengths of the noise that one panel of the quadrature spans
-_NODES = 16  # Gauss-Legendre nodes in a panel: exact to float32
+_PANEL_LENGTH = 4.0  # of a panel of the quadrature, in standard deviations of the noise
+_PANEL_NODES = 16  # Gauss-Legendre nodes per panel: exact to float32
 
 
 class Curve(NamedTuple):
-  """Turned and moved copies of one arm, drawn from uniformly in arc length, with round noise."""
+  """Holds a curve of rotated and shifted copies of one arm, uniform in arc length, with isotropic noise."""
 
-  arm: Callable[[jax.Array], jax.Array]  # arc length in [0, length] to a point [2], at unit speed
+  arm: Callable[[jax.Array], jax.Array]  # arc length in [0, length] to a point [2]
   length: float
-  turns: tuple[float, ...]  # radians about the origin, one for each copy
-  offsets: tuple[tuple[float, float], ...]  # after the turn
+  turns: tuple[float, ...]  # rotation about the origin in radians, one per arm
+  offsets: tuple[tuple[float, float], ...]  # shift after the rotation, one per arm
   noise: float  # standard deviation in each coordinate
 
 
 class Projection(NamedTuple):
-  """Where a point lies: arc length of the nearest point, arms in a row, and the distance to it."""
+  """Holds the nearest point of a curve, by its arc length over all arms in turn, and the distance to it."""
 
-  along: jax.Array
-  across: jax.Array
+  arc_length: jax.Array
+  distance: jax.Array
 
 
 def moons(noise: float = 0.05) -> Curve:
-  """Two half circles of radius 1, interlocked; the second is the first turned over."""
+  """Returns two interlocked half circles of radius 1."""
   return Curve(
     lambda s: jnp.stack([jnp.cos(s), jnp.sin(s)]),
     length=math.pi,
@@ -45,9 +45,9 @@ def moons(noise: float = 0.05) -> Curve:
 
 
 def spiral(arms: int = 2, noise: float = 0.02) -> Curve:
-  """Arms that unwind from a circle of radius .1 (its involute) until they are 1 away from the middle.
+  """Returns a spiral of involutes of a circle of radius a = .1, which end at radius 1.
 
-  Turns lie .2 pi / arms apart, and the arc length has a closed form: a (t^2 - t_0^2) / 2 at the angle t.
+  Windings lie .2 pi / arms apart. The arc length at the angle t is a (t^2 - t_0^2) / 2.
   """
   radius, first, last = 0.1, 2.0, 10.0
 
@@ -65,12 +65,12 @@ def spiral(arms: int = 2, noise: float = 0.02) -> Curve:
 
 
 def first_arm(curve: Curve) -> Curve:
-  """Only the first arm."""
+  """Returns the curve with its first arm only."""
   return curve._replace(turns=curve.turns[:1], offsets=curve.offsets[:1])
 
 
 def point_at(curve: Curve, which: jax.Array, s: jax.Array) -> jax.Array:
-  """The point [2] of the arm `which` at arc length s."""
+  """Returns the point [2] of the arm of index `which` at arc length s."""
   turn = jnp.asarray(curve.turns)[which]
   x, y = curve.arm(s)
   turned = jnp.stack([x * jnp.cos(turn) - y * jnp.sin(turn), x * jnp.sin(turn) + y * jnp.cos(turn)])
@@ -78,17 +78,17 @@ def point_at(curve: Curve, which: jax.Array, s: jax.Array) -> jax.Array:
 
 
 def sample(curve: Curve, key: jax.Array) -> jax.Array:
-  """One draw: [2]."""
+  """Draws one point [2]."""
   arm_key, length_key, noise_key = jax.random.split(key, 3)
   which = jax.random.randint(arm_key, (), 0, len(curve.turns))
   s = jax.random.uniform(length_key, maxval=curve.length)
   return point_at(curve, which, s) + curve.noise * jax.random.normal(noise_key, (2,))
 
 
-def _nodes(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Arms, arc lengths and quadrature weights of points all along the curve, [k] each."""
-  panels = math.ceil(curve.length / (_PANEL * curve.noise))
-  nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+def _quadrature_nodes(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Returns arm indices, arc lengths and quadrature weights, [k] each, of nodes along all arms."""
+  panels = math.ceil(curve.length / (_PANEL_LENGTH * curve.noise))
+  nodes, weights = np.polynomial.legendre.leggauss(_PANEL_NODES)
   width = curve.length / panels
   s = (width * (np.arange(panels)[:, None] + (nodes[None] + 1) / 2)).ravel()
   arms = len(curve.turns)
@@ -100,8 +100,8 @@ def _nodes(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def log_density(curve: Curve, x: jax.Array) -> jax.Array:
-  """Of one point [2], in nats: the noise's density averaged over the curve by Gauss-Legendre quadrature."""
-  which, s, weights = _nodes(curve)
+  """Returns the log-density at one point [2], in nats, by Gauss-Legendre quadrature along the curve."""
+  which, s, weights = _quadrature_nodes(curve)
   points = jax.vmap(partial(point_at, curve))(jnp.asarray(which), jnp.asarray(s))
   squares = jnp.sum(((x[None] - points) / curve.noise) ** 2, axis=1)
   normaliser = math.log(len(curve.turns) * curve.length * 2 * math.pi * curve.noise**2)
@@ -109,35 +109,35 @@ def log_density(curve: Curve, x: jax.Array) -> jax.Array:
 
 
 def density(curve: Curve) -> Density:
-  """The noisy curve as functions of a key and of a point."""
+  """Returns the sampler and log-density of the noisy curve."""
   return Density(partial(sample, curve), partial(log_density, curve))
 
 
 def project_onto_curve(curve: Curve, x: jax.Array) -> Projection:
-  """The nearest point of the curve to one point [2]: the nearest node, and from there along its tangent."""
-  which, s, _ = (jnp.asarray(array) for array in _nodes(curve))
+  """Projects one point [2] onto the curve: onto the tangent at the nearest quadrature node."""
+  which, s, _ = (jnp.asarray(array) for array in _quadrature_nodes(curve))
   points = jax.vmap(partial(point_at, curve))(which, s)
   nearest = jnp.argmin(jnp.sum((x[None] - points) ** 2, axis=1))
-  at = partial(point_at, curve, which[nearest])
+  arm = partial(point_at, curve, which[nearest])
   start = s[nearest]
-  position, tangent = jax.jvp(at, (start,), (jnp.ones_like(start),))
+  position, tangent = jax.jvp(arm, (start,), (jnp.ones_like(start),))
   end = jnp.clip(start + jnp.dot(x - position, tangent), 0.0, curve.length)
-  return Projection(which[nearest] * curve.length + end, jnp.linalg.norm(x - at(end)))
+  return Projection(which[nearest] * curve.length + end, jnp.linalg.norm(x - arm(end)))
 
 
 def curve_scores(curve: Curve, samples: jax.Array) -> dict[str, jax.Array]:
-  """How samples [n, 2] lie along and across the curve.
+  """Scores samples [n, 2] by their arc lengths and distances on the curve.
 
-  'ks_along' compares arc lengths with the uniform distribution: arms and stretches that are missing or
-  crowded. 'ks_across' compares distances with those of the noise: too far as well as too near. 'ks' is
-  their sum.
+  'off_curve' is the root mean square distance. 'ks_along' compares arc lengths with the uniform
+  distribution, and rises with missing or crowded parts of the curve. 'ks_across' compares distances with
+  those of the noise. 'ks' is the sum of both.
   """
-  along, across = jax.vmap(partial(project_onto_curve, curve))(samples)
+  arc_lengths, distances = jax.vmap(partial(project_onto_curve, curve))(samples)
   total = len(curve.turns) * curve.length
-  ks_along = ks_distance(along, lambda s: s / total)
-  ks_across = ks_distance(across, lambda r: jax.lax.erf(r / (curve.noise * math.sqrt(2))))
+  ks_along = ks_distance(arc_lengths, lambda s: s / total)
+  ks_across = ks_distance(distances, lambda r: jax.lax.erf(r / (curve.noise * math.sqrt(2))))
   return {
-    'off_curve': jnp.sqrt(jnp.mean(across**2)),
+    'off_curve': jnp.sqrt(jnp.mean(distances**2)),
     'ks_along': ks_along,
     'ks_across': ks_across,
     'ks': ks_along + ks_across,
@@ -145,10 +145,9 @@ def curve_scores(curve: Curve, samples: jax.Array) -> dict[str, jax.Array]:
 
 
 def curve_distribution(name: str, curve: Curve, n: int = 2500) -> SyntheticDistribution:
-  """Whether G follows the curve from end to end, at the right distance."""
-  ends = (
-    4 / (3 * math.sqrt(2 * math.pi)) * curve.noise / curve.length
-  )  # noise that overshoots an arm
+  """Returns a noisy curve, scored by the distribution of n samples along and across it."""
+  # The noise beyond the ends of an arm adds to the mean squared distance.
+  ends = 4 / (3 * math.sqrt(2 * math.pi)) * curve.noise / curve.length
   return SyntheticDistribution(
     name,
     shape=(2,),

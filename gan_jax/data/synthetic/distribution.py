@@ -1,4 +1,4 @@
-"""What a game is: data without end, and an oracle that knows the truth about them."""
+"""Defines synthetic distributions: what is drawn, its exact density, and how samples are scored against it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,60 +7,58 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Sample = Callable[[jax.Array], jax.Array]  # one key to one example
-LogDensity = Callable[[jax.Array], jax.Array]  # one example to its log-density, nats
-Scorer = Callable[[jax.Array], dict[str, jax.Array]]  # samples [n, *shape] to numbers
+SampleFn = Callable[[jax.Array], jax.Array]  # a key to one example
+LogDensity = Callable[[jax.Array], jax.Array]  # one example to its log-density in nats
+Scorer = Callable[[jax.Array], dict[str, jax.Array]]  # samples [n, *shape] to named scores
 
 
 class Density(NamedTuple):
-  """A distribution that can be drawn from and whose density is known; both functions take one example."""
+  """Holds the sampler and the log-density of a distribution, both functions of one example."""
 
-  sample: Sample
+  sample: SampleFn
   log_density: LogDensity
 
 
 class SyntheticDistribution(NamedTuple):
-  """A distribution to learn, and how samples of a generator are judged against it."""
+  """Holds a distribution to learn, and the scores by which a generator's samples are compared with it."""
 
   name: str
   shape: tuple[int, ...]  # of one example
-  sample: Sample
-  log_density: LogDensity | None  # exact; None where there is no density
+  sample: SampleFn
+  log_density: LogDensity | None  # None for a distribution without density
   score_samples: Scorer
-  perfect_scores: dict[str, float]  # what `n_judged` samples of the truth itself get, on average
-  ranking_score: str  # the number of the oracle by which checkpoints are ranked
-  higher_is_better: bool
-  n_scored: int  # samples that the oracle is shown
-  extent: tuple[float, ...] | None = None  # window of a picture: (low, high) of each axis in a row
-  mode_centres: np.ndarray | None = None  # centres [m, d], where there are any
+  perfect_scores: dict[str, float]  # expected scores of `n_scored` draws of the distribution itself
+  ranking_score: str  # name of the score that ranks checkpoints
+  higher_is_better: bool  # of the ranking score
+  n_scored: int  # number of samples to score
+  extent: tuple[float, ...] | None = None  # (low, high) of each axis in turn, for plots
+  mode_centres: np.ndarray | None = None  # [m, d], for mixtures
 
 
-def density_of(game: SyntheticDistribution) -> Density:
-  """The game's data as a density; raises ValueError where it has none."""
-  if game.log_density is None:
-    raise ValueError(f'the data of the game {game.name!r} have no density')
-  return Density(game.sample, game.log_density)
+def density_of(distribution: SyntheticDistribution) -> Density:
+  """Returns the sampler and log-density of `distribution`; raises ValueError where it has no density."""
+  if distribution.log_density is None:
+    raise ValueError(f'the synthetic distribution {distribution.name!r} has no density')
+  return Density(distribution.sample, distribution.log_density)
 
 
 def shifted(density: Density, offset: jax.Array | np.ndarray) -> Density:
-  """The same density moved by `offset` [d]."""
+  """Returns `density` translated by `offset` [d]."""
   return Density(
     lambda key: density.sample(key) + jnp.asarray(offset),
     lambda x: density.log_density(x - jnp.asarray(offset)),
   )
 
 
-def blended(density: Density, other: Density, share: float) -> Density:
-  """The mixture (1 - share) p + share q, for a share strictly between 0 and 1."""
+def blended(p: Density, q: Density, weight: float) -> Density:
+  """Returns the mixture (1 - weight) p + weight q, for a weight strictly between 0 and 1."""
 
   def sample(key: jax.Array) -> jax.Array:
     which_key, key = jax.random.split(key)
-    other_chosen = jax.random.bernoulli(which_key, share)
-    return jnp.where(other_chosen, other.sample(key), density.sample(key))
+    from_q = jax.random.bernoulli(which_key, weight)
+    return jnp.where(from_q, q.sample(key), p.sample(key))
 
   def log_density(x: jax.Array) -> jax.Array:
-    return jnp.logaddexp(
-      jnp.log1p(-share) + density.log_density(x), jnp.log(share) + other.log_density(x)
-    )
+    return jnp.logaddexp(jnp.log1p(-weight) + p.log_density(x), jnp.log(weight) + q.log_density(x))
 
   return Density(sample, log_density)

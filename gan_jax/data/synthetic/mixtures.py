@@ -1,4 +1,4 @@
-"""Mixtures of round Gaussians: one in a line, a ring of 8, a grid of 25, or any other."""
+"""Defines mixtures of isotropic Gaussians: one on a line, a ring of 8 and a grid of 25 in the plane."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from gan_jax.metrics.mode_coverage import HIGH_QUALITY_SIGMAS, mode_scores, norm
 
 
 class Mixture(NamedTuple):
-  """Components at `centres` [m, d] with standard deviations `sigmas` [m] and `weights` [m] that sum to 1."""
+  """Holds the centres [m, d], standard deviations [m] and weights [m], of sum 1, of Gaussian components."""
 
   centres: np.ndarray
   sigmas: np.ndarray
@@ -25,14 +25,14 @@ class Mixture(NamedTuple):
 def mixture(
   centres: np.ndarray, sigma: float | np.ndarray, weights: Sequence[float] | None = None
 ) -> Mixture:
-  """Components at `centres` [m, d]; one sigma for all or [m]; equal weights unless given, in any unit."""
+  """Returns a mixture with `centres` [m, d], one sigma or [m], and weights [m] scaled to sum to 1, or equal."""
   m = len(centres)
-  shares = np.ones(m) if weights is None else np.asarray(weights, float)
-  return Mixture(np.asarray(centres, float), np.full(m, sigma), shares / shares.sum())
+  w = np.ones(m) if weights is None else np.asarray(weights, float)
+  return Mixture(np.asarray(centres, float), np.full(m, sigma), w / w.sum())
 
 
 def sample(mix: Mixture, key: jax.Array) -> jax.Array:
-  """One draw: [d]."""
+  """Draws one point [d]."""
   which_key, noise_key = jax.random.split(key)
   m, d = mix.centres.shape
   which = jax.random.choice(which_key, m, p=jnp.asarray(mix.weights))
@@ -41,7 +41,7 @@ def sample(mix: Mixture, key: jax.Array) -> jax.Array:
 
 
 def log_density(mix: Mixture, x: jax.Array) -> jax.Array:
-  """Of one point [d], in nats."""
+  """Returns the log-density at one point [d], in nats."""
   d = mix.centres.shape[1]
   sigmas = jnp.asarray(mix.sigmas)
   squares = jnp.sum(((x[None] - jnp.asarray(mix.centres)) / sigmas[:, None]) ** 2, axis=1)
@@ -51,48 +51,48 @@ def log_density(mix: Mixture, x: jax.Array) -> jax.Array:
 
 
 def density(mix: Mixture) -> Density:
-  """The mixture as functions of a key and of a point."""
+  """Returns the sampler and log-density of the mixture."""
   return Density(partial(sample, mix), partial(log_density, mix))
 
 
 def widened(mix: Mixture, factor: float) -> Mixture:
-  """Every sigma times `factor`; below 1 the modes shrink."""
+  """Returns the mixture with every sigma times `factor`."""
   return mix._replace(sigmas=mix.sigmas * factor)
 
 
 def reweighted(mix: Mixture, weights: Sequence[float]) -> Mixture:
-  """The same components in other proportions [m], in any unit; a weight of zero drops a mode."""
+  """Returns the mixture with other weights [m], scaled to sum to 1."""
   return mixture(mix.centres, mix.sigmas, weights)
 
 
 def without_components(mix: Mixture, dropped: Sequence[int]) -> Mixture:
-  """The mixture without the components of these indices, the others scaled up alike."""
+  """Returns the mixture without the components of indices `dropped`, the other weights in proportion."""
   weights = mix.weights.copy()
   weights[list(dropped)] = 0
   return reweighted(mix, weights.tolist())
 
 
 def gaussian() -> Mixture:
-  """N(1, 1/4) on a line: neither its mean nor its spread is that of a standard normal latent."""
+  """Returns N(1, 1/4) on a line, unlike a standard normal latent in mean and in variance."""
   return mixture(np.array([[1.0]]), 0.5)
 
 
 def ring() -> Mixture:
-  """Eight modes of sigma .01 on the unit circle, 45 degrees apart."""
+  """Returns eight modes of sigma .01 on the unit circle, 45 degrees apart."""
   angles = 2 * np.pi * np.arange(8) / 8
   return mixture(np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.01)
 
 
 def grid() -> Mixture:
-  """Twenty-five modes of sigma .05 at {-4, -2, 0, 2, 4}^2."""
-  marks = np.arange(-4.0, 5.0, 2.0)
-  return mixture(np.stack(np.meshgrid(marks, marks), axis=-1).reshape(-1, 2), 0.05)
+  """Returns 25 modes of sigma .05 at {-4, -2, 0, 2, 4}^2."""
+  positions = np.arange(-4.0, 5.0, 2.0)
+  return mixture(np.stack(np.meshgrid(positions, positions), axis=-1).reshape(-1, 2), 0.05)
 
 
 def mixture_distribution(name: str, mix: Mixture) -> SyntheticDistribution:
-  """Whether G finds every mode of a mixture in the plane, its weight and width; 2,500 samples, as published.
+  """Returns a mixture in the plane, scored by the coverage, weight and width of its modes in 2,500 samples.
 
-  For equal weights, and one sigma that is small beside the distances between centres.
+  The perfect scores assume equal weights, and one sigma that is small against the distances of centres.
   """
   m, n = len(mix.centres), 2500
   high_quality = normal_ball_probability(2, HIGH_QUALITY_SIGMAS)
@@ -122,7 +122,7 @@ def mixture_distribution(name: str, mix: Mixture) -> SyntheticDistribution:
 
 
 def gaussian_scores(samples: jax.Array, mean: float, std: float) -> dict[str, jax.Array]:
-  """Mean, standard deviation, and the distances of Kolmogorov-Smirnov and Wasserstein of [n, 1] to a normal."""
+  """Returns mean, std, and Kolmogorov-Smirnov and Wasserstein-1 distances to N(mean, std^2) of [n, 1]."""
   x = samples[:, 0]
   n = x.shape[0]
   quantiles = mean + std * jax.scipy.special.ndtri((jnp.arange(n) + 0.5) / n)
@@ -135,7 +135,7 @@ def gaussian_scores(samples: jax.Array, mean: float, std: float) -> dict[str, ja
 
 
 def gaussian_distribution() -> SyntheticDistribution:
-  """One Gaussian on a line, the game of Figure 1 of Goodfellow et al. (2014)."""
+  """Returns the Gaussian on a line, as in figure 1 of Goodfellow et al. (2014)."""
   mix, n = gaussian(), 10_000
   mean, std = float(mix.centres[0, 0]), float(mix.sigmas[0])
   return SyntheticDistribution(

@@ -1,4 +1,4 @@
-"""Paintings: parabolas a x^2 + (a - 1) at 15 points of [-1, 1], with a from U(1, 2)."""
+"""Defines the data set 'painter': parabolas a x^2 + (a - 1) at 15 points x of [-1, 1], with a from U(1, 2)."""
 
 import math
 
@@ -10,32 +10,32 @@ from gan_jax.data.synthetic.distribution import SyntheticDistribution
 from gan_jax.metrics.kolmogorov_smirnov import expected_ks_distance, ks_distance
 
 POINTS = np.linspace(-1, 1, 15)
-_DIRECTION = POINTS**2 + 1  # a painting is a times this, less 1: a segment of a line in R^15
-_PER_UNIT = math.sqrt(np.mean(_DIRECTION**2))  # root mean square change of a painting per unit of a
+_DIRECTION = POINTS**2 + 1  # a parabola is a * _DIRECTION - 1: all of them lie on a line in R^15
+_RMS_PER_UNIT = math.sqrt(np.mean(_DIRECTION**2))  # root mean square change of y per unit of a
 
 
 def parabola(a: jax.Array) -> jax.Array:
-  """The painting [15] of one a."""
+  """Returns the values [15] of the parabola of parameter a."""
   return a * jnp.asarray(_DIRECTION) - 1
 
 
 def sample(key: jax.Array) -> jax.Array:
-  """One painting [15]."""
+  """Draws one parabola [15]."""
   return parabola(jax.random.uniform(key, minval=1.0, maxval=2.0))
 
 
 def fit_parabola(y: jax.Array) -> jax.Array:
-  """The a whose painting is nearest to y [15]."""
+  """Returns the parameter a of the parabola nearest to y [15] in least squares."""
   direction = jnp.asarray(_DIRECTION)
   return jnp.dot(y + 1, direction) / jnp.dot(direction, direction)
 
 
 def parabola_scores(samples: jax.Array) -> dict[str, jax.Array]:
-  """How far samples [n, 15] are from being paintings, and paintings of the right distribution.
+  """Scores samples [n, 15] by their distance to parabolas and by the distribution of the fitted a.
 
-  'off_line' is the root mean square distance to the line of all paintings, per coordinate; 'ks' compares
-  the fitted a with U(1, 2). 'transport' bounds the mean distance, in the same unit, by which samples
-  must move to become data (Wasserstein-1): first to the line, then along it.
+  'off_line' is the root mean square distance to the nearest parabola, per coordinate. 'ks' compares the
+  fitted a with U(1, 2). 'transport' bounds the Wasserstein-1 distance to the data in the same unit: the
+  mean distance of moving samples first to the line of parabolas, then along it.
   """
   n = samples.shape[0]
   a = jax.vmap(fit_parabola)(samples)
@@ -44,12 +44,12 @@ def parabola_scores(samples: jax.Array) -> dict[str, jax.Array]:
   return {
     'off_line': jnp.sqrt(squares.mean()),
     'ks': ks_distance(a, lambda value: jnp.clip(value - 1, 0, 1)),
-    'transport': jnp.sqrt(squares).mean() + _PER_UNIT * along,
+    'transport': jnp.sqrt(squares).mean() + _RMS_PER_UNIT * along,
   }
 
 
 def parabola_distribution() -> SyntheticDistribution:
-  """The game of a tutorial; its data fill a segment of a line, so they have no density in R^15."""
+  """Returns the distribution of parabolas, which fill a segment and so have no density in R^15."""
   n = 10_000
   return SyntheticDistribution(
     'painter',
@@ -61,7 +61,7 @@ def parabola_distribution() -> SyntheticDistribution:
     perfect_scores={
       'off_line': 0.0,
       'ks': expected_ks_distance(n),
-      'transport': _PER_UNIT * math.pi / 8 * math.sqrt(2 / (math.pi * n)),
+      'transport': _RMS_PER_UNIT * math.pi / 8 * math.sqrt(2 / (math.pi * n)),
     },
     ranking_score='transport',
     higher_is_better=False,

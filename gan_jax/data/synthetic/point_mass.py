@@ -1,4 +1,4 @@
-"""The Dirac-GAN of Mescheder et al. (2018): all data are the point 0, and plain training circles around it."""
+"""Defines the data of the Dirac-GAN (Mescheder et al., 2018): every example is the point 0."""
 
 import jax
 import jax.numpy as jnp
@@ -7,13 +7,13 @@ from gan_jax.data.synthetic.distribution import SyntheticDistribution
 
 
 def sample(key: jax.Array) -> jax.Array:
-  """The point 0, whatever the key: [1]."""
+  """Returns the point 0, [1], for any key."""
   del key
   return jnp.zeros(1)
 
 
 def dirac_distribution() -> SyntheticDistribution:
-  """Whether G converges to a point at all; a point has no density."""
+  """Returns the point mass at 0, which has no density; its score is the mean |x|, 0 where G converges."""
   return SyntheticDistribution(
     'dirac',
     shape=(1,),
@@ -25,5 +25,4 @@ def dirac_distribution() -> SyntheticDistribution:
     higher_is_better=False,
     n_scored=2500,
     extent=(-2.0, 2.0),
-    mode_centres=None,
   )
