@@ -1,7 +1,7 @@
-"""Random changes of the images that D sees, so that it cannot learn a small set by heart.
+"""Augments the inputs of D at random against overfitting on small data sets, and adds instance noise.
 
-Each is affine in its image, so losses and penalties differentiate through it as often as they like. Real
-images and fakes must pass through the same augmentation; what G is asked for is never augmented.
+Every augmentation is affine in the image, so losses and penalties can be differentiated through it any number
+of times. Real and generated images must pass through the same augmentation.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,14 @@ Scalar = float | jax.Array
 Augmentation = Callable[[jax.Array, jax.Array, Scalar], jax.Array]  # key, image [h, w, c], p
 
 
-def _together(*parts: Callable[[jax.Array, jax.Array], jax.Array]) -> Augmentation:
-  """All parts in turn with probability p, and none of them otherwise."""
+def _compose(*transforms: Callable[[jax.Array, jax.Array], jax.Array]) -> Augmentation:
+  """Returns an augmentation that applies all `transforms` in turn with probability p, else none."""
 
   def augmentation(key: jax.Array, image: jax.Array, p: Scalar) -> jax.Array:
-    coin_key, *part_keys = jax.random.split(key, 1 + len(parts))
+    coin_key, *transform_keys = jax.random.split(key, 1 + len(transforms))
     changed = image
-    for part, part_key in zip(parts, part_keys, strict=True):
-      changed = part(part_key, changed)
+    for transform, transform_key in zip(transforms, transform_keys, strict=True):
+      changed = transform(transform_key, changed)
     return jnp.where(jax.random.bernoulli(coin_key, p), changed, image)
 
   return augmentation
@@ -35,24 +35,24 @@ def _none(key: jax.Array, image: jax.Array, p: Scalar) -> jax.Array:
 
 
 def _flip(key: jax.Array, image: jax.Array, p: Scalar) -> jax.Array:
-  """Left and right exchanged with probability p/2."""
+  """Exchanges left and right with probability p/2."""
   return jnp.where(jax.random.uniform(key) < p / 2, image[:, ::-1], image)
 
 
 _COLOR = (diffaugment.brightness, diffaugment.saturation, diffaugment.contrast)
 AUGMENTATIONS: dict[str, Augmentation] = {
   'none': _none,
-  'color': _together(*_COLOR),
-  'translation': _together(diffaugment.translation),
-  'cutout': _together(diffaugment.cutout),
-  'diffaugment': _together(*_COLOR, diffaugment.translation, diffaugment.cutout),
+  'color': _compose(*_COLOR),
+  'translation': _compose(diffaugment.translation),
+  'cutout': _compose(diffaugment.cutout),
+  'diffaugment': _compose(*_COLOR, diffaugment.translation, diffaugment.cutout),
   'flip': _flip,
   'ada': ada_transforms.ada_pipeline,
 }
 
 
 def check_augmentation(name: str, shape: tuple[int, ...]) -> None:
-  """Raises UserError where points of this shape are not images and `name` works on images only."""
+  """Raises UserError where examples of `shape` are no images and augmentation `name` needs images."""
   if name != 'none' and len(shape) != 3:
     raise UserError(
       f'--augment={name}: works on images, and the data has points of shape {shape}; '
@@ -61,11 +61,14 @@ def check_augmentation(name: str, shape: tuple[int, ...]) -> None:
 
 
 def augment_images(name: str, keys: jax.Array, images: jax.Array, p: Scalar = 1.0) -> jax.Array:
-  """Each of `images` [n, h, w, c] in [-1, 1] changed as its own key of [n] says; results may leave [-1, 1]."""
+  """Augments images [n, h, w, c] in [-1, 1], each by its own of `keys` [n]; results may leave [-1, 1].
+
+  p is the probability of each augmentation.
+  """
   return jax.vmap(AUGMENTATIONS[name], (0, 0, None))(keys, images, p)
 
 
 def instance_noise(keys: jax.Array, examples: jax.Array, std: Scalar) -> jax.Array:
-  """Examples [n, ...] of any shape with Gaussian noise of deviation `std`, Sonderby et al. (2017)."""
+  """Adds Gaussian noise of deviation `std` to examples [n, ...] of any shape, Sonderby et al. (2017)."""
   draw = jax.vmap(lambda key: jax.random.normal(key, examples.shape[1:]))
   return examples + std * draw(keys)

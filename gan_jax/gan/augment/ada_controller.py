@@ -1,4 +1,4 @@
-"""How often to augment: the adaptive controller of Karras et al. (2020), whose only memory is its pytree."""
+"""Adapts the probability of augmentation to D's overfitting: the controller of ADA, Karras et al. (2020)."""
 
 from typing import NamedTuple
 
@@ -9,34 +9,41 @@ Scalar = float | jax.Array
 
 
 class AdaState(NamedTuple):
-  """All that the controller remembers: float32 scalars, for a checkpoint to hold."""
+  """Holds the state of the controller, float32 scalars."""
 
-  p: jax.Array  # how often augmentations are made
-  r_t: jax.Array  # mean of sign D(x) over the last minibatches
+  p: jax.Array  # probability of augmentation
+  r_t: jax.Array  # moving average of sign D(x) on real images
 
 
-MAX_P = 0.8  # above it Karras et al. (2020) saw augmentations leak into the samples
-R_T_DECAY = 0.75  # of r_t, for a mean age of a few minibatches: theirs is the mean of four
+MAX_P = 0.8  # above, augmentations leak into the samples (Karras et al., 2020)
+R_T_DECAY = 0.75  # of the moving average, in place of the paper's mean of four minibatches
 
 
 def init_ada() -> AdaState:
-  """No augmentation yet."""
+  """Returns the initial state, with p = 0."""
   return AdaState(jnp.zeros(()), jnp.zeros(()))
 
 
 def update_ada(
-  controls: AdaState,
+  state: AdaState,
   mean_sign: Scalar,
   batch_size: int,
   target: float = 0.6,
   images_to_one: int = 500_000,
   max_p: float = MAX_P,
 ) -> AdaState:
-  """The controls after a minibatch on which sign D(x) had this mean; on many devices, over all of them."""
-  r_t = R_T_DECAY * controls.r_t + (1 - R_T_DECAY) * mean_sign
-  return AdaState(
-    update_probability(controls.p, r_t, target, batch_size, images_to_one, max_p), r_t
-  )
+  """Updates the state by one minibatch of real images.
+
+  Args:
+    state: the state before.
+    mean_sign: mean of sign D(x) over the minibatch, of all devices.
+    batch_size: of all devices.
+    target: value of r_t that leaves p unchanged.
+    images_to_one: number of images in which p can rise from 0 to 1.
+    max_p: upper bound of p.
+  """
+  r_t = R_T_DECAY * state.r_t + (1 - R_T_DECAY) * mean_sign
+  return AdaState(update_probability(state.p, r_t, target, batch_size, images_to_one, max_p), r_t)
 
 
 def update_probability(
@@ -47,8 +54,8 @@ def update_probability(
   images_to_one: int = 500_000,
   max_p: float = MAX_P,
 ) -> jax.Array:
-  """More augmentation where r_t = E sign D(x) shows overfitting, less where not: Karras et al. (2020).
+  """Returns p, raised where r_t = E sign D(x) exceeds `target` (overfitting) and lowered where it is less.
 
-  At this speed p would go from 0 to 1 in `images_to_one` real images.
+  The step is batch_size / images_to_one; see `update_ada` for the arguments.
   """
   return jnp.clip(p + batch_size / images_to_one * jnp.sign(r_t - target), 0.0, max_p)
