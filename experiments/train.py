@@ -2,20 +2,21 @@
 
   python -m experiments.train --flagfile=experiments/presets/mnist.flags --run=runs/mnist
 
-The same command goes on where the run stopped. Exit codes: 0 finished, or saved after SIGTERM;
-2 a mistake in the flags, the folder or the data; 3 a value was not finite; 4 another process of the
-run is gone; 130 saved after Ctrl-C. On many hosts give it to each (experiments/launch/ shows how).
+The same command resumes a run that stopped. Exit codes: 0 finished, or saved after SIGTERM; 2 a mistake in
+the flags, the folder or the data; 3 a value was not finite; 4 another process of the run was lost; 5 an
+alarm of --stop_on; 130 saved after Ctrl-C. On several hosts, start it on each (see experiments/launch/).
 """
 
 import signal
 import sys
+from pathlib import Path
 
 from absl import flags
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax.config.config import Config
 from gan_jax.distributed import devices, peer_watchdog, pmap, processes, sharding
-from gan_jax.distributed.processes import ProcessGroup, ProcessSpec
+from gan_jax.distributed.processes import ProcessSpec
 from gan_jax.training import input_pipeline, train
 
 _RUN = flags.DEFINE_string(
@@ -24,87 +25,88 @@ _RUN = flags.DEFINE_string(
 _DEVICES = flags.DEFINE_integer(
   'devices', 0, 'Devices of each process: 0 for all; on a CPU, how many to simulate.'
 )
-_MAP = flags.DEFINE_enum('map', 'pmap', list(pmap.STEP_MAPS), 'How the step comes to the devices.')
+_MAP = flags.DEFINE_enum(
+  'map', 'pmap', list(pmap.STEP_MAPS), 'How the step is mapped over the devices.'
+)
 _SHARD = flags.DEFINE_bool(
-  'shard_params', False, 'Keep a part of weights and optimizers on each device.'
+  'shard_params', False, 'Shard weights and optimizer states over the devices.'
 )
 _STREAM = flags.DEFINE_enum(
   'stream',
   'auto',
   input_pipeline.STREAM,
-  'Load images from the host as they are due; auto: where too many.',
+  'Stream images from the host; auto: if they are too many for the device.',
 )
 _COORDINATOR = flags.DEFINE_string(
   'coordinator',
   '',
-  'HOST:PORT of process 0; empty where JAX finds the cluster, or for one process.',
+  'HOST:PORT of process 0; empty where JAX detects the cluster, or for one process.',
 )
 _N_PROCESSES = flags.DEFINE_integer(
-  'num_processes', 0, 'Processes of the run: 0 for what JAX finds, 1 for this one alone.'
+  'num_processes', 0, 'Processes of the run: 0 to let JAX detect them, 1 for a single one.'
 )
 _PROCESS_ID = flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.')
-_PATIENCE = flags.DEFINE_float(
+_PEER_TIMEOUT = flags.DEFINE_float(
   'peer_timeout',
   processes.PEER_TIMEOUT,
   'Seconds after which a silent process counts as lost.',
   5,
   300,
 )
-_SETTINGS = launcher.define_fields(Config)
+_SETTINGS = command_line.define_config_flags(Config)
 
 
-def join() -> ProcessGroup:
-  """The processes of this run, as flags or the cluster tell; raises UserError."""
-  return processes.join_group(
-    ProcessSpec(_COORDINATOR.value, _N_PROCESSES.value, _PROCESS_ID.value), _say
-  )
-
-
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
   print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str]) -> int:
-  """Train, and say how to go on."""
+  """Trains the run and prints what to do next."""
   del argv
   config = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
-  folder = launcher.run_folder(_RUN.value, config.dataset)
+  folder = command_line.run_directory(_RUN.value, config.dataset)
   devices.simulate_cpu_devices(_DEVICES.value)
-  group = join()
+  spec = ProcessSpec(_COORDINATOR.value, _N_PROCESSES.value, _PROCESS_ID.value)
+  group = processes.join_group(spec, _print_line)
   with (
-    launcher.ending_at_once(group.count > 1),
-    peer_watchdog.PeerWatchdog(group, _say, _PATIENCE.value),
+    command_line.exit_at_once_on_error(group.count > 1),
+    peer_watchdog.PeerWatchdog(group, _print_line, _PEER_TIMEOUT.value),
   ):
-    mapped = sharding.SHARDED_PARAMS if _SHARD.value else _MAP.value
     outcome = train.train(
       config,
       folder,
       devices.choose_devices(_DEVICES.value),
-      launcher.cache_dir(),
-      mapped,
+      command_line.cache_dir(),
+      sharding.SHARDED_PARAMS if _SHARD.value else _MAP.value,
       group,
       _STREAM.value,
     )
-  if not group.is_first and outcome.stopped_by is None:
-    return launcher.ALARMED if outcome.alarm else 0
+  if group.is_first or outcome.stopped_by is not None:
+    _print_outcome(outcome, folder)
+  if outcome.stopped_by is not None:
+    return command_line.EXIT_INTERRUPTED if outcome.stopped_by == signal.SIGINT else 0
+  return command_line.EXIT_ALARM if outcome.alarm else 0
+
+
+def _print_outcome(outcome: train.Outcome, folder: Path) -> None:
+  """Prints how training ended, and the commands that come next."""
+  run = f'--run={folder}'
   if outcome.stopped_by is not None:
     print(f'stopped by {outcome.stopped_by.name} and saved at step {outcome.step}; go on with:')
-    print(f'  {launcher.command("experiments.train", *sys.argv[1:])}')
-    return launcher.INTERRUPTED if outcome.stopped_by == signal.SIGINT else 0
+    print(f'  {command_line.shell_command("train", *sys.argv[1:])}')
+    return
   if outcome.alarm is not None:
-    print(
-      f'ended by --stop_on={outcome.alarm.name} at step {outcome.step}: {outcome.alarm.message}'
-    )
-    print(f'  to judge   {launcher.command("experiments.referee", f"--run={folder}")}')
-    return launcher.ALARMED
-  print(f'{"already " if outcome.already else ""}finished: {outcome.step} steps in {folder}')
-  print(f'  pictures   {folder / "samples"}\n  curves     {folder / "curves.png"}')
-  run = f'--run={folder}'
-  print(f'  to judge   {launcher.command("experiments.evaluate", run)}')
-  print(f'  verdict    {launcher.command("experiments.referee", run)}')
-  print(f'  to sample  {launcher.command("experiments.sample", run, "--output=samples.npz")}')
-  return 0
+    alarm = outcome.alarm
+    print(f'ended by --stop_on={alarm.name} at step {outcome.step}: {alarm.message}')
+  else:
+    print(f'{"already " if outcome.already else ""}finished: {outcome.step} steps in {folder}')
+    print(f'  pictures   {folder / "samples"}\n  curves     {folder / "curves.png"}')
+    print(f'  to judge   {command_line.shell_command("evaluate", run)}')
+  print(f'  verdict    {command_line.shell_command("referee", run)}')
+  if outcome.alarm is None:
+    sample = command_line.shell_command('sample', run, '--output=samples.npz')
+    print(f'  to sample  {sample}')
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

@@ -1,4 +1,4 @@
-"""How every script starts and ends: flags, help that fits a screen, one line for an error, an exit code."""
+"""Starts and ends every script: flags, help that fits a screen, one line for an error, exit codes."""
 
 import contextlib
 import dataclasses
@@ -18,48 +18,61 @@ import jax
 from absl import app, flags, logging
 
 from gan_jax.config.config import Config
-from gan_jax.utils.errors import AgreedError, DivergedError, UserError
+from gan_jax.utils.errors import AllProcessesError, DivergedError, UserError
 
-MISTAKE, DIVERGED, INTERRUPTED, PIPE = 2, 3, 130, 141  # exit codes beside 0
-ALARMED = 5  # an alarm of --stop_on ended training
+EXIT_USER_ERROR = 2
+EXIT_DIVERGED = 3
+EXIT_ALARM = 5  # an alarm of --stop_on ended training
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+_PRESETS = Path(__file__).parent / 'presets'
 _UNWRITABLE = {
   *(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR),
   *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG),
 }
-_RARE: list[str] = []  # flags that --help leaves to --helpfull
+_RARE: list[str] = []  # flags that only --helpfull lists
 Main = Callable[[list[str]], int | None]
 
 
-def run(main: Main) -> NoReturn:
-  """Parse the flags, call `main`, exit: 0 well, 2 the user's mistake, 3 diverged, 130 Ctrl-C.
+def run_script(main: Main) -> NoReturn:
+  """Parses the flags, calls `main` with the other arguments, and exits with an exit code.
 
-  `main` takes the arguments that are no flags, and may return an exit code.
+  The code is 0 or what `main` returns; 2 for a user's error, 3 for a value that is not finite, 130 for Ctrl-C.
   """
   if {'--help', '-h', '-help', '--helpshort'} & set(sys.argv[1:]):
-    print(usage())
+    print(help_text())
     sys.exit(0)
   if '--helpfull' in sys.argv[1:]:
-    print(usage(everything=True))
+    print(help_text(everything=True))
     sys.exit(0)
-  app.run(functools.partial(_guarded, main), flags_parser=_parse)
+  app.run(functools.partial(_run_main, main), flags_parser=_parse)
   raise AssertionError('app.run does not return')
 
 
 def _parse(argv: list[str]) -> list[str]:
   with _one_line_errors():
     try:
-      return flags.FLAGS(argv)
+      return flags.FLAGS([_find_preset(argument) for argument in argv])
     except flags.CantOpenFlagFileError as error:
-      presets = sorted(str(path) for path in (Path(__file__).parent / 'presets').glob('*.flags'))
+      presets = sorted(path.stem for path in _PRESETS.glob('*.flags'))
       reason = str(error).removeprefix('ERROR:: ')
       raise UserError(f'--flagfile: {reason}; presets are {", ".join(presets)}') from error
     except flags.Error as error:
       raise UserError(f'{error}; --help lists the flags') from error
 
 
-def _guarded(main: Main, argv: list[str]) -> int:
-  # Libraries' notes are not for the user of a script, and their errors come as exceptions; once one
-  # read or write of a checkpoint has failed, those beside it complain that nobody waits for them.
+def _find_preset(argument: str) -> str:
+  """Replaces --flagfile=NAME by the preset of that name where there is no such file."""
+  flag, _, value = argument.partition('=')
+  path = _PRESETS / f'{Path(value).stem}.flags'
+  if flag.lstrip('-') == 'flagfile' and not Path(value).exists() and path.exists():
+    return f'--flagfile={path}'
+  return argument
+
+
+def _run_main(main: Main, argv: list[str]) -> int:
+  # Errors of libraries come as exceptions; their log lines are noise. Once one read or write of a checkpoint
+  # has failed, the coroutines beside it warn that they were never awaited.
   logging.set_verbosity(logging.FATAL)
   sys.unraisablehook = lambda unraisable: None
   warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
@@ -74,36 +87,38 @@ def _guarded(main: Main, argv: list[str]) -> int:
 
 @contextlib.contextmanager
 def _one_line_errors() -> Iterator[None]:
-  """Turn what a user can mend into one line on stderr and an exit code."""
+  """Turns an error that a user can mend into one line on stderr and an exit code."""
   try:
     yield
   except UserError as error:
-    _exit(MISTAKE, str(error))
+    _exit(EXIT_USER_ERROR, str(error))
   except DivergedError as error:
-    _exit(DIVERGED, str(error))
+    _exit(EXIT_DIVERGED, str(error))
   except KeyboardInterrupt:
-    _exit(INTERRUPTED, 'interrupted')
+    _exit(EXIT_INTERRUPTED, 'interrupted')
   except BrokenPipeError:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(PIPE)
+    sys.exit(EXIT_BROKEN_PIPE)
   except MemoryError:
-    _exit(MISTAKE, 'out of memory: lower --batch_size, --g_width, --d_width or --num_samples')
+    _exit(
+      EXIT_USER_ERROR, 'out of memory: lower --batch_size, --g_width, --d_width or --num_samples'
+    )
   except Exception as error:
     line = _system_limit(error)
     if line is None:
       raise
-    _exit(MISTAKE, line)
+    _exit(EXIT_USER_ERROR, line)
 
 
 @contextlib.contextmanager
-def ending_at_once(active: bool) -> Iterator[None]:
-  """Where `active`, an error that leaves the block ends the process there and then, told as always.
+def exit_at_once_on_error(active: bool) -> Iterator[None]:
+  """Ends the process at once where `active` and an error leaves the block, after reporting the error.
 
-  So a process that breaks waits for no other on its way out. What all processes raise alike passes.
+  So a failed process does not wait for others while it exits. Errors that all processes raise pass through.
   """
   try:
     yield
-  except (AgreedError, DivergedError):
+  except (AllProcessesError, DivergedError):
     raise
   except BaseException as error:
     if not active:
@@ -121,7 +136,7 @@ def ending_at_once(active: bool) -> Iterator[None]:
 
 
 def _system_limit(error: BaseException | None) -> str | None:
-  """One line for a full disk, a file that may not be written or spent memory; None for anything else."""
+  """Returns one line for a full disk, an unwritable file or exhausted memory; None for any other error."""
   while error is not None:
     text = str(error)
     code = error.errno if isinstance(error, OSError) else None
@@ -142,35 +157,42 @@ def _exit(code: int, message: str) -> NoReturn:
   sys.exit(code)
 
 
-def run_folder(given: str | None, dataset: str, suffix: str = '') -> Path:
-  """The folder that --run names; without it one in runs/, by the last part of the data's name."""
+def run_directory(given: str | None, dataset: str, suffix: str = '') -> Path:
+  """Returns the folder that --run names, by default runs/ and the last part of the data set's name."""
   return Path(given or f'runs/{Path(dataset.removeprefix("folder:")).resolve().name}{suffix}')
 
 
 def cache_dir() -> Path:
-  """The user's cache folder for compiled programs and reference figures."""
+  """Returns the user's cache folder, for compiled programs and reference scores."""
   return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'gan_jax'
 
 
-def command(script: str, *flags_: str) -> str:
-  """A line that a person can paste into a shell: this interpreter, a script of ours, its flags."""
+def shell_command(script: str, *flags_: str) -> str:
+  """Returns a command line for a shell that runs the script of this name with these flags."""
+  if __package__ != 'experiments':  # installed from a wheel
+    return shlex.join(['gan-jax', script, *flags_])
   python = os.path.relpath(sys.executable)
   return shlex.join(
-    [python if len(python) < len(sys.executable) else sys.executable, '-m', script, *flags_]
+    [
+      python if len(python) < len(sys.executable) else sys.executable,
+      '-m',
+      f'{__package__}.{script}',
+      *flags_,
+    ]
   )
 
 
-def define_seed(text: str) -> flags.FlagHolder[int]:
-  """The flag --seed, 0 by default, within the range in which no two seeds are the same."""
+def define_seed_flag(text: str) -> flags.FlagHolder[int]:
+  """Defines the flag --seed, 0 by default, in the range where no two seeds give the same key."""
   holder = flags.DEFINE_integer('seed', 0, text, lower_bound=0, upper_bound=2**31 - 1)
   flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS['seed'])
   return holder
 
 
-def preset(name: str, **changes: Any) -> Config:
-  """The Config of experiments/presets/NAME.flags with changes, as absl would read it."""
+def read_preset(name: str, **changes: Any) -> Config:
+  """Returns the Config of the preset of this name with `changes`, as absl would read the file."""
   kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Config)}
-  lines = (Path(__file__).parent / 'presets' / f'{name}.flags').read_text().splitlines()
+  lines = (_PRESETS / f'{name}.flags').read_text().splitlines()
   pairs = (line.removeprefix('--').partition('=') for line in lines if line.startswith('--'))
   values: dict[str, Any] = {
     flag: text in ('', 'true') if kinds[flag] is bool else kinds[flag](text)
@@ -179,10 +201,10 @@ def preset(name: str, **changes: Any) -> Config:
   return Config(**(values | changes))
 
 
-def define_fields(description: type, brief: bool = True) -> dict[str, flags.FlagHolder[Any]]:
-  """A flag for each field of a dataclass whose metadata hold `help` and `choices` (or None).
+def define_config_flags(description: type, brief: bool = True) -> dict[str, flags.FlagHolder[Any]]:
+  """Defines a flag for each field of a dataclass whose metadata hold `help` and `choices` (or None).
 
-  Rare ones are left to --helpfull, and where not `brief` all are, since there a preset brings them.
+  --help leaves rare flags to --helpfull, and all flags where not `brief`.
   """
   define: dict[Any, Any] = {
     bool: flags.DEFINE_bool,
@@ -203,8 +225,8 @@ def define_fields(description: type, brief: bool = True) -> dict[str, flags.Flag
   return holders
 
 
-def usage(everything: bool = False) -> str:
-  """The script's docstring and a line for each of its flags, the rare ones where asked for `everything`."""
+def help_text(everything: bool = False) -> str:
+  """Returns the script's docstring and a line for each flag, for rare ones only with `everything`."""
   module = sys.modules['__main__']
   lines = [(module.__doc__ or '').strip(), '']
   rare = [] if everything else _RARE
@@ -218,8 +240,8 @@ def usage(everything: bool = False) -> str:
 
 def _flag_line(flag: flags.Flag[Any]) -> str:
   name = f'  --{flag.name}={"" if flag.default is None else flag.default}'
-  text = flag.help.split(';\n')[0]  # where a flag may come often, absl says so once more
-  if isinstance(flag, flags.EnumFlag):  # which have their choices in front, in one long word
+  text = flag.help.split(';\n')[0]  # without absl's note on flags that may be repeated
+  if isinstance(flag, flags.EnumFlag):  # absl puts the choices in front, as one long word
     choices = ', '.join(filter(None, flag.parser.enum_values))
     text = f'{text.split(">: ", 1)[-1].rstrip(".")}: {choices}.'
   return textwrap.fill(
