@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax.evaluation import feature_networks, tasks
 from gan_jax.evaluation.feature_networks import FEATURE_NETWORKS, FeatureNetwork
 from gan_jax.evaluation.tasks import Task, external_features
@@ -26,7 +26,7 @@ from gan_jax.utils.files import write_atomically
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images to score.')
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'last, best (on validation), or a step.')
-_SEED = launcher.define_seed('Seed of the samples and of the references.')
+_SEED = command_line.define_seed_flag('Seed of the samples and of the references.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', "Where prepared data lie; by default the run's.")
 _WEIGHTS = {
   name: flags.DEFINE_string(
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
   del argv
   if _RUN.value is None:
     raise UserError('--run: name the folder of a run')
-  folder, cache = Path(_RUN.value), launcher.cache_dir()
+  folder, cache = Path(_RUN.value), command_line.cache_dir()
   trained = load_run.load_run(folder, _CHECKPOINT.value)
   task = tasks.load_task(trained.config, cache, _DATA_DIR.value)
   networks = _networks(task, cache)
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
   path = folder / f'evaluation_{split}_{trained.step:08d}.json'
   write_atomically(path, (json.dumps(result, indent=2) + '\n').encode())
   report_lib.write_run_page(folder)
-  print(f'whether it worked: {launcher.command("experiments.referee", f"--run={folder}")}')
+  print(f'whether it worked: {command_line.shell_command("referee", f"--run={folder}")}')
 
 
 def _networks(task: Task, cache: Path) -> list[FeatureNetwork]:
@@ -88,4 +88,4 @@ def _networks(task: Task, cache: Path) -> list[FeatureNetwork]:
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

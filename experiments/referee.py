@@ -13,9 +13,9 @@ from typing import Any
 
 from absl import flags
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax.data import example_files as sets_lib
-from gan_jax.diagnosis import diagnostic_statistics, probes, verdict_rules, verdict_text
+from gan_jax.diagnosis import diagnostic_statistics, probes, verdict_formatting, verdict_rules
 from gan_jax.metrics import embeddings
 from gan_jax.training import diagnose_run, report
 from gan_jax.utils.errors import UserError
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     raise UserError('give either --run=FOLDER, or --heldout=FILE --fake=FILE (and --real=FILE)')
   if _RUN.value:
     record, text = diagnose_run.diagnose_checkpoint(
-      Path(_RUN.value), _CHECKPOINT.value, _WEIGHTS.value, _SEED.value, launcher.cache_dir()
+      Path(_RUN.value), _CHECKPOINT.value, _WEIGHTS.value, _SEED.value, command_line.cache_dir()
     )
   else:
     record, text = diagnose_sample_files(_REAL.value, _HELDOUT.value, _FAKE.value, _SEED.value)
@@ -87,9 +87,9 @@ def diagnose_sample_files(
     'seed': seed,
   }
   verdict = verdict_rules.decide_verdict(found)
-  record = json_safe(verdict_text.verdict_as_json(verdict, found, protocol))
-  return record, verdict_text.verdict_as_text(verdict, found, protocol)
+  record = json_safe(verdict_formatting.verdict_as_json(verdict, found, protocol))
+  return record, verdict_formatting.verdict_as_text(verdict, found, protocol)
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

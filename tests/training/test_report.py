@@ -49,12 +49,13 @@ class Parsed(html.parser.HTMLParser):
 
 
 def test_the_verdict_comes_first_then_evidence_then_how_to_get_there(run):
-  text = Parsed(report.write(run)).text
+  text = Parsed(report.write_run_page(run)).text
   in_order = (
     *('D too weak', '93 %', 'a fresh D finds 0.41 nats', '--k=2', 'Judged at step 40'),
-    *('What a fresh discriminator finds', "The run's own D", 'Losses', "D's beliefs", 'collapse'),
-    *('Frechet distance, validation', 'best, step 20', 'last, step 40', 'Nearest training images'),
-    *('Where data and samples are', "The referee's numbers", 'Parzen', 'Protocol', 'Flags'),
+    *('What a fresh discriminator finds', "The run's own D", 'Where data and samples are'),
+    *('Losses', "D's beliefs", 'Frechet distance, validation', 'collapse at step 30'),
+    *('best, step 20', 'last, step 40', 'Nearest training images'),
+    *("The referee's numbers", 'Parzen', 'Protocol', 'Flags'),
     *('--conditional=True', 'at their defaults', 'Reproduce', 'experiments.train', 'jax 0.10'),
   )
   at = -1
@@ -64,8 +65,8 @@ def test_the_verdict_comes_first_then_evidence_then_how_to_get_there(run):
 
 
 def test_the_same_files_make_the_same_bytes(run):
-  first = report.write(run).read_bytes()
-  assert report.write(run).read_bytes() == first
+  first = report.write_run_page(run).read_bytes()
+  assert report.write_run_page(run).read_bytes() == first
 
 
 def test_the_command_to_train_names_every_flag_that_is_not_at_its_default(run):
@@ -80,29 +81,31 @@ def test_the_command_to_train_names_every_flag_that_is_not_at_its_default(run):
     given[name] = True if not value else type(default)(value)
   assert Config(**given) == config
   change(run, 'config.json', flags=dataclasses.asdict(config))
-  line = next(x for x in Parsed(report.write(run)).text.splitlines() if 'experiments.train' in x)
+  line = next(
+    x for x in Parsed(report.write_run_page(run)).text.splitlines() if 'experiments.train' in x
+  )
   assert shlex.split(line)[:-1] == words[:-1]
 
 
 def test_flags_that_differ_come_first_and_those_of_another_version_are_shown():
-  changed, others = tables.flags(dataclasses.asdict(Config(steps=7)) | {'gone': 1})
+  changed, others = tables.flag_rows(dataclasses.asdict(Config(steps=7)) | {'gone': 1})
   assert [row.name for row in changed] == ['--steps', '--gone']
   assert len(others) == len(dataclasses.fields(Config)) - 1
 
 
 def test_the_score_is_named_by_the_measurement_that_it_is():
-  score = figures.score_of(RECORDS)
+  score = figures.score_curve(RECORDS)
   assert score.name == 'validation_frechet_ema'
   assert not score.higher_is_better
-  assert (score.steps, score.values, score.best) == ([20, 40], [4.0, 8.0], 0)
-  assert figures.score_of([{'step': 1, 'score': 2.0}]).name == 'score'
-  assert figures.score_of([{'step': 1, 'd_loss': 2.0}]) is None
+  assert (score.steps, score.values, score.best_index) == ([20, 40], [4.0, 8.0], 0)
+  assert figures.score_curve([{'step': 1, 'score': 2.0}]).name == 'score'
+  assert figures.score_curve([{'step': 1, 'd_loss': 2.0}]) is None
 
 
 def test_a_run_that_went_on_is_said_to_have_an_old_verdict(run):
-  assert 'judge it again' not in report.write(run).read_text()
+  assert 'judge it again' not in report.write_run_page(run).read_text()
   change(run, 'referee.json', step=20)
-  assert 'judge it again' in report.write(run).read_text()
+  assert 'judge it again' in report.write_run_page(run).read_text()
 
 
 # What is missing
@@ -116,7 +119,7 @@ def test_a_missing_or_damaged_part_is_left_out_and_said(name, damaged, run):
       path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif path.is_file():
       path.unlink()
-  text = Parsed(report.write(run)).text
+  text = Parsed(report.write_run_page(run)).text
   words = {
     'metrics.jsonl': 'Reproduce' if damaged else 'No records of the training yet',
     'referee.json': 'No verdict yet',
@@ -130,7 +133,7 @@ def test_a_missing_or_damaged_part_is_left_out_and_said(name, damaged, run):
 
 def test_a_folder_without_a_run_is_a_mistake(tmp_path):
   with pytest.raises(UserError, match='there is no run here'):
-    report.write(tmp_path)
+    report.write_run_page(tmp_path)
   assert not list(tmp_path.iterdir())
 
 
@@ -138,10 +141,10 @@ def test_a_bare_config_is_enough(run):
   for path in (*run.glob('*.json'), *run.glob('*.jsonl'), *run.glob('samples/*')):
     if path.name != 'config.json':
       path.unlink()
-  text = Parsed(report.write(run)).text
+  text = Parsed(report.write_run_page(run)).text
   assert 'No verdict yet' in text
   (run / 'config.json').write_text('{')
-  report.write(run)
+  report.write_run_page(run)
 
 
 def test_every_key_of_a_verdict_is_optional(tmp_path):
@@ -156,12 +159,12 @@ def test_every_key_of_a_verdict_is_optional(tmp_path):
       fewer += [evidence | {key: value | {name: None}} for name in value]
     less += [VERDICT | {'evidence': found} for found in fewer]
   for i, verdict in enumerate(less):
-    text = Parsed(report.write_verdict(tmp_path / 'page.html', verdict)).text
+    text = Parsed(report.write_verdict_page(tmp_path / 'page.html', verdict)).text
     assert ('Undefined' in text, 'None' in text, 'nan' in text) == (False, False, False), less[i]
 
 
 def test_samples_of_no_run_have_verdict_evidence_and_nothing_of_a_run(tmp_path):
-  text = Parsed(report.write_verdict(tmp_path / 'theirs.html', VERDICT)).text
+  text = Parsed(report.write_verdict_page(tmp_path / 'theirs.html', VERDICT)).text
   for words in ('theirs', 'D too weak', 'What a fresh discriminator finds', 'belong to no run'):
     assert words in text
   for words in ('experiments.', 'Flags', 'Reproduce', 'Training\n'):
@@ -189,7 +192,7 @@ def test_hostile_strings_stay_text(run):
   )
   with (run / 'metrics.jsonl').open('a') as file:
     file.write(json.dumps({'step': 40, 'alarm': HOSTILE, 'says': HOSTILE}) + '\n')
-  page = Parsed(report.write(run))
+  page = Parsed(report.write_run_page(run))
   assert page.text.count('alert(1)') > 12
   assert not page.of('script')
   assert not [name for _, attributes in page.elements for name in attributes if name[:2] == 'on']
@@ -197,19 +200,20 @@ def test_hostile_strings_stay_text(run):
 
 
 def test_the_page_needs_nothing_from_outside(run):
-  page = Parsed(report.write(run))
+  page = Parsed(report.write_run_page(run))
   sources = [x[k] for _, x in page.elements for k in ('src', 'href', 'srcset') if k in x]
   assert len(sources) == 4
   assert all(source.startswith('data:') for source in sources)
   (policy,) = [x['content'] for x in page.of('meta') if 'http-equiv' in x]
   assert policy.startswith("default-src 'none'; img-src data:;")
-  assert not re.search(r'url\(|@import', (run / 'report.html').read_text())
+  assert all(x['xlink:href'].startswith('#') for _, x in page.elements if 'xlink:href' in x)
+  assert not re.search(r'url\((?!#)|@import', (run / 'report.html').read_text())
 
 
 def test_pictures_are_inside_whole_and_large_ones_made_smaller(run):
   small = (run / 'samples' / 'grid_00000020.png').read_bytes()
   write_picture(run / 'samples' / 'grid_00000040.png', 1400)  # noise: 6 MB
-  path = report.write(run)
+  path = report.write_run_page(run)
   page = Parsed(path)
   assert path.stat().st_size < 3e6
   first, second, _ = (base64.b64decode(image['src'].split(',', 1)[1]) for image in page.of('img'))
@@ -222,4 +226,4 @@ def test_pictures_are_inside_whole_and_large_ones_made_smaller(run):
 def test_long_runs_make_no_long_pages(run):
   records = [RECORDS[0] | {'step': step, 'd_loss': math.sin(step)} for step in range(1, 20_000)]
   (run / 'metrics.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in records))
-  assert report.write(run).stat().st_size < 200_000
+  assert report.write_run_page(run).stat().st_size < 200_000

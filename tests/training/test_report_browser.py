@@ -33,8 +33,8 @@ def chromium(tmp_path_factory):
 
 def pages(run, tmp_path):
   """A full page, one of a run that has just begun, one of samples alone, and one with words without end."""
-  yield report.write(run)
-  yield report.write_verdict(tmp_path / 'theirs.html', VERDICT)
+  yield report.write_run_page(run)
+  yield report.write_verdict_page(tmp_path / 'theirs.html', VERDICT)
   endless = 'x' * 400
   change(
     run, 'referee.json', facts=[endless], advice=[f'--{endless}=1: {endless}'], verdict=endless
@@ -44,10 +44,10 @@ def pages(run, tmp_path):
   change(
     run, 'evaluation_test_00000040.json', watched={'raw': {endless: 1}}, protocol={endless: endless}
   )
-  yield report.write(run)
+  yield report.write_run_page(run)
   for path in (run / 'referee.json', run / 'metrics.jsonl', *run.glob('samples/*')):
     path.unlink()
-  yield report.write(run)
+  yield report.write_run_page(run)
 
 
 @pytest.mark.parametrize(('width', 'scheme'), [(375, 'light'), (375, 'dark'), (1200, 'light')])
@@ -65,7 +65,7 @@ def test_the_page_renders_without_complaint_and_never_scrolls_sideways(
 
 
 def test_the_verdict_and_what_to_change_are_on_the_first_screen(chromium, run):
-  path = report.write(run)
+  path = report.write_run_page(run)
   bottom = lambda what: chromium.evaluate(
     f'document.querySelector("{what}").getBoundingClientRect().bottom'
   )
@@ -76,13 +76,36 @@ def test_the_verdict_and_what_to_change_are_on_the_first_screen(chromium, run):
   assert bottom('#verdict') < 500
 
 
-def test_the_page_follows_the_colours_that_a_person_prefers(chromium, run):
-  path = report.write(run)
+@pytest.mark.parametrize('what', ['document.body', "document.querySelector('.chart text')"])
+def test_the_page_and_its_charts_follow_the_preferred_colours(what, chromium, run):
+  path = report.write_run_page(run)
   lightness = {}
   for scheme in ('light', 'dark'):
     chromium.open(path, 375, scheme=scheme)
-    for what in ('backgroundColor', 'color'):
-      rgb = chromium.evaluate(f'getComputedStyle(document.body).{what}')
-      lightness[scheme, what] = np.mean([int(x) for x in re.findall(r'\d+', rgb)])
-  assert lightness['light', 'backgroundColor'] > 200 > 60 > lightness['light', 'color']
-  assert lightness['dark', 'backgroundColor'] < 60 < 200 < lightness['dark', 'color']
+    for part, style in (
+      ('page', 'getComputedStyle(document.body).backgroundColor'),
+      ('text', f"getComputedStyle({what})['{'color' if 'body' in what else 'fill'}']"),
+    ):
+      rgb = re.findall(r'\d+', chromium.evaluate(style))
+      lightness[scheme, part] = np.mean([int(x) for x in rgb[:3]])
+  assert lightness['light', 'page'] > 200 > 110 > lightness['light', 'text']
+  assert lightness['dark', 'page'] < 60 < 150 < lightness['dark', 'text']
+
+
+@pytest.mark.parametrize('n_removed', range(3))
+def test_rows_of_figures_are_full_at_1100_pixels(n_removed, chromium, run):
+  for path in sorted(run.glob('samples/*'))[:n_removed]:
+    path.unlink()
+  chromium.open(report.write_run_page(run), 1100)
+  rows = chromium.evaluate(
+    """[...document.querySelectorAll('.figures')].map(grid => {
+      const right = grid.getBoundingClientRect().right, last = {};
+      for (const card of grid.children) {
+        const box = card.getBoundingClientRect();
+        last[box.top] = right - box.right;
+      }
+      return Object.values(last);
+    })"""
+  )
+  assert len(rows) == 3
+  assert all(abs(gap) < 1 for row in rows for gap in row)

@@ -14,11 +14,10 @@ from markupsafe import Markup
 from gan_jax.training.report.number_format import format_value, is_number
 
 # Variables of page.css at their light values. The SVG refers to the variables, whose values follow dark mode.
-COLORS = {
-  **{'data': '#2563eb', 'held': '#0d9488', 'fake': '#e0620d', 'critic': '#7c3aed'},
-  **{'null': '#8b93a3', 'alarm': '#dc2626', 'best': '#15803d'},
-  **{'soft': '#5b6270', 'grid': '#e8ebf0', 'card': '#ffffff'},
-}
+COLORS = dict(
+  **dict(data='#2563eb', held='#0d9488', fake='#e0620d', critic='#7c3aed', null='#8b93a3'),
+  **dict(alarm='#dc2626', best='#15803d', soft='#5b6270', grid='#e8ebf0', card='#ffffff'),
+)
 _MAX_POINTS, _MAX_DOTS, _MAX_NAMES = 400, 60, 12  # of a line, of a line, below an axis
 
 Numbers = Sequence[float | None]  # entries that are no finite numbers are not drawn
@@ -36,9 +35,9 @@ class Chart:
     self.title, self.note, self.is_empty = title, note, True
     with _style():
       self.axes = Figure().subplots()
-    self.axes.set(xlabel=x_label, ylabel=y_label[:40])
+    self.axes.set(xlabel=x_label, ylabel=y_label[:30])
     for axis, integer in ((self.axes.xaxis, True), (self.axes.yaxis, False)):
-      axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=integer))
+      axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=integer))
       axis.set_major_formatter(_format_tick)
 
   def line(
@@ -72,12 +71,13 @@ class Chart:
     if band and all(map(is_number, (*band[0], *band[1]))):
       ends = (np.clip(pick(end), *limits) for end in band)
       self.axes.fill_between(xs, *ends, color=COLORS[color], alpha=0.2, linewidth=0)
-    kept, style = _thin(ys), {'color': COLORS[color], 'markerfacecolor': COLORS['card']}
-    marker = 'o' if dots and len(xs) <= _MAX_DOTS else ''
-    self.axes.plot(xs[kept], ys[kept], marker, linestyle='-', label=label, markersize=5, **style)
+    kept, marker = _thin(ys), 'o' if dots and len(xs) <= _MAX_DOTS else ''
+    style = {'color': COLORS[color], 'markerfacecolor': COLORS['card'], 'markersize': 5}
+    style['clip_on'] = False  # else half of a dot on a limit is missing
+    self.axes.plot(xs[kept], ys[kept], label=label, marker=marker, **style)
     for i in range(len(xs) if marker else 0):
-      gid = _tooltip(f'{label}: {format_value(values[i])}'.removeprefix(': '))
-      self.axes.plot(xs[i], ys[i], marker, markersize=5, gid=gid, **style)
+      tooltip = f'{label}: {format_value(values[i])}'.removeprefix(': ')
+      self.axes.plot(xs[i], ys[i], gid=_tooltip(tooltip), marker=marker, **style)
 
   def level(self, y: float, color: str, label: str) -> None:
     """Draws a dashed horizontal line."""
@@ -85,7 +85,7 @@ class Chart:
 
   def event(self, x: float, color: str, label: str, tooltip: str) -> None:
     """Draws a vertical line."""
-    style = {'color': COLORS[color], 'linewidth': 1.4, 'alpha': 0.75}
+    style = {'color': COLORS[color], 'linewidth': 1.4, 'alpha': 0.75, 'zorder': 1.5}
     self.axes.axvline(x, label=label, gid=_tooltip(tooltip), **style)
 
   def bars(self, names: Sequence[str], shares: Mapping[tuple[str, str], Numbers]) -> None:
@@ -120,9 +120,11 @@ class Chart:
     """Makes y logarithmic where all values are positive."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    if self.axes.dataLim.y0 > 0:
+    low, high = self.axes.dataLim.intervaly
+    if low > 0:
+      digits = (1, 2, 5) if high < 100 * low else (1,)
       self.axes.set_yscale('log')
-      self.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+      self.axes.yaxis.set_major_locator(LogLocator(subs=digits, numticks=6))
       self.axes.yaxis.set_minor_locator(NullLocator())
       self.axes.yaxis.set_major_formatter(_format_tick)
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gan_jax.gan.losses import LOSSES, smooth_labels, weigh_discriminator
+from gan_jax.gan.losses import LOSSES, scale_discriminator_loss, smooth_labels
 from gan_jax.training.report import tables
 from gan_jax.training.report.charts import Chart
 from gan_jax.training.report.number_format import is_number
@@ -65,7 +65,7 @@ def _noise_ladder(evidence: Values) -> Chart:
   run_bound = (evidence.get('own') or {}).get('held_out')
   chart = Chart(
     'What a fresh discriminator finds',
-    'bound on the divergence (nats)',
+    'JS divergence (nats)',
     'noise added to both (std of the data)',
     'Lower bound on the Jensen-Shannon divergence of samples and held-out data. On the grey line samples are '
     'as good as data; where the orange line falls with a little noise, only fine detail differs.'
@@ -85,7 +85,7 @@ def _noise_ladder(evidence: Values) -> Chart:
 def _logits(evidence: Values) -> Chart:
   """Draws the logits of the run's own D on training data, held-out data and samples."""
   histogram = evidence.get('histogram') or {}
-  note = 'All three on top of each other: D tells nothing apart. Training data right of held-out data: D overfits.'
+  note = 'All three equal: D tells nothing apart. Training data right of held-out data: D overfits.'
   axis_label = "D's logit (right: data, left: samples)"
   chart = Chart("The run's own D", 'share of each set', axis_label, note)
   for name, color, label in (
@@ -125,7 +125,9 @@ def training_charts(records: Records, flags: Values, evidence: Values) -> list[C
   """Returns the charts over generator updates: losses, D's outputs, then scores; alarms are marked in each."""
   trained = [r for r in records if 'g_loss' in r]
   steps, column = [r['step'] for r in trained], lambda name: [r.get(name) for r in trained]
-  note = 'At their equilibrium values losses prove nothing: a D that tells nothing apart gives the same.'
+  note = (
+    'At their equilibrium values losses prove nothing: a D that tells nothing apart gives the same.'
+  )
   losses = Chart('Losses', 'loss', note=note)
   losses.line(steps, column('d_loss'), 'critic', 'D')
   losses.line(steps, column('g_loss'), 'fake', 'G')
@@ -159,7 +161,7 @@ def _equilibrium(flags: Values) -> list[tuple[str, str, float]]:
   loss = LOSSES[flags['loss']]
   if flags.get('label_smoothing'):
     loss = smooth_labels(loss, flags['label_smoothing'])
-  loss = weigh_discriminator(loss, flags.get('d_loss_weight', 1.0))
+  loss = scale_discriminator_loss(loss, flags.get('d_loss_weight', 1.0))
   undecided = jnp.full(1, loss.equilibrium_output)
   players = (('D', 'critic', loss.discriminator), ('G', 'fake', loss.generator))
   return [(name, color, float(fn(undecided, undecided))) for name, color, fn in players]
@@ -170,10 +172,9 @@ def _progress(records: Records, history: Values) -> list[Chart]:
   watched = [r for r in records if 'watch_gap' in r]
   keys = {'steps': 'step', 'score': 'watch_gap', 'drift': 'watch_drift'}
   history = history or {name: [r.get(key) for r in watched] for name, key in keys.items()}
-  unit = "in the data's mean distances"
-  distance = Chart('Distance to held-out data (lower is better)', f'distance, {unit}')
+  distance = Chart('Distance to held-out data (lower is better)', 'relative to the data')
   note = 'Between samples of averaged and of last weights, at equal latents: near zero where G has settled.'
-  drift = Chart('How much G still moves', f'distance, {unit}', note=note)
+  drift = Chart('How much G still moves', 'relative to the data', note=note)
   for name, chart in (('score', distance), ('drift', drift)):
     chart.line(history.get('steps') or [], history.get(name) or [], 'fake', dots=True)
   curve = score_curve(records)

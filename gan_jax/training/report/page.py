@@ -1,4 +1,4 @@
-"""Writes the report of a run, one HTML file, from the files of its folder; for a missing part it gives the command."""
+"""Writes the report of a run, one HTML file; a missing part is replaced by the command that makes it."""
 
 import base64
 import functools
@@ -180,7 +180,11 @@ def _tiles(
     best, arrow = curve.best_index, '↑' if curve.higher_is_better else '↓'
     tiles += [
       (f'last {arrow}', format_value(curve.values[-1]), tables.metric_title(curve.name)),
-      (f'best {arrow}', format_value(curve.values[best]), f'at step {format_value(curve.steps[best])}'),
+      (
+        f'best {arrow}',
+        format_value(curve.values[best]),
+        f'at step {format_value(curve.steps[best])}',
+      ),
     ]
   speeds = sorted(r['steps_per_second'] for r in records if is_number(r.get('steps_per_second')))
   if speeds:
@@ -204,14 +208,18 @@ class Picture(NamedTuple):
 
 
 def _sample_pictures(folder: Path, curve: figures.ScoreCurve | None) -> list[Picture]:
-  """Embeds samples of the best and of the last step with a picture, and the newest nearest neighbours."""
+  """Embeds samples of the best step (else the first) and the last step, and the newest nearest neighbours."""
   paths: dict[str, Path] = {}
   kind = next((kind for kind in _SAMPLE_PICTURES if _picture_paths(folder, kind)), '')
   if by_step := _picture_paths(folder, kind):
-    last, best = max(by_step), curve.steps[curve.best_index] if curve else None
+    first, last, best = min(by_step), max(by_step), curve.steps[curve.best_index] if curve else None
     if best in by_step and best != last:
       paths[f'best, step {best:,}'] = by_step[best]
-    paths[f'best and last, step {last:,}' if best == last else f'last, step {last:,}'] = by_step[last]
+    elif first != last:
+      paths[f'first, step {first:,}'] = by_step[first]
+    paths[f'best and last, step {last:,}' if best == last else f'last, step {last:,}'] = by_step[
+      last
+    ]
   pictures = [_embed_picture(path, f'Samples: {caption}') for caption, path in paths.items()]
   if by_step := _picture_paths(folder, 'neighbours'):
     caption = f'Nearest training images, step {max(by_step):,}'
