@@ -1,1 +1,1 @@
-"""Runs one program on many devices and many processes: maps, sharding, processes, compilers."""
+"""Runs a program on many devices and processes: maps, sharding, process groups, compiler estimates."""

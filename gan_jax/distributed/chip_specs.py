@@ -1,9 +1,7 @@
-"""What accelerator chips can do, and how long a step must take on them: every assumption in one table.
+"""Tabulates speeds and memory of TPU and GPU chips, and estimates the seconds of a training step on them.
 
-A slice of TPUs is named by its shape, v5e:16x16; GPUs by hosts and GPUs of each, h100:4x8.
-
-Bandwidths between chips are those out of a chip, over all its links: half of what is called
-bidirectional. Google's tables agree: all-reduce bandwidth of a pod over its chips is that half.
+A slice of TPUs is named by its shape, v5e:16x16; GPUs by hosts and GPUs per host, h100:4x8. Bandwidths between
+chips count one direction, out of a chip: half of the bidirectional figures of data sheets.
 """
 
 import math
@@ -13,16 +11,16 @@ GB, GIB, TERA = 1e9, 2**30, 1e12
 
 
 class Chip(NamedTuple):
-  """One generation; peaks as published, none of them measured here."""
+  """Holds the published peak figures of one chip generation; none is measured."""
 
   flops: float  # bfloat16 per second; float32 products run at that precision by default
-  hbm: float  # bytes that a program may use
+  hbm: float  # bytes available to a program
   hbm_bandwidth: float  # bytes per second
   links: float  # bytes per second out of a chip to its neighbours
-  network: float  # bytes per second out of a chip to other pods, its share of the host's
+  network: float  # bytes per second out of a chip to other pods: its share of the host's
   pod: int  # most chips of one pod
-  torus: int  # dimensions
-  closes_at: int  # a dimension is a ring where it is a multiple of this
+  torus: int  # number of dimensions
+  closes_at: int  # a dimension closes to a ring if a multiple of this
   source: str
 
 
@@ -44,8 +42,8 @@ CHIPS = {
     918e12, 31.25 * GIB, 1638 * GB, 400 * GB, 12.5 * GB, 256, 2, 16,
     f'{_DOCS}v6e (32 GB, of which the compiler gives 31.25 GiB); network 100 Gbit/s per chip assumed',
   ),
-  # A host's GPUs hang on one switch, which is as good as a ring to a sum; hosts meet by the network. 74 GiB
-  # of 80 GB are assumed to be left for a program.
+  # The GPUs of a host share one switch, for an all-reduce as good as a ring; the network joins hosts.
+  # 74 GiB of 80 GB are assumed to be available to a program.
   'a100': Chip(
     312e12, 74 * GIB, 2039 * GB, 300 * GB, 25 * GB, 8, 1, 1,
     'NVIDIA data sheets of A100 80GB and DGX A100 (NVLink 600 GB/s both ways, 200 Gbit/s network per GPU)',
@@ -56,41 +54,30 @@ CHIPS = {
   ),
 }  # fmt: skip
 GPUS = ('a100', 'h100')
-# Shapes of slices that can be asked for; of three dimensions these are some of many.
-_FLAT = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
-_CUBES = (
+# Slice shapes that exist; in three dimensions a selection.
+_SHAPES_2D = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
+_SHAPES_3D = (
   *('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8'),
   *('8x8x8', '8x8x16', '8x16x16', '16x16x16'),
 )
-_HOSTS = (
-  '1x1',
-  '1x2',
-  '1x4',
-  '1x8',
-  '2x8',
-  '4x8',
-  '8x8',
-  '16x8',
-  '32x8',
-  '64x8',
-  '128x8',
-)  # hosts x GPUs
-SLICE_SHAPES = {
-  'a100': _HOSTS,
-  'h100': _HOSTS,
-  'v4': _CUBES,
-  'v5e': _FLAT,
-  'v5p': (*_CUBES, '16x16x24'),
-  'v6e': _FLAT,
-}
-HOP_SECONDS = 1e-6  # seconds from one chip to the next: assumed
-NETWORK_HOP_SECONDS = (
-  50e-6  # seconds from one pod to another, or 5e-6 from one host of GPUs: assumed
+_SHAPES_GPU = (  # hosts x GPUs
+  *('1x1', '1x2', '1x4', '1x8', '2x8', '4x8'),
+  *('8x8', '16x8', '32x8', '64x8', '128x8'),
 )
+SLICE_SHAPES = {
+  'a100': _SHAPES_GPU,
+  'h100': _SHAPES_GPU,
+  'v4': _SHAPES_3D,
+  'v5e': _SHAPES_2D,
+  'v5p': (*_SHAPES_3D, '16x16x24'),
+  'v6e': _SHAPES_2D,
+}
+# Latencies in seconds, all assumed: between neighbouring chips, between pods, between hosts of GPUs.
+HOP_SECONDS, NETWORK_HOP_SECONDS, GPU_HOST_HOP_SECONDS = 1e-6, 50e-6, 5e-6
 
 
 class Slice(NamedTuple):
-  """Chips of one generation: `n_slices` equal slices of a pod, each a torus or mesh."""
+  """Describes chips to run on: `n_slices` equal slices, each a torus or mesh of `sides`; for GPUs, hosts."""
 
   generation: str
   sides: tuple[int, ...]
@@ -98,31 +85,31 @@ class Slice(NamedTuple):
 
   @property
   def chip(self) -> Chip:
-    """Of which kind they are."""
+    """The figures of one chip."""
     return CHIPS[self.generation]
 
   @property
   def n_chips(self) -> int:
-    """Over all slices."""
+    """The number of chips in all slices."""
     return math.prod(self.sides) * self.n_slices
 
   @property
   def name(self) -> str:
-    """As `parse` reads it."""
+    """The name that `parse_topology` reads."""
     if self.generation in GPUS:
       return f'{self.generation}:{self.n_slices}x{self.sides[0]}'
     return f'{self.generation}:{"x".join(map(str, self.sides))}'
 
 
 def topology_names() -> list[str]:
-  """Every slice that can be named."""
+  """Returns every name that `parse_topology` knows."""
   return [
     f'{generation}:{shape}' for generation, shapes in SLICE_SHAPES.items() for shape in shapes
   ]
 
 
 def parse_topology(name: str, n_slices: int = 1) -> Slice | None:
-  """The slice that a name such as 'v5e:16x16' means; None for an unknown one."""
+  """Returns the slices of a name such as 'v5e:16x16', or None if it is unknown."""
   if name not in topology_names():
     return None
   generation, shape = name.split(':')
@@ -133,7 +120,7 @@ def parse_topology(name: str, n_slices: int = 1) -> Slice | None:
 
 
 def slice_of_size(generation: str, n: int) -> Slice:
-  """As even a torus as there is of n chips, a power of 2, in as few pods as hold them."""
+  """Returns the most even torus of n chips, a power of 2, on as few pods as possible."""
   chip = CHIPS[generation]
   largest = 2 ** int(math.log2(chip.pod))
   inside = min(n, largest)
@@ -143,37 +130,44 @@ def slice_of_size(generation: str, n: int) -> Slice:
   return Slice(generation, tuple(sorted(sides)), n // inside)
 
 
-def all_reduce_seconds(where: Slice, n_bytes: float) -> float:
-  """How long the sum of `n_bytes` over all chips takes at least: a model, not a measurement.
+def all_reduce_seconds(slice_: Slice, n_bytes: float) -> float:
+  """Returns a lower bound in seconds for an all-reduce of `n_bytes` over all chips, by a model.
 
-  Each chip sends almost twice the bytes over the links that its slice gives it (a side that is no ring
-  has half of them), and waits for as many hops as the slice is wide. Between pods every chip sends its
-  share of the sum over the network.
+  Within a slice of n chips, each sends 2 (n - 1) / n of the bytes over its links (a side that is not a ring
+  has half of them), plus the latency of the hops across the slice. Between slices, each chip sends its
+  1 / n of the sum over the network.
   """
-  chip = where.chip
-  inside = math.prod(where.sides)
+  chip = slice_.chip
+  inside = math.prod(slice_.sides)
   seconds = 0.0
   if inside > 1:
-    open_links = [
-      0 if side == 1 else 2 if side % chip.closes_at == 0 else 1 for side in where.sides
+    links_per_side = [
+      0 if side == 1 else 2 if side % chip.closes_at == 0 else 1 for side in slice_.sides
     ]
-    rate = chip.links * sum(open_links) / (2 * chip.torus)
+    rate = chip.links * sum(links_per_side) / (2 * chip.torus)
     hops = sum(
       side // 2 if links == 2 else side - 1
-      for side, links in zip(where.sides, open_links, strict=True)
+      for side, links in zip(slice_.sides, links_per_side, strict=True)
     )
     seconds += 2 * n_bytes * (inside - 1) / inside / rate + 2 * hops * HOP_SECONDS
-  if where.n_slices > 1:
-    others = (where.n_slices - 1) / where.n_slices
+  if slice_.n_slices > 1:
+    others = (slice_.n_slices - 1) / slice_.n_slices
     seconds += 2 * n_bytes / inside * others / chip.network
-    seconds += 2 * (5e-6 if where.generation in GPUS else NETWORK_HOP_SECONDS)
+    seconds += 2 * (GPU_HOST_HOP_SECONDS if slice_.generation in GPUS else NETWORK_HOP_SECONDS)
   return seconds
 
 
 def estimate_step_seconds(
-  where: Slice, flops: float, n_bytes: float, sums: list[float]
+  slice_: Slice, flops: float, n_bytes: float, all_reduced: list[float]
 ) -> tuple[float, float, float]:
-  """Seconds for arithmetic, for memory, and for the all-reduces of `sums` bytes each, of one step."""
-  chip = where.chip
-  between = sum(all_reduce_seconds(where, each) for each in sums) if where.n_chips > 1 else 0.0
-  return flops / chip.flops, n_bytes / chip.hbm_bandwidth, between
+  """Returns the seconds that one step spends on arithmetic, on memory traffic, and on all-reduces.
+
+  Args:
+    slice_: the chips.
+    flops: floating-point operations per chip.
+    n_bytes: bytes of memory traffic per chip.
+    all_reduced: bytes of each all-reduce.
+  """
+  chip = slice_.chip
+  exchange = sum(all_reduce_seconds(slice_, n) for n in all_reduced) if slice_.n_chips > 1 else 0.0
+  return flops / chip.flops, n_bytes / chip.hbm_bandwidth, exchange

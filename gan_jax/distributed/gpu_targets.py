@@ -1,4 +1,4 @@
-"""GPUs as XLA's compiler asks for them where there is none: by the figures of NVIDIA's data sheets."""
+"""Describes GPUs to XLA's compiler on a machine without one, by the figures of NVIDIA's data sheets."""
 
 # major.minor of the compute capability, multiprocessors, shared memory of one, L2, GHz, bytes/s, memory
 _FIGURES = {
@@ -8,7 +8,7 @@ _FIGURES = {
 
 
 def gpu_target_config(generation: str) -> str:
-  """The text that describes a GPU to the compiler."""
+  """Returns the `GpuTargetConfigProto` of a GPU generation of `chip_specs`, as text for `target_config`."""
   (major, minor), cores, shared, cache, ghz, bandwidth, memory = _FIGURES[generation]
   figures = {
     'threads_per_block_limit': 1024,

@@ -1,6 +1,7 @@
-"""What a compiled program does per step, read from its text and from its trace.
+"""Counts FLOPs, bytes, collectives and host transfers per training step, from HLO text and jaxprs.
 
-XLA's own cost analysis counts the body of a loop once, and does not say what chips tell each other.
+XLA's own cost analysis counts a loop body once and omits collectives. The program's outermost loop is over
+training steps and counts once.
 """
 
 import math
@@ -26,76 +27,74 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
 class Collective(NamedTuple):
-  """One kind of exchange between chips at one place of the program."""
+  """Describes one collective instruction of a program."""
 
   kind: str
-  n_bytes: int  # of its result
-  per_step: float  # how often it runs
+  n_bytes: int  # of the result
+  per_step: float  # executions per training step
 
 
 def find_collectives(text: str, k: float) -> list[Collective]:
-  """Every collective operation of compiled HLO whose outermost loop is over steps.
+  """Returns every collective instruction of compiled HLO `text`.
 
-  A loop within it runs as often as the compiler knows, and `k` times where it does not: those are the
-  updates of D.
+  An inner loop counts its known trip count, or `k` if unknown: the loop over updates of D.
   """
-  lines = _computations(text)
-  times = _times(lines, k)
-  found = []
-  for name, body in lines.items():
-    for line in body:
+  computations = _split_computations(text)
+  counts = _executions_per_step(computations, k)
+  collectives = []
+  for name, lines in computations.items():
+    for line in lines:
       for kind in _COLLECTIVES:
         if re.search(rf' {kind}(-start)?\(', line):
-          found.append(Collective(kind, _result_bytes(line, kind), times.get(name, 1.0)))
-  return found
+          collectives.append(Collective(kind, _result_bytes(line, kind), counts.get(name, 1.0)))
+  return collectives
 
 
 def find_host_transfers(text: str) -> list[str]:
-  """The instructions by which the program speaks with the host while it runs.
+  """Returns the HLO instructions that exchange data with the host while the program runs.
 
-  What slices of TPUs tell one another goes through their hosts' network, and is none of these.
+  Transfers between TPU slices, over the network of their hosts, are not included.
   """
   lines = (line for line in text.splitlines() if _HOST.search(line) and _NETWORK not in line)
   return [line.strip()[:120] for line in lines]
 
 
-def _computations(text: str) -> dict[str, list[str]]:
-  """The instructions of each computation; that of the program itself is called 'ENTRY'."""
-  found: dict[str, list[str]] = {}
+def _split_computations(text: str) -> dict[str, list[str]]:
+  """Returns the instruction lines of each computation by name; the program's own is called 'ENTRY'."""
+  computations: dict[str, list[str]] = {}
   name = ''
   for line in text.splitlines():
     header = _HEADER.match(line)
     if header:
       name = 'ENTRY' if header[1] else header[2]
-      found[name] = []
+      computations[name] = []
     elif name and line.startswith(' '):
-      found[name].append(line)
-  return found
+      computations[name].append(line)
+  return computations
 
 
-def _times(lines: dict[str, list[str]], k: float) -> dict[str, float]:
-  """How often each computation runs per step."""
-  times: dict[str, float] = {}
+def _executions_per_step(computations: dict[str, list[str]], k: float) -> dict[str, float]:
+  counts: dict[str, float] = {}
 
-  def visit(name: str, often: float, depth: int) -> None:
-    times[name] = times.get(name, 0.0) + often
-    for line in lines.get(name, ()):
+  def visit(name: str, count: float, depth: int) -> None:
+    counts[name] = counts.get(name, 0.0) + count
+    for line in computations.get(name, ()):
       loop = _WHILE.search(line)
       if loop:
         known = _TRIPS.search(line)
         trips = 1.0 if depth == 0 else float(known[1]) if known else k
-        visit(loop[1], often * trips, depth + 1)
+        visit(loop[1], count * trips, depth + 1)
         continue
       for group in _CALLED.findall(line):
         for called in group.split(','):
-          visit(called.strip().lstrip('%'), often, depth)
+          visit(called.strip().lstrip('%'), count, depth)
 
   visit('ENTRY', 1.0, 0)
-  return times
+  return counts
 
 
 def _result_bytes(line: str, kind: str) -> int:
-  """Bytes of an instruction's result; of an asynchronous one, whose result repeats the operands, half."""
+  """Returns the bytes of a result: half of an asynchronous start's, whose tuple repeats the operands."""
   before = line.split(f' {kind}')[0].split('=', 1)[1]
   total = 0
   for dtype, sides in re.findall(r'\b([a-z]+\d*)\[([\d,]*)\]', before):
@@ -105,24 +104,23 @@ def _result_bytes(line: str, kind: str) -> int:
 
 
 def count_flops(jaxpr: Any, k: float) -> float:
-  """Multiplications and additions of all matrix products and convolutions per device and step.
+  """Returns the FLOPs of all matrix products and convolutions per device and training step.
 
-  From the trace, so nothing that the compiler repeats or saves is counted: what the algorithm needs.
-  The outermost `while` is over steps and counts once, those within it `k` times, a scan its length,
-  and of several branches the dearest.
+  Counted in the jaxpr, before any compiler optimisation or rematerialisation by it. A `while` inside the
+  outermost counts `k` times, a `scan` its length, a `cond` its most expensive branch.
   """
-  return _sum(_operations, jaxpr, k, 0)
+  return _sum_over_matmuls(_matmul_flops, jaxpr, k, 0)
 
 
 def count_matmul_bytes(jaxpr: Any, k: float) -> float:
-  """Bytes that all matrix products and convolutions read and write per device and step, counted as `flops`.
+  """Returns the bytes that all matrix products and convolutions read and write per device and step.
 
-  At least so many move where no two of them are fused, and nothing else is counted.
+  Loops are counted as by `count_flops`. Other operations, and fusion of products, are left out.
   """
-  return _sum(_bytes_of, jaxpr, k, 0)
+  return _sum_over_matmuls(_matmul_bytes, jaxpr, k, 0)
 
 
-def _operations(eqn: Any) -> float:
+def _matmul_flops(eqn: Any) -> float:
   if eqn.primitive.name == 'dot_general':
     (contracted, _), _ = eqn.params['dimension_numbers']
     sides = eqn.invars[0].aval.shape
@@ -132,31 +130,31 @@ def _operations(eqn: Any) -> float:
   return 2.0 * eqn.outvars[0].aval.size * kernel.size / out_channels
 
 
-def _bytes_of(eqn: Any) -> float:
+def _matmul_bytes(eqn: Any) -> float:
   return float(sum(x.aval.size * x.aval.dtype.itemsize for x in (*eqn.invars, *eqn.outvars)))
 
 
-def _sum(of: Callable[[Any], float], jaxpr: Any, k: float, depth: int) -> float:
-  """The sum of `of` over products and convolutions, as often as they run."""
+def _sum_over_matmuls(cost: Callable[[Any], float], jaxpr: Any, k: float, depth: int) -> float:
+  """Returns the sum of `cost(eqn)` over the executions of all matrix products and convolutions."""
   total = 0.0
   for eqn in jaxpr.eqns:
     name, params = eqn.primitive.name, eqn.params
     if name in ('dot_general', 'conv_general_dilated'):
-      total += of(eqn)
+      total += cost(eqn)
     elif name == 'while':
-      inner = _sum(of, params['body_jaxpr'].jaxpr, k, depth + 1)
+      inner = _sum_over_matmuls(cost, params['body_jaxpr'].jaxpr, k, depth + 1)
       total += inner * (1.0 if depth == 0 else k)
     elif name == 'scan':
-      total += params['length'] * _sum(of, params['jaxpr'].jaxpr, k, depth)
+      total += params['length'] * _sum_over_matmuls(cost, params['jaxpr'].jaxpr, k, depth)
     elif name == 'cond':
-      total += max(_sum(of, branch.jaxpr, k, depth) for branch in params['branches'])
+      total += max(_sum_over_matmuls(cost, branch.jaxpr, k, depth) for branch in params['branches'])
     else:
-      total += sum(_sum(of, inner, k, depth) for inner in _inner(params))
+      total += sum(_sum_over_matmuls(cost, inner, k, depth) for inner in _inner_jaxprs(params))
   return total
 
 
-def _inner(params: dict[str, Any]) -> Iterator[Any]:
-  """The traces within an operation, such as those of jit, remat and custom derivatives."""
+def _inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
+  """Yields the jaxprs among the parameters of an equation, as of jit, remat and custom derivatives."""
   for value in params.values():
     if hasattr(value, 'eqns'):
       yield value

@@ -1,9 +1,8 @@
-"""A thread that ends this process, with a clear line, when another process of the run is gone.
+"""Ends this process with a clear message when another process of the run fails or stops responding.
 
-A collective operation waits for a dead or frozen peer without end and cannot be interrupted; the
-coordination service of JAX would abort the process after minutes. So each process shows every second
-that it lives, by counting in the key-value store, and looks whether the others count. Clocks are
-compared with nothing but themselves.
+A collective waits for a dead or frozen peer without end and cannot be interrupted, and JAX's coordination
+service aborts only after minutes. Each process therefore counts up a heartbeat in the key-value store every
+second and reads the others'; only its own clock is used.
 """
 
 import contextlib
@@ -20,32 +19,33 @@ from gan_jax.distributed import processes
 from gan_jax.distributed.processes import EXIT_PEER_LOST, PEER_TIMEOUT, SHUTDOWN_GRACE, ProcessGroup
 from gan_jax.utils.errors import AllProcessesError, DivergedError, UserError
 
-_BEAT = 1.0  # seconds between two signs of life
-_NOTHING: Mapping[str, str] = {}
-
-Say = Callable[[str], None]
+_HEARTBEAT_SECONDS = 1.0
+_NO_NOTES: Mapping[str, str] = {}
 
 
 class PeerWatchdog:
-  """Watches the other processes of `group` from `__enter__` to `__exit__`.
+  """Watches the other processes of `group` inside a `with` block.
 
-  A peer that says it failed ends this process at once, one that does not count for `patience`
-  seconds after that time, both with code 4. An exception that leaves the block is told to the others.
+  Ends this process with code 4 at once when a peer reports a failure, and when a peer's heartbeat stands
+  still for `timeout` seconds. Reports an exception that leaves the block to the peers.
   """
 
-  def __init__(self, group: ProcessGroup, say: Say, patience: float = PEER_TIMEOUT):
-    self._group, self._say, self._patience = group, say, patience
-    self._over = threading.Event()
-    self._answered = time.monotonic()
+  def __init__(
+    self, group: ProcessGroup, print_line: Callable[[str], None], timeout: float = PEER_TIMEOUT
+  ):
+    self._group, self._print_line, self._timeout = group, print_line, timeout
+    self._stopped = threading.Event()
+    self._last_answer = time.monotonic()
     self._threads = [
-      threading.Thread(target=target, daemon=True) for target in (self._watch, self._watch_store)
+      threading.Thread(target=target, daemon=True)
+      for target in (self._watch_peers, self._watch_coordinator)
     ]
 
   def __enter__(self) -> 'PeerWatchdog':
-    """Begin to watch."""
+    """Starts the two watching threads, unless there is a single process."""
     if self._group.count > 1:
-      _on_abort(lambda: self._end('the coordinator (process 0), or the way to it, is gone'))
-      self._answered = time.monotonic()
+      _on_abort(lambda: self._end_process('the coordinator (process 0), or the way to it, is gone'))
+      self._last_answer = time.monotonic()
       for thread in self._threads:
         thread.start()
     return self
@@ -56,7 +56,7 @@ class PeerWatchdog:
     error: BaseException | None,
     trace: TracebackType | None,
   ) -> None:
-    """Stop watching: at the common end, or after the others were told of the error that comes through."""
+    """Stops watching, after all processes have ended or the peers have read this one's error."""
     del kind, trace
     if self._group.count == 1:
       return
@@ -64,113 +64,114 @@ class PeerWatchdog:
       processes.leave_group(self._group)
     else:
       if not isinstance(error, (UserError, OSError, KeyboardInterrupt)):
-        # An operation with a peer that is gone? Then the watch ends this process in this time.
-        time.sleep(self._patience + 6 * _BEAT)
+        # The error may come from a collective with a lost peer: give the watchdog time to end the process.
+        time.sleep(self._timeout + 6 * _HEARTBEAT_SECONDS)
       line = ' '.join(f'{error}'.split())[:300] or type(error).__name__
-      teller = threading.Thread(target=self._tell, args=(line,), daemon=True)
-      teller.start()
-      teller.join(SHUTDOWN_GRACE)
-    self._over.set()
+      reporter = threading.Thread(target=self._report_failure, args=(line,), daemon=True)
+      reporter.start()
+      reporter.join(SHUTDOWN_GRACE)
+    self._stopped.set()
 
-  def _tell(self, line: str) -> None:
+  def _report_failure(self, line: str) -> None:
     client, group = self._group.client, self._group
     try:
       client.key_value_set(f'failed/{group.index}', line)
       others = set(range(group.count)) - {group.index}
-      self._wait_for(others)
-    except Exception:  # nobody is there to be told
+      self._wait_until_read(others)
+    except Exception:  # the store is gone
       return
 
-  def _wait_for(self, others: set[int]) -> None:
-    """Keep the store open, which ends with process 0, until these have read why the run ends, or too long."""
+  def _wait_until_read(self, others: set[int]) -> None:
+    """Keeps process 0 and its store alive until the processes `others` have read the reason, or a timeout."""
     client, deadline = self._group.client, time.monotonic() + SHUTDOWN_GRACE
     while self._group.is_first and others and time.monotonic() < deadline:
       time.sleep(0.2)
-      for name in ('heard/', 'failed/'):  # who says the same has no need to hear it
-        others = others - set(_numbered(client.key_value_dir_get(name)))
+      for name in ('heard/', 'failed/'):  # a peer that reported a failure knows
+        others = others - set(_by_process(client.key_value_dir_get(name)))
 
-  def _watch(self) -> None:
+  def _watch_peers(self) -> None:
     group, client = self._group, self._group.client
-    seen: dict[int, tuple[str, float]] = {}
-    beat, began = 0, time.monotonic()
-    while not self._over.is_set():
-      beat += 1
+    heartbeats: dict[int, tuple[str, float]] = {}  # by process: its count, and since when
+    n_beats, began = 0, time.monotonic()
+    while not self._stopped.is_set():
+      n_beats += 1
       try:
-        client.key_value_set(f'alive/{group.index}', str(beat), True)
-        alive = _numbered(client.key_value_dir_get('alive/'))
-        failed = _numbered(client.key_value_dir_get('failed/'))
-        left = _numbered(client.key_value_dir_get('left/'))
-      except Exception as error:  # whatever the client raises, there is no store any more
-        self._end(
+        client.key_value_set(f'alive/{group.index}', str(n_beats), True)
+        alive = _by_process(client.key_value_dir_get('alive/'))
+        failed = _by_process(client.key_value_dir_get('failed/'))
+        left = _by_process(client.key_value_dir_get('left/'))
+      except Exception as error:  # of any type: the store is gone
+        self._end_process(
           f'the coordinator (process 0) does not answer ({str(error).splitlines()[0][:80]})'
         )
         return
-      now = self._answered = time.monotonic()
+      now = self._last_answer = time.monotonic()
       for i in set(range(group.count)) - {group.index} - set(left):
-        count, since = seen.get(i, ('', began))
-        seen[i] = (count, since) if alive.get(i, '') == count else (alive[i], now)
-      silent = {i: now - since for i, (_, since) in seen.items() if i not in left}
-      others = {i for i, seconds in silent.items() if seconds < self._patience / 2} - set(failed)
+        count, since = heartbeats.get(i, ('', began))
+        heartbeats[i] = (count, since) if alive.get(i, '') == count else (alive[i], now)
+      silent = {i: now - since for i, (_, since) in heartbeats.items() if i not in left}
+      others = {i for i, seconds in silent.items() if seconds < self._timeout / 2} - set(failed)
       for i in sorted(set(failed) - {group.index}):
-        self._end(f'process {i} ended: {failed[i]}', {f'heard/{group.index}': '1'}, others)
+        self._end_process(f'process {i} ended: {failed[i]}', {f'heard/{group.index}': '1'}, others)
       for i, seconds in silent.items():
-        if seconds > self._patience:
-          lost = f'process {i} has given no sign of life for {seconds:.0f} s'
-          note = {f'failed/{group.index}': f'{lost}, says process {group.index}'}
-          self._end(f'{lost}: it was killed, or its host is frozen or cut off', note, others)
-      self._over.wait(_BEAT)
+        if seconds > self._timeout:
+          lost = f'process {i} has sent no heartbeat for {seconds:.0f} s'
+          note = {f'failed/{group.index}': f'{lost}, reported by process {group.index}'}
+          self._end_process(
+            f'{lost}: it was killed, or its host is frozen or cut off', note, others
+          )
+      self._stopped.wait(_HEARTBEAT_SECONDS)
 
-  def _watch_store(self) -> None:
-    """The other thread waits for answers; this one notices when none comes."""
+  def _watch_coordinator(self) -> None:
+    """Ends the process when `_watch_peers` has waited for the store longer than the timeout."""
     before = time.monotonic()
-    while not self._over.wait(_BEAT):
+    while not self._stopped.wait(_HEARTBEAT_SECONDS):
       now = time.monotonic()
-      if now - before > self._patience:  # this process was frozen itself: let it ask again first
-        self._answered = now
+      if now - before > self._timeout:  # this process itself was frozen: let it ask again first
+        self._last_answer = now
       before = now
-      if now - self._answered > self._patience:
-        self._end(f'the coordinator (process 0) has not answered for {self._patience:.0f} s')
+      if now - self._last_answer > self._timeout:
+        self._end_process(f'the coordinator (process 0) has not answered for {self._timeout:.0f} s')
 
-  def _end(
-    self, reason: str, notes: Mapping[str, str] = _NOTHING, others: Set[int] = frozenset()
+  def _end_process(
+    self, reason: str, notes: Mapping[str, str] = _NO_NOTES, others: Set[int] = frozenset()
   ) -> None:
-    """End this process, once it has said why, has left `notes` in the store, and `others` know.
+    """Prints `reason`, writes `notes` to the store, waits until `others` have read them, and exits.
 
-    In this order: the first process goes as soon as the others have left theirs, and the store with it,
-    and what they say after that would be that the store is gone.
+    The line comes first: once its note is written, process 0 may end and take the store with it.
     """
-    if self._over.is_set():
+    if self._stopped.is_set():
       return
-    self._over.set()
-    self._say(
+    self._stopped.set()
+    self._print_line(
       f'error: {reason}; this process ({self._group.index} of {self._group.count}) ends. '
       'The last complete checkpoint is safe: give the same command to all processes again'
     )
     with contextlib.suppress(Exception):  # the store is gone
       for name, value in notes.items():
         self._group.client.key_value_set(name, value, True)
-      self._wait_for(set(others))
+      self._wait_until_read(set(others))
     os._exit(EXIT_PEER_LOST)
 
 
-def _numbered(pairs: list[tuple[str, str]]) -> dict[int, str]:
+def _by_process(pairs: list[tuple[str, str]]) -> dict[int, str]:
   return {int(key.rsplit('/', 1)[1]): value for key, value in pairs}
 
 
-_HANDLERS: list[Any] = []  # keeps what C code calls
+_HANDLERS: list[Any] = []  # keeps the callbacks of C code alive
 
 
 def _on_abort(end: Callable[[], None]) -> None:
-  """Call `end` where native code aborts this process: JAX does when the coordinator's host is gone.
+  """Calls `end` when native code aborts this process, as JAX does when the coordinator's host is gone.
 
-  Python's own handlers run too late for that: an abort does not come back to the interpreter.
+  A handler of Python's `signal` would not run: an abort does not return to the interpreter.
   """
 
   def handler(number: int) -> None:
     del number
-    signal.alarm(5)  # should the interpreter be stuck, this ends the process all the same
+    signal.alarm(5)  # ends the process if the interpreter is stuck
     end()
-    time.sleep(4)  # another thread is about to end it, with what it has to say
+    time.sleep(4)  # another thread may be ending the process with a better message
 
   wrapped = ctypes.CFUNCTYPE(None, ctypes.c_int)(handler)
   _HANDLERS.append(wrapped)

@@ -1,7 +1,6 @@
-"""One pure step on one device or on all of them, of all processes; this module knows no GAN.
+"""Maps one pure step over the devices of all processes: by pmap, by shard_map, or with sharded weights.
 
-Arrays that go in and come out are the same on every device: no device axis, no first element to take.
-The exception are arguments of which `parts` says that each device sees its share of the rows only.
+Arguments and results have no device axis: they are replicated, except arrays marked in `sharded_args`.
 """
 
 import functools
@@ -15,49 +14,53 @@ from jax.sharding import PartitionSpec
 from gan_jax.distributed import sharding
 from gan_jax.distributed.randomness import AutoSharded
 
-Call = Callable[..., Any]
-# By the number of an argument, which of its arrays `placement.split` has made: a tree of booleans, or a prefix.
+StepFn = Callable[..., Any]
+# By argument index, which arrays `sharding.shard_rows` has made: a tree of booleans, or a prefix of it.
 ShardedArgs = Mapping[int, Any]
-_NO_PARTS: ShardedArgs = {}
+_NO_ARGS: ShardedArgs = {}
 
 
 def pmap(
-  fn: Call,
+  fn: StepFn,
   devices: Sequence[jax.Device],
   n_args: int,
   donate_argnum: int,
-  parts: ShardedArgs = _NO_PARTS,
-) -> Call:
-  """`fn(*args, axis_name=...)` on every device: arguments and results unmapped, one of them donated.
+  sharded_args: ShardedArgs = _NO_ARGS,
+) -> StepFn:
+  """Returns `fn(*args, axis_name=...)` run on every device by `jax.pmap`, with unmapped args and results.
 
-  The devices tell themselves apart by `lax.axis_index` alone, so the state has no device axis and a
-  checkpoint can be read on any number of devices. `devices` are those of all processes.
+  Args:
+    fn: a pure function that differs between devices only by `lax.axis_index(axis_name)`.
+    devices: the devices of all processes.
+    n_args: number of positional arguments of `fn`.
+    donate_argnum: index of the argument whose buffers are donated.
+    sharded_args: the arrays of which each device gets its own rows; all others are replicated.
   """
-  mapped = _pmapped(fn, devices, n_args, donate_argnum, parts)
-  here = len(devices) if jax.process_count() == 1 else len(sharding.local_devices(devices))
-  call = _block_on_cpu(functools.partial(mapped, np.arange(here)), devices)
-  if here == len(devices):
+  mapped = _pmapped(fn, devices, n_args, donate_argnum, sharded_args)
+  n_local = len(devices) if jax.process_count() == 1 else len(sharding.local_devices(devices))
+  call = _block_on_cpu(functools.partial(mapped, np.arange(n_local)), devices)
+  if n_local == len(devices):
     return call
-  # What pmap hands over in one of many processes claims to lie on this one's devices only.
-  layout = sharding.replicated_sharding(devices)
-  whole = lambda x: jax.make_array_from_single_device_arrays(
-    x.shape, layout, [shard.data for shard in x.addressable_shards]
+  # With several processes, pmap's results claim to lie on the local devices only.
+  replicated = sharding.replicated_sharding(devices)
+  to_global = lambda x: jax.make_array_from_single_device_arrays(
+    x.shape, replicated, [shard.data for shard in x.addressable_shards]
   )
-  return lambda *args: jax.tree.map(whole, call(*args))
+  return lambda *args: jax.tree.map(to_global, call(*args))
 
 
 def _pmapped(
-  fn: Call,
+  fn: StepFn,
   devices: Sequence[jax.Device],
   n_args: int,
   donate_argnum: int,
-  parts: ShardedArgs = _NO_PARTS,
+  sharded_args: ShardedArgs,
 ) -> Any:
   axis_name = _axis_name(devices)
-  axes = [_specs(parts, i, 0, None) for i in range(n_args)]
+  axes = [_specs(sharded_args, i, 0, None) for i in range(n_args)]
 
   def on_device(device: jax.Array, *args: Any) -> Any:
-    del device  # pmap wants one mapped argument
+    del device  # pmap requires a mapped argument
     return fn(*args, axis_name=axis_name)
 
   return jax.pmap(
@@ -71,127 +74,115 @@ def _pmapped(
 
 
 def shard_map(
-  fn: Call,
+  fn: StepFn,
   devices: Sequence[jax.Device],
   n_args: int,
   donate_argnum: int,
-  parts: ShardedArgs = _NO_PARTS,
-) -> Call:
-  """The twin of `pmap` in the words that outlive it, equal to it bit for bit.
+  sharded_args: ShardedArgs = _NO_ARGS,
+) -> StepFn:
+  """Returns what `pmap` returns, made by `jax.jit(jax.shard_map(...))`; results are equal bit for bit.
 
-  `check_vma=False`, as in pmap: by default gradients would come already summed over the devices, and
-  their mean would be too large by the number of these.
+  `check_vma=False`, as in pmap: by default gradients are already summed over the devices, and their
+  `pmean` would be too large by the number of devices.
   """
-  every, share = PartitionSpec(), PartitionSpec(sharding.DATA_AXIS)
+  replicated, sharded = PartitionSpec(), PartitionSpec(sharding.DATA_AXIS)
   mapped = jax.jit(
     jax.shard_map(
-      lambda *args: fn(*_wrap(args), axis_name=_axis_name(devices)),
+      lambda *args: fn(*_wrap_keys(args), axis_name=_axis_name(devices)),
       mesh=sharding.data_mesh(devices),
-      in_specs=tuple(_specs(parts, i, share, every) for i in range(n_args)),
-      out_specs=every,
+      in_specs=tuple(_specs(sharded_args, i, sharded, replicated) for i in range(n_args)),
+      out_specs=replicated,
       check_vma=False,
     ),
     donate_argnums=donate_argnum,
   )
-  # A typed key that lies on one device cannot be spread over those of other processes: its numbers can.
-  return _block_on_cpu(lambda *args: mapped(*_unwrap(args)), devices)
+  # A typed key on one device cannot be replicated over processes; its key data can.
+  return _block_on_cpu(lambda *args: mapped(*_unwrap_keys(args)), devices)
 
 
 def jit_sharded(
-  fn: Call,
+  fn: StepFn,
   devices: Sequence[jax.Device],
   n_args: int,
   donate_argnum: int,
-  parts: ShardedArgs = _NO_PARTS,
-) -> Call:
-  """The same step where each device keeps a part of the state only, as `placement.partition` cuts it.
+  sharded_args: ShardedArgs = _NO_ARGS,
+) -> StepFn:
+  """Returns `fn` as one program on the global batch, the state sharded by `sharding.param_shardings`.
 
-  One program on the global batch, which the compiler spreads: it gathers weights where a layer needs them,
-  and sums gradients to where their part of the optimizer lies (Rajbhandari et al., 2020: ZeRO, FSDP).
+  The state is the donated argument and the first result. The compiler gathers weights where a layer needs
+  them, and reduces gradients to the shard of their optimizer state (ZeRO: Rajbhandari et al., 2020).
   """
-  del (
-    n_args,
-    parts,
-  )  # arrays that are split are whole ones to this program, and lie in parts already
-  mapped = jax.jit(_sharded(fn, devices, donate_argnum), donate_argnums=donate_argnum)
-  return _block_on_cpu(lambda *args: mapped(*_unwrap(args)), devices)
+  del n_args, sharded_args  # the program sees whole arrays; their sharding is the arguments' own
+  mapped = _jit_sharded(fn, devices, donate_argnum)
+  return _block_on_cpu(lambda *args: mapped(*_unwrap_keys(args)), devices)
 
 
-def _sharded(fn: Call, devices: Sequence[jax.Device], argnum: int) -> Call:
-  mesh = sharding.data_mesh(devices)
+def _jit_sharded(fn: StepFn, devices: Sequence[jax.Device], state_argnum: int) -> Any:
+  mesh, constrain = sharding.data_mesh(devices), jax.lax.with_sharding_constraint
+  shard = lambda state: constrain(state, sharding.param_shardings(state, devices))
 
-  def spread(*args: Any) -> Any:
-    cut = lambda state: jax.lax.with_sharding_constraint(
-      state, sharding.param_shardings(state, devices)
-    )
-    known = [cut(arg) if i == argnum else arg for i, arg in enumerate(_wrap(args))]
+  def sharded_step(*args: Any) -> Any:
+    known = [shard(x) if i == state_argnum else x for i, x in enumerate(_wrap_keys(args))]
     state, others = fn(*known, axis_name=AutoSharded(mesh))
-    return cut(state), jax.lax.with_sharding_constraint(
-      others, sharding.replicated_sharding(devices)
-    )
+    return shard(state), constrain(others, sharding.replicated_sharding(devices))
 
-  return spread
+  return jax.jit(sharded_step, donate_argnums=state_argnum)
 
 
-STEP_MAPS: dict[str, Callable[..., Call]] = {
-  'pmap': pmap,
-  'shard_map': shard_map,
-}
+STEP_MAPS: dict[str, Callable[..., StepFn]] = {'pmap': pmap, 'shard_map': shard_map}
 
 
-def step_map_by_name(mapped: str) -> Callable[..., Call]:
-  """The map of this name, or `sharded`."""
+def step_map_by_name(mapped: str) -> Callable[..., StepFn]:
+  """Returns the function of `STEP_MAPS` called `mapped`, or `jit_sharded` for `SHARDED_PARAMS`."""
   return jit_sharded if mapped == sharding.SHARDED_PARAMS else STEP_MAPS[mapped]
 
 
 class LowerableMap(NamedTuple):
-  """A mapped function that is looked at and not called: on devices that may not exist."""
+  """Holds a mapped function to lower and trace, on devices that may be descriptions only."""
 
   mapped: Any
-  first: tuple[Any, ...]  # what pmap has before the arguments
+  leading_args: tuple[Any, ...]  # pmap's device numbers, before the arguments
 
   def lower(self, *args: Any) -> Any:
-    """What the compiler is given."""
-    return self.mapped.lower(*self.first, *args)
+    """Returns `jax.stages.Lowered` for arguments or their shapes."""
+    return self.mapped.lower(*self.leading_args, *args)
 
   def trace(self, *args: Any) -> Any:
-    """The trace, with the shapes of one device inside."""
-    return jax.make_jaxpr(self.mapped)(*self.first, *args).jaxpr
+    """Returns the jaxpr; under pmap its inner shapes are those of one device."""
+    return jax.make_jaxpr(self.mapped)(*self.leading_args, *args).jaxpr
 
 
 def lowerable_map(
-  fn: Call,
+  fn: StepFn,
   devices: Sequence[jax.Device],
   n_args: int,
   donate_argnum: int,
   mapped: str = 'pmap',
-  parts: ShardedArgs = _NO_PARTS,
+  sharded_args: ShardedArgs = _NO_ARGS,
 ) -> LowerableMap:
-  """What `pmap` or `sharded` would call on these devices, for a look."""
+  """Returns what `pmap`, or `jit_sharded` for `SHARDED_PARAMS`, would call: to compile without running."""
   if mapped == sharding.SHARDED_PARAMS:
-    return LowerableMap(
-      jax.jit(_sharded(fn, devices, donate_argnum), donate_argnums=donate_argnum), ()
-    )
+    return LowerableMap(_jit_sharded(fn, devices, donate_argnum), ())
   return LowerableMap(
-    _pmapped(fn, devices, n_args, donate_argnum, parts), (np.arange(len(devices)),)
+    _pmapped(fn, devices, n_args, donate_argnum, sharded_args), (np.arange(len(devices)),)
   )
 
 
-def _specs(parts: ShardedArgs, argnum: int, share: Any, every: Any) -> Any:
-  """For each array of an argument `share` where it is split, else `every`."""
-  return jax.tree.map(lambda is_split: share if is_split else every, parts.get(argnum, False))
+def _specs(sharded_args: ShardedArgs, argnum: int, sharded: Any, replicated: Any) -> Any:
+  """Returns, per array of an argument, the spec `sharded` or `replicated`."""
+  marks = sharded_args.get(argnum, False)
+  return jax.tree.map(lambda is_sharded: sharded if is_sharded else replicated, marks)
 
 
 def _axis_name(devices: Sequence[jax.Device]) -> str | None:
-  """None for a single device, which has nobody to agree with: a run then computes what a population does."""
+  """Returns None for a single device: its program then equals that of one member of a sweep."""
   return sharding.DATA_AXIS if len(devices) > 1 else None
 
 
-def _block_on_cpu(call: Call, devices: Sequence[jax.Device]) -> Call:
-  """`call`, which on many CPU devices returns when it is done.
+def _block_on_cpu(call: StepFn, devices: Sequence[jax.Device]) -> StepFn:
+  """Returns `call`, made to wait for its results on several CPU devices.
 
-  Virtual CPU devices share a few threads: programs with collectives that queue up behind one another
-  can starve each other for good, so let each end before the next begins.
+  Virtual CPU devices share a few threads: queued programs with collectives can deadlock one another.
   """
   if len(devices) > 1 and devices[0].platform == 'cpu':
     return lambda *args: jax.block_until_ready(call(*args))
@@ -199,25 +190,25 @@ def _block_on_cpu(call: Call, devices: Sequence[jax.Device]) -> Call:
 
 
 class _Key:
-  """Marks the numbers of a typed key among the leaves of a tree."""
+  """Marks the data of a typed random key as a leaf of a tree."""
 
-  def __init__(self, numbers: Any):
-    self.numbers = numbers
-
-
-jax.tree_util.register_pytree_node(_Key, lambda key: ((key.numbers,), None), lambda _, x: _Key(*x))
+  def __init__(self, data: Any):
+    self.data = data
 
 
-def _unwrap(tree: Any) -> Any:
+jax.tree_util.register_pytree_node(_Key, lambda key: ((key.data,), None), lambda _, x: _Key(*x))
+
+
+def _unwrap_keys(tree: Any) -> Any:
   is_key = lambda x: (
     isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
   )
   return jax.tree.map(lambda x: _Key(np.asarray(jax.random.key_data(x))) if is_key(x) else x, tree)
 
 
-def _wrap(tree: Any) -> Any:
+def _wrap_keys(tree: Any) -> Any:
   return jax.tree.map(
-    lambda x: jax.random.wrap_key_data(x.numbers) if isinstance(x, _Key) else x,
+    lambda x: jax.random.wrap_key_data(x.data) if isinstance(x, _Key) else x,
     tree,
     is_leaf=lambda x: isinstance(x, _Key),
   )

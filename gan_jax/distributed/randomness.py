@@ -1,4 +1,4 @@
-"""Random numbers that belong to an example of the global batch, wherever and whenever it is computed."""
+"""Derives random keys per example of the global batch, equal on any number of devices and microbatches."""
 
 from typing import Any, NamedTuple
 
@@ -9,56 +9,61 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 class AutoSharded(NamedTuple):
-  """Devices over which the compiler spreads one program, whose arrays are those of the global batch."""
+  """Marks a function of the whole global batch that the compiler partitions over a mesh of one axis."""
 
-  mesh: Mesh  # of one axis
+  mesh: Mesh
 
 
 class Microbatch(NamedTuple):
-  """One of `of` equal parts of a device's examples, which come one after another."""
+  """Marks a function of the `number`-th of `n_microbatches` equal parts of the examples of `axis`."""
 
-  whole: str | AutoSharded | None
+  axis: str | AutoSharded | None
   number: jax.Array
-  of: int
+  n_microbatches: int
 
 
-# Whose examples a function sees: everybody's (None), those of one device of the mapped axis of this name, ...
+# The examples that a function sees: the whole batch on one device (None), one device's share under pmap or
+# shard_map (the mapped axis's name), the whole batch sharded by the compiler, or a microbatch of any of them.
 BatchAxis = str | AutoSharded | Microbatch | None
 
 
+def _without_microbatch(axis: BatchAxis) -> str | AutoSharded | None:
+  return axis.axis if isinstance(axis, Microbatch) else axis
+
+
 def collective_axis_name(axis: BatchAxis) -> str | None:
-  """The name by which collectives reach the other devices; None where there are none to be reached."""
-  whole = axis.whole if isinstance(axis, Microbatch) else axis
-  return whole if isinstance(whole, str) else None
+  """Returns the axis name for collectives such as `lax.pmean`; None where no collective is needed."""
+  mapped = _without_microbatch(axis)
+  return mapped if isinstance(mapped, str) else None
 
 
 def gather_weights(tree: Any, axis: BatchAxis) -> Any:
-  """Weights whole on every device, of which each keeps a part only where the compiler spreads the program."""
-  whole = axis.whole if isinstance(axis, Microbatch) else axis
-  if not isinstance(whole, AutoSharded):
+  """Replicates sharded weights on every device of an `AutoSharded` program; otherwise returns `tree`."""
+  mapped = _without_microbatch(axis)
+  if not isinstance(mapped, AutoSharded):
     return tree
-  return lax.with_sharding_constraint(tree, NamedSharding(whole.mesh, PartitionSpec()))
+  return lax.with_sharding_constraint(tree, NamedSharding(mapped.mesh, PartitionSpec()))
 
 
 def global_example_indices(n: int, axis: BatchAxis) -> jax.Array:
-  """Positions in the global batch of these n examples, int32 [n]."""
+  """Returns the positions in the global batch of the n examples that a function sees, int32 [n]."""
   if isinstance(axis, Microbatch):
     first = axis.number * n
-    if isinstance(axis.whole, str):
-      first += lax.axis_index(axis.whole) * n * axis.of
-    return _spread(first + jnp.arange(n), axis.whole)
+    if isinstance(axis.axis, str):
+      first += lax.axis_index(axis.axis) * n * axis.n_microbatches
+    return _shard_over_mesh(first + jnp.arange(n), axis.axis)
   if isinstance(axis, str):
     return lax.axis_index(axis) * n + jnp.arange(n)
-  return _spread(jnp.arange(n), axis)
+  return _shard_over_mesh(jnp.arange(n), axis)
 
 
-def _spread(indices: jax.Array, whole: str | AutoSharded | None) -> jax.Array:
-  if not isinstance(whole, AutoSharded):
+def _shard_over_mesh(indices: jax.Array, axis: str | AutoSharded | None) -> jax.Array:
+  if not isinstance(axis, AutoSharded):
     return indices
-  spec = PartitionSpec(*whole.mesh.axis_names)
-  return lax.with_sharding_constraint(indices, NamedSharding(whole.mesh, spec))
+  spec = PartitionSpec(*axis.mesh.axis_names)
+  return lax.with_sharding_constraint(indices, NamedSharding(axis.mesh, spec))
 
 
 def example_keys(key: jax.Array, n: int, axis: BatchAxis) -> jax.Array:
-  """One key for each of these n examples [n], the same however many devices share the batch."""
+  """Returns one key per example [n]: `key` folded with its position in the global batch."""
   return jax.vmap(lambda index: jax.random.fold_in(key, index))(global_example_indices(n, axis))

@@ -38,13 +38,13 @@ def image_embedding(real: np.ndarray, features: FeatureFn | None, name: str) -> 
   project_pixels = _fit_principal_components(average_pool(real[:_N_FITTED]))
   raw = lambda images: project_pixels(average_pool(images))
   if features is None:
-    return Embedding(raw, raw, 'main directions of pixels')
+    return Embedding(raw, raw, 'principal components of pixels')
   project_features = _fit_principal_components(features(real[:_N_FITTED]))
 
   def full(images: np.ndarray) -> np.ndarray:
     return np.concatenate([raw(images), project_features(features(images))], axis=1)
 
-  return Embedding(full, raw, f'main directions of pixels and of {name}')
+  return Embedding(full, raw, f'principal components of pixels and of {name}')
 
 
 def average_pool(images: np.ndarray) -> np.ndarray:

@@ -129,10 +129,10 @@ def test_one_process_is_alone():
 
 JOIN = """
 import sys
-from gan_jax import processes
-processes._START = 3
-place = processes.Place(f'localhost:{sys.argv[1]}', 2, int(sys.argv[2]))
-processes.join(place, lambda line: print(line, flush=True))
+from gan_jax.distributed import processes
+processes._JOIN_TIMEOUT = 3
+spec = processes.ProcessSpec(f'localhost:{sys.argv[1]}', 2, int(sys.argv[2]))
+processes.join_group(spec, lambda line: print(line, flush=True))
 """
 
 
@@ -151,7 +151,7 @@ def test_who_waits_alone_ends_in_time(process, words):
 def watch(monkeypatch, count=2, patience=0.4, index=1):
   """A watchdog of a process over a store, and the lines with which it would end the process."""
   lines, over = [], threading.Event()
-  monkeypatch.setattr(peer_watchdog, '_BEAT', 0.05)
+  monkeypatch.setattr(peer_watchdog, '_HEARTBEAT_SECONDS', 0.05)
   monkeypatch.setattr(peer_watchdog, '_on_abort', lambda end: None)
   monkeypatch.setattr(peer_watchdog.os, '_exit', lambda code: over.set())
   store = Store(count)
@@ -167,7 +167,7 @@ def test_a_silent_peer_is_noticed_after_the_patience(monkeypatch):
     time.sleep(0.05)
   assert not lines
   assert over.wait(5)
-  assert 'process 0 has given no sign of life' in lines[0]
+  assert 'process 0 has sent no heartbeat' in lines[0]
 
 
 def test_a_peer_that_failed_or_left_is_told_apart(monkeypatch):
@@ -191,10 +191,10 @@ def test_the_first_process_keeps_the_store_open_until_the_others_know(told, monk
       store.key_value_set(f'alive/{process}', str(i), True)
     time.sleep(0.02)
     if told and i == 10:  # one of the others was sooner to notice
-      store.key_value_set('failed/3', 'process 2 has given no sign of life, says process 3')
+      store.key_value_set('failed/3', 'process 2 has sent no heartbeat, says process 3')
     if lines:
       break
-  assert 'process 2 has given no sign of life' in lines[0]
+  assert 'process 2 has sent no heartbeat' in lines[0]
   assert not over.wait(0.5)
   store.key_value_set('heard/1', '1')
   assert over.wait(5)
