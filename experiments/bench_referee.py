@@ -1,9 +1,9 @@
-"""How often the referee is right: on samplers and runs whose fault was planted, beside what else one might ask.
+"""Measures how often the referee is right on samplers and runs of a known fault, beside other methods.
 
   python -m experiments.bench_referee --run=runs/bench_referee
 
-Cases of even seeds were used to set the referee's thresholds, and the other scores are fitted on them;
-the table is of odd seeds. What was found about a case is kept in the folder and not made again.
+Even seeds are the training cases, which set the referee's thresholds and fit the other methods; odd seeds
+are the test cases of the table. Cases whose file is in the folder are not computed again.
 """
 
 import json
@@ -13,98 +13,97 @@ from typing import Any
 
 from absl import flags
 
-from experiments import launcher
-from experiments.referee_benchmark import accuracy_tables, benchmark_data
-from experiments.referee_benchmark import fault_cases as cases_lib
+from experiments import command_line
+from experiments.referee_benchmark import accuracy_tables, benchmark_data, fault_cases
 from experiments.referee_benchmark.benchmark_data import BenchmarkData
 from experiments.referee_benchmark.fault_cases import Case
-from gan_jax.diagnosis import diagnostic_statistics, verdict_rules, verdict_text
-from gan_jax.diagnosis.diagnostic_statistics import ReferenceStatistics
+from gan_jax.diagnosis import diagnostic_statistics, verdict_formatting, verdict_rules
+from gan_jax.diagnosis.reference_statistics import (
+  ReferenceStatistics,
+  compute_reference_statistics,
+)
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
 
-_RUN = flags.DEFINE_string('run', 'runs/bench_referee', 'Folder of the findings.')
-_SEEDS = flags.DEFINE_integer('seeds', 4, 'How many seeds, an even number.')
-_WORLDS = flags.DEFINE_list('worlds', [], 'Only these of them.')
-_DATA_DIR = flags.DEFINE_string('data_dir', '', 'Where prepared data lie.')
+_RUN = flags.DEFINE_string('run', 'runs/bench_referee', 'Folder of the results.')
+_SEEDS = flags.DEFINE_integer('seeds', 4, 'Number of seeds, even.')
+_WORLDS = flags.DEFINE_list('worlds', [], 'Data sets to use; by default all.')
+_DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of prepared data.')
 
 
 def main(argv: list[str]) -> None:
-  """Plant, judge, count."""
+  """Computes missing cases and prints the table."""
   del argv
   if _SEEDS.value < 2 or _SEEDS.value % 2:
     raise UserError(f'--seeds={_SEEDS.value}: give an even number; half of them set the thresholds')
+  datasets = (*benchmark_data.SYNTHETIC_DATASETS, *benchmark_data.IMAGE_DATASETS)
+  for name in _WORLDS.value:
+    if name not in datasets:
+      raise UserError(f'--worlds={name}: choose from {", ".join(datasets)}')
   folder = Path(_RUN.value)
-  todo = [
+  cases = [
     case
-    for case in cases_lib.iterate_cases(_SEEDS.value)
-    if not _WORLDS.value or case.world in _WORLDS.value
+    for case in fault_cases.iterate_cases(_SEEDS.value)
+    if not _WORLDS.value or case.dataset in _WORLDS.value
   ]
   folder.mkdir(parents=True, exist_ok=True)
-  _plant(folder, todo)
-  records = [json.loads(_path(folder, case).read_text()) for case in todo]
+  _diagnose_missing_cases(folder, cases)
+  records = [json.loads(_path(folder, case).read_text()) for case in cases]
   text = accuracy_tables.format_summary(records)
   write_atomically(folder / 'summary.md', text.encode())
   print(text)
 
 
 def _path(folder: Path, case: Case) -> Path:
-  return folder / f'{case.world}_{case.seed}_{case.kind.replace(" ", "_").replace(",", "")}.json'
+  fault = case.fault.replace(' ', '_').replace(',', '')
+  return folder / f'{case.dataset}_{case.seed}_{fault}.json'
 
 
-def _plant(folder: Path, todo: list[Case]) -> None:
-  """Judge every case that was not judged before."""
-  opened: tuple[tuple[str, int], BenchmarkData, ReferenceStatistics] | None = None
-  for i, case in enumerate(todo):
+def _diagnose_missing_cases(folder: Path, cases: list[Case]) -> None:
+  """Writes a file for each case that has none."""
+  loaded: tuple[tuple[str, int], BenchmarkData, ReferenceStatistics] | None = None
+  for i, case in enumerate(cases):
     path = _path(folder, case)
     if path.exists():
       continue
     began = time.monotonic()
-    place = (case.world, case.seed)
-    if opened is None or opened[0] != place:
-      world = _world(*place)
-      reference = diagnostic_statistics.compute_reference_statistics(
-        world.train, world.held_out, world.embedding, case.seed
-      )
-      opened = (place, world, reference)
-    record = diagnose_case(case, opened[1], opened[2])
+    if loaded is None or loaded[0] != (case.dataset, case.seed):
+      data = _load_data(case.dataset, case.seed)
+      reference = compute_reference_statistics(data.train, data.held_out, data.embedding, case.seed)
+      loaded = (case.dataset, case.seed), data, reference
+    record = diagnose_case(case, loaded[1], loaded[2])
     write_atomically(path, json.dumps(record).encode())
-    right = record['verdict'] in record['truth']
     print(
-      f'{i + 1}/{len(todo)} {case.world} seed {case.seed}, {case.kind}: {record["verdict"]}'
-      f'{"" if right else "  <-- wrong"}  ({time.monotonic() - began:.1f} s)',
+      f'{i + 1}/{len(cases)} {case.dataset} seed {case.seed}, {case.fault}: {record["verdict"]}'
+      f'{"" if record["verdict"] in record["truth"] else "  <-- wrong"}'
+      f'  ({time.monotonic() - began:.1f} s)',
       flush=True,
     )
 
 
-def _world(name: str, seed: int) -> BenchmarkData:
+def _load_data(name: str, seed: int) -> BenchmarkData:
   if name in benchmark_data.SYNTHETIC_DATASETS:
     return benchmark_data.draw_synthetic_data(name, seed)
-  if name in benchmark_data.IMAGE_DATASETS:
-    return benchmark_data.split_image_data(name, seed, _DATA_DIR.value, launcher.cache_dir())
-  raise UserError(
-    f'--worlds={name}: choose from {", ".join((*benchmark_data.SYNTHETIC_DATASETS, *benchmark_data.IMAGE_DATASETS))}'
-  )
+  return benchmark_data.split_image_data(name, seed, _DATA_DIR.value, command_line.cache_dir())
 
 
 def diagnose_case(
-  case: Case, world: BenchmarkData, reference: ReferenceStatistics
+  case: Case, data: BenchmarkData, reference: ReferenceStatistics
 ) -> dict[str, Any]:
-  """The referee's record of one case."""
-  made = cases_lib.build_case(case, world)
-  if made.train is not world.train:
-    reference = diagnostic_statistics.compute_reference_statistics(
-      made.train, world.held_out, world.embedding, case.seed
-    )
-  found = diagnostic_statistics.compute_diagnostic_statistics(
-    reference, made.fake, made.outputs, made.history
+  """Returns the referee's verdict on a case as JSON, with the right verdicts under 'truth'."""
+  built = fault_cases.build_case(case, data)
+  if built.train is not data.train:
+    reference = compute_reference_statistics(built.train, data.held_out, data.embedding, case.seed)
+  statistics = diagnostic_statistics.compute_diagnostic_statistics(
+    reference, built.fake, built.outputs, built.history
   )
-  verdict = verdict_rules.decide_verdict(found)
-  record = verdict_text.verdict_as_json(verdict, found, {'case': case._asdict()})
-  truth = list(cases_lib.FAULTS[case.kind].right)
-  losses = None if made.losses is None else made.losses.tolist()
+  verdict = verdict_rules.decide_verdict(statistics)
+  protocol = {'case': {'world': case.dataset, 'kind': case.fault, 'seed': case.seed}}
+  record = verdict_formatting.verdict_as_json(verdict, statistics, protocol)
+  truth = list(fault_cases.FAULTS[case.fault].verdicts)
+  losses = None if built.losses is None else built.losses.tolist()
   return json_safe(record | {'truth': truth, 'losses': losses})
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

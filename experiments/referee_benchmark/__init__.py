@@ -1,1 +1,1 @@
-"""Samplers and runs whose fault is known because it was planted: what the referee is tested on."""
+"""Builds samplers, discriminators and runs of a known fault, on which the referee is tested."""

@@ -1,4 +1,4 @@
-"""How far a game is from its equilibrium: what either player could still gain while the other stands still."""
+"""Estimates the duality gap of a state: how much either player gains while the other one is fixed."""
 
 import functools
 from collections.abc import Callable
@@ -16,58 +16,65 @@ from gan_jax.gan.gan import GanState
 from gan_jax.gan.latents import sample_latents
 from gan_jax.gan.train_step import Hyperparameters, TrainSpec, get_train_batch
 
-N_UPDATES = 200  # updates that each player makes alone
-_LOOKS = 10  # at the value on the way
-_N = 2000  # held-out examples, and samples
-KEY_SALT = 0xD0A1  # keeps these updates apart from everything that training draws
+N_UPDATES = 200  # of each player
+_N_MEASUREMENTS = 10  # of the value, at equal distances among the updates
+_N_EXAMPLES = 2000  # held-out examples, and samples
+DUALITY_STREAM = 0xD0A1  # folded into the run's key, so that training draws different numbers
 
 
 class DualityGap(NamedTuple):
-  """The gap in nats and its two ends, by V = E log D(x) + E log(1 - D(G(z))) on held-out examples."""
+  """Holds extremes, in nats, of V = E log D(x) + E log(1 - D(G(z))) over updates of one player."""
 
-  best_d: float  # the highest V that D reached alone
-  best_g: float  # the lowest V that G reached alone
+  best_d: float  # the highest V over updates of D
+  best_g: float  # the lowest V over updates of G
 
   @property
   def gap(self) -> float:
-    """At least 0, and 0 at an equilibrium, where V = -log 4 (Grnarova et al., 2019)."""
+    """Returns the gap: at least 0, and 0 at an equilibrium, where V = -log 4 (Grnarova et al., 2019)."""
     return self.best_d - self.best_g
 
 
 def estimate_duality_gap(
-  recipe_of: Callable[[Hyperparameters], TrainSpec],
-  numbers: Hyperparameters,
+  spec_fn: Callable[[Hyperparameters], TrainSpec],
+  hyperparameters: Hyperparameters,
   key: jax.Array,
   state: GanState,
   data: DeviceData,
-  steps: int = N_UPDATES,
+  n_updates: int = N_UPDATES,
 ) -> DualityGap:
-  """The gap that `steps` updates of each player alone, from this state and by the run's own rules, find.
+  """Estimates the duality gap from below, by updates of one player from `state` while the other is fixed.
 
-  At the first learning rates, since the last ones may be 0. `steps` is a multiple of 10, after each
-  tenth of which V is measured. An estimate from below: more
-  updates may find more. Whatever the loss, V is that of eq. 1 in Goodfellow et al. (2014), of the
-  log-odds that D's outputs stand for. Compiled once for equal `recipe_of`, whatever the numbers.
+  V is that of eq. 1 in Goodfellow et al. (2014) for every loss, of the log-odds that D's outputs encode.
+
+  Args:
+    spec_fn: maps hyperparameters to the run's training; one compilation for equal values.
+    hyperparameters: of the run. Learning rates are those of step 0, as schedules may end at 0.
+    key: of examples and latents.
+    state: where both players start.
+    data: training and held-out data.
+    n_updates: of each player, a multiple of 10; V is measured after each tenth.
   """
-  best = _search(recipe_of, steps, numbers, key, state, data)
+  best = _best_values(spec_fn, n_updates, hyperparameters, key, state, data)
   return DualityGap(*(float(x) for x in best))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _search(
-  recipe_of: Callable[[Hyperparameters], TrainSpec],
-  steps: int,
-  numbers: Hyperparameters,
+def _best_values(
+  spec_fn: Callable[[Hyperparameters], TrainSpec],
+  n_updates: int,
+  hyperparameters: Hyperparameters,
   key: jax.Array,
   state: GanState,
   data: DeviceData,
 ) -> tuple[jax.Array, jax.Array]:
-  recipe = recipe_of(numbers)
-  rates = (recipe.gan.g_rate(jnp.int32(0)), recipe.gan.d_rate(jnp.int32(0)))
-  gan = recipe.gan._replace(g_rate=lambda step: rates[0], d_rate=lambda step: rates[1])
+  """Returns the highest V over updates of D and the lowest over updates of G."""
+  spec = spec_fn(hyperparameters)
+  rates = (spec.gan.g_rate(jnp.int32(0)), spec.gan.d_rate(jnp.int32(0)))
+  gan = spec.gan._replace(g_rate=lambda step: rates[0], d_rate=lambda step: rates[1])
   data_key, held_out_key, latent_key, update_key = jax.random.split(key, 4)
-  held_out = recipe.held_out_examples(held_out_key, jnp.arange(_N, dtype=jnp.uint32), data.held_out)
-  latents = sample_latents(gan.latent, example_keys(latent_key, _N, None))
+  positions = jnp.arange(_N_EXAMPLES, dtype=jnp.uint32)
+  held_out = spec.held_out_examples(held_out_key, positions, data.held_out)
+  latents = sample_latents(gan.latent, example_keys(latent_key, _N_EXAMPLES, None))
 
   def value(state: GanState) -> jax.Array:
     fakes = gan_lib.sample(gan, state.g.weights, latents, held_out.labels)
@@ -77,19 +84,19 @@ def _search(
     real, fake = gan.loss.log_odds(*outputs)
     return -jnp.mean(jax.nn.softplus(-real)) - jnp.mean(jax.nn.softplus(fake))
 
-  def alone(update: Callable[..., Any]) -> jax.Array:
-    """V after each stretch of updates of one player: [looks + 1]."""
+  def values(update: Callable[..., Any]) -> jax.Array:
+    """Returns V before and among the updates of one player: [measurements + 1]."""
 
     def step(i: jax.Array, state: GanState) -> GanState:
-      batch = get_train_batch(recipe, data_key, data.train, i, None)
+      batch = get_train_batch(spec, data_key, data.train, i, None)
       return update(gan, jax.random.fold_in(update_key, i), state, batch)[0]
 
-    def stretch(state: GanState, look: jax.Array) -> tuple[GanState, jax.Array]:
-      first = look * (steps // _LOOKS)
-      state = lax.fori_loop(first, first + steps // _LOOKS, step, state)
+    def update_and_measure(state: GanState, i: jax.Array) -> tuple[GanState, jax.Array]:
+      first = i * (n_updates // _N_MEASUREMENTS)
+      state = lax.fori_loop(first, first + n_updates // _N_MEASUREMENTS, step, state)
       return state, value(state)
 
-    found = lax.scan(stretch, state, jnp.arange(_LOOKS))[1]
-    return jnp.concatenate([value(state)[None], found])
+    later = lax.scan(update_and_measure, state, jnp.arange(_N_MEASUREMENTS))[1]
+    return jnp.concatenate([value(state)[None], later])
 
-  return alone(updates.update_discriminator).max(), alone(updates.update_generator).min()
+  return values(updates.update_discriminator).max(), values(updates.update_generator).min()

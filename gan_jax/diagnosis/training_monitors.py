@@ -1,4 +1,8 @@
-"""What a loop can afford to ask while it trains: a few numbers on a few hundred held-out examples."""
+"""Computes cheap statistics of a state during training, on a few hundred training and held-out examples."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,88 +15,120 @@ from gan_jax.gan.latents import sample_latents
 from gan_jax.gan.train_step import TrainSpec
 from gan_jax.metrics.nearest_neighbours import squared_distances
 
-KEY_SALT = 0x10DC  # keeps looks apart from everything that training draws
-N_EXAMPLES = 512  # training examples, held-out examples and samples of one look
+MONITOR_STREAM = (
+  0x10DC  # folded into the run's key, so that training and monitors draw different numbers
+)
+N_EXAMPLES = 512  # training examples, held-out examples and samples of one measurement
+
+
+class MonitorHistory(NamedTuple):
+  """Holds the monitors of a run by step, under their names in `monitors_of_batches` without watch_."""
+
+  steps: list[int]
+  gap: list[float]
+  near: list[float]
+  drift: list[float]
+  slope: list[float]
+  own: list[float]
 
 
 def split_monitor_key(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Those of a look's training examples, held-out examples and latents."""
+  """Returns the keys of the training examples, of the held-out examples and of the latents."""
   train_key, held_out_key, latent_key = jax.random.split(key, 3)
   return train_key, held_out_key, latent_key
 
 
-def compute_monitors(
-  recipe: TrainSpec, key: jax.Array, state: GanState, data: DeviceData
-) -> Metrics:
-  """`signals` on the first N examples and latents of `key`: the same ones at every look."""
+def compute_monitors(spec: TrainSpec, key: jax.Array, state: GanState, data: DeviceData) -> Metrics:
+  """Computes `monitors_of_batches` on `N_EXAMPLES` examples and latents that depend on `key` alone."""
   train_key, held_out_key, latent_key = split_monitor_key(key)
   positions = jnp.arange(N_EXAMPLES, dtype=jnp.uint32)
-  train = recipe.train_examples(train_key, positions, data.train)
-  held_out = recipe.held_out_examples(held_out_key, positions, data.held_out)
-  return monitors_of_batches(recipe.gan, latent_key, state, train, held_out)
+  train = spec.train_examples(train_key, positions, data.train)
+  held_out = spec.held_out_examples(held_out_key, positions, data.held_out)
+  return monitors_of_batches(spec.gan, latent_key, state, train, held_out)
 
 
 def monitors_of_batches(
   gan: Gan, key: jax.Array, state: GanState, train: Batch, held_out: Batch
 ) -> Metrics:
-  """Watch a state, by n training and n held-out examples and as many samples; scalars named watch_*.
+  """Computes monitors of a state from n training examples, n held-out examples and n samples.
 
-  gap      energy distance of samples to held-out data, over the data's mean distance: 0 for equal ones
-  near     how much farther nearest neighbours are between samples and held-out examples, either way, than
-           between training and held-out ones: 0 for a perfect sampler, and sharp where `gap` is blind
-  spread   mean distance of two samples, over that of two examples: 0 where G makes one thing only
-  drift    distance of G to its moving average at the same latents, in the same unit
-  slope    mean |d loss / d output| of G's loss: 0 where G is starved
-  own      probability that D ranks a held-out example above a sample: 1/2 where it knows nothing
-  overfit  probability that D ranks a training example above a held-out one: 1/2 where it learned none by heart
+  Distances are in units of the mean distance between two held-out examples. Returns scalars:
+
+  watch_gap      energy distance of samples to held-out data: 0 for equal distributions
+  watch_near     mean nearest-neighbour distance between samples and held-out examples, over the one between
+                 training and held-out examples, less 1: 0 for a perfect sampler; sees finer detail than the gap
+  watch_spread   mean distance between two samples: 0 for a generator of one sample
+  watch_drift    mean distance of samples to those of the averaged weights at the same latents
+  watch_slope    mean |d loss / d output| of the generator loss: 0 where gradients have vanished
+  watch_own      probability that D ranks a held-out example above a sample: 1/2 for an uninformed D
+  watch_overfit  probability that D ranks a training example above a held-out one: 1/2 without overfitting
   """
   n = held_out.images.shape[0]
   latents = sample_latents(gan.latent, example_keys(key, n, None))
   fake = gan_lib.sample(gan, state.g.weights, latents, held_out.labels)
   average = gan_lib.sample(gan, state.g_ema, latents, held_out.labels)
   rows = lambda x: x.reshape(n, -1).astype(jnp.float32)
-  fresh, made = rows(held_out.images), rows(fake)
-  apart = jnp.sqrt(squared_distances(fresh, made))
-  between, inside = jnp.mean(apart), _inside(made)
-  unit = jnp.maximum(_inside(fresh), 1e-12)
-  alike = jnp.sqrt(squared_distances(fresh, rows(train.images)))
-  judged = [
+  real_rows, fake_rows = rows(held_out.images), rows(fake)
+  real_to_fake = jnp.sqrt(squared_distances(real_rows, fake_rows))
+  between, within = jnp.mean(real_to_fake), _mean_distance(fake_rows)
+  unit = jnp.maximum(_mean_distance(real_rows), 1e-12)
+  real_to_train = jnp.sqrt(squared_distances(real_rows, rows(train.images)))
+  train_logits, real_logits, fake_logits = (
     gan_lib.logits(gan, state.d.weights, x, labels)
     for x, labels in (
       (train.images, train.labels),
       (held_out.images, held_out.labels),
       (fake, held_out.labels),
     )
-  ]
+  )
   return {
-    'watch_gap': (2 * between - inside - unit) / unit,
-    'watch_near': _nearest(apart) / jnp.maximum(_nearest(alike), 1e-12) - 1,
-    'watch_spread': inside / unit,
-    'watch_drift': jnp.mean(jnp.linalg.norm(made - rows(average), axis=1)) / unit,
-    'watch_slope': generator_loss_slope(gan, judged[1], judged[2]),
-    'watch_own': _above(judged[1], judged[2]),
-    'watch_overfit': _above(judged[0], judged[1]),
+    'watch_gap': (2 * between - within - unit) / unit,
+    'watch_near': _mean_nearest(real_to_fake) / jnp.maximum(_mean_nearest(real_to_train), 1e-12)
+    - 1,
+    'watch_spread': within / unit,
+    'watch_drift': jnp.mean(jnp.linalg.norm(fake_rows - rows(average), axis=1)) / unit,
+    'watch_slope': generator_loss_slope(gan, real_logits, fake_logits),
+    'watch_own': _probability_above(real_logits, fake_logits),
+    'watch_overfit': _probability_above(train_logits, real_logits),
   }
 
 
 def generator_loss_slope(gan: Gan, real: jax.Array, fake: jax.Array) -> jax.Array:
-  """Mean |d loss of G / d output| over samples whose outputs are `fake` [n], beside data's `real` [n]."""
+  """Computes the mean |d generator loss / d output| over outputs `fake` [n] of D, with `real` [n] beside."""
   return jnp.sum(jnp.abs(jax.grad(gan.loss.generator, argnums=1)(real, fake)))
 
 
-def _nearest(apart: jax.Array) -> jax.Array:
-  """Mean distance to the nearest of the other set, of both; `apart` [n, m] are distances between them."""
-  return (jnp.mean(apart.min(axis=0)) + jnp.mean(apart.min(axis=1))) / 2
+def monitor_history_from_records(
+  records: Sequence[dict[str, Any]], ema_decay: float = 0.0
+) -> MonitorHistory | None:
+  """Collects the monitors among the records of a metrics.jsonl; None without any.
+
+  The drift is NaN for the first 3 / (1 - ema_decay) steps, in which the average still holds initial weights.
+  """
+  monitored = [r for r in records if 'watch_gap' in r]
+  if not monitored:
+    return None
+  steps = [int(r['step']) for r in monitored]
+  column = lambda name: [float(r[f'watch_{name}']) for r in monitored]
+  history = MonitorHistory(steps, *map(column, MonitorHistory._fields[1:]))
+  first = 3 / (1 - ema_decay)
+  drift = [x if step >= first else math.nan for step, x in zip(steps, history.drift, strict=True)]
+  return history._replace(drift=drift)
 
 
-def _inside(a: jax.Array) -> jax.Array:
-  """Mean distance of two different rows of a [n, d]."""
-  n = a.shape[0]
-  # A row's distance to itself is 0, but for what rounding leaves of it.
-  apart = jnp.sqrt(squared_distances(a, a)) * (1 - jnp.eye(n))
-  return jnp.sum(apart) / (n * (n - 1))
+def _mean_nearest(distances: jax.Array) -> jax.Array:
+  """Returns the mean distance to the nearest of the other set, over both sets of `distances` [n, m]."""
+  return (jnp.mean(distances.min(axis=0)) + jnp.mean(distances.min(axis=1))) / 2
 
 
-def _above(a: jax.Array, b: jax.Array) -> jax.Array:
-  """The probability that a number of `a` [n] exceeds one of `b` [m]; ties count half."""
+def _mean_distance(rows: jax.Array) -> jax.Array:
+  """Returns the mean distance between two different rows [n, d]."""
+  n = rows.shape[0]
+  # The mask removes the rounding error in the distance of a row to itself.
+  distances = jnp.sqrt(squared_distances(rows, rows)) * (1 - jnp.eye(n))
+  return jnp.sum(distances) / (n * (n - 1))
+
+
+def _probability_above(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Returns the probability that a value of `a` [n] exceeds one of `b` [m]; ties count half."""
   return jnp.mean((jnp.sign(a[:, None] - b[None]) + 1) / 2)

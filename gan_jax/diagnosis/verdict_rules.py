@@ -1,7 +1,7 @@
-"""The verdict: whether it worked, and if not, why; decided from evidence by rules that can be read.
+"""Decides the verdict on a generator from diagnostic statistics, by explicit rules on symptoms.
 
-The losses of a GAN do not tell. What does is a fresh discriminator beside the run's own one: where
-neither finds a difference G is good; where only the fresh one does, D is weak.
+The losses of a GAN do not show whether it works. The main evidence is the divergence bound of fresh
+probes beside that of the run's own discriminator: if both are 0, G is good; if only the latter is, D is weak.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
+from gan_jax.diagnosis.verdict_explanations import ADVICE, explain_verdict
 
 VERDICTS = (
   'converged',
@@ -24,111 +25,64 @@ VERDICTS = (
   'diverged or cycling',
   'not enough evidence',
 )
-MIN_EXAMPLES = 1000  # examples of each set below which no probe learns enough
-
-# What to change first, by flag.
-ADVICE: dict[str, tuple[str, ...]] = {
-  'converged': ('nothing: judge it by what it is for; --seed=1, 2, ... tell whether it was luck',),
-  'still improving': ('--steps: give it more; the same command with a larger number goes on',),
-  'G behind': (
-    '--g_width or --g_depth: a larger G',
-    '--g_lr: raise it, or let it fall to 0 with --g_schedule=cosine',
-    '--r1, --r2: less of them lets D see finer differences',
-  ),
-  'D too weak': (
-    '--k=2, or --k=auto: more updates of D for each of G',
-    '--d_lr: raise it',
-    '--d_width or --d_depth: a larger D',
-  ),
-  'D too strong': (
-    '--loss=non_saturating, or relativistic: gradients that do not fade where D is sure',
-    '--r1=1: flatten D around the data',
-    '--k=1, or a lower --d_lr',
-  ),
-  'D overfitted': (
-    '--augment=diffaugment, or --augment=ada --ada_target=0.6',
-    '--r1: raise it',
-    '--d_dropout, or a smaller --d_width; best of all more data',
-  ),
-  'mode collapse': (
-    '--loss=relativistic --r1=1 --r2=1: D compares samples with data in pairs',
-    '--batch_size: raise it; --k=2 lets D notice sooner',
-    '--latent_size, --g_lr: more room for G, in smaller steps',
-  ),
-  'memorised training data': (
-    'more training data, before anything else',
-    '--augment=diffaugment: D sees no image twice',
-    '--g_width: a smaller G',
-  ),
-  'diverged or cycling': (
-    '--g_lr, --d_lr: lower both',
-    '--r1=1: a penalty damps the cycle',
-    '--g_b1=0 --d_b1=0: no momentum; meanwhile --checkpoint=best is the one to use',
-  ),
-  'not enough evidence': (f'give at least {MIN_EXAMPLES} held-out examples and samples',),
-}
+MIN_EXAMPLES = 1000  # held-out examples, and samples, that a verdict needs
 
 
 class Verdict(NamedTuple):
-  """One of VERDICTS, how sure it is, and what decided it."""
+  """Holds one of `VERDICTS` with its explanation."""
 
   name: str
-  confidence: float  # between 0 and 1
-  facts: tuple[str, ...]  # the three that decided, the weightiest first
-  advice: tuple[str, ...]  # what to change first, by flag
+  confidence: float  # in [0, 1]
+  facts: tuple[str, ...]  # at most three sentences, the most relevant first
+  advice: tuple[str, ...]  # flags to change, the first one first
 
 
 class Symptoms(NamedTuple):
-  """Each symptom as a number: above 0 where it is there, and 1 is plainly there."""
+  """Holds the strength of each symptom: present above 0, plainly present from 1 on."""
 
-  differs: float  # a fresh probe tells samples from data
-  memory: float  # samples are training data
-  unknown: float  # the run's own D does not see what the fresh probe sees
-  blind: float  # it sees none of it, and did not for long
-  overfit: float  # D knows training data by heart
-  starved: float  # G's loss has no slope
-  narrow: float  # samples are plausible and leave something out
-  restless: float  # G is on the move, or worse than it was
-  improving: float  # the held-out score still falls
+  differs: float  # a fresh probe separates samples from data
+  memory: float  # samples copy training data
+  unknown: float  # the run's own D proves less than half of the probe's divergence
+  blind: float  # it proves next to none of it, now and at recent steps
+  overfit: float  # D separates training data from held-out data
+  starved: float  # the generator loss has no slope
+  narrow: float  # samples are plausible and cover only a part of the data
+  restless: float  # G moves far, or is worse than it was
+  improving: float  # held-out distances still fall
 
 
-def decide_verdict(evidence: DiagnosticStatistics) -> Verdict:
-  """The verdict on this evidence."""
-  n = evidence.n
+def decide_verdict(statistics: DiagnosticStatistics) -> Verdict:
+  """Decides the verdict, with a confidence from the margin of its rule."""
+  n = statistics.set_sizes
   if min(n['held_out'], n['fake']) < MIN_EXAMPLES:
-    facts = (
-      f'{n["held_out"]:,} held-out examples and {n["fake"]:,} samples: '
-      f'{MIN_EXAMPLES:,} of each are needed',
-    )
+    counts = f'{n["held_out"]:,} held-out examples and {n["fake"]:,} samples'
+    facts: tuple[str, ...] = (f'{counts}: {MIN_EXAMPLES:,} of each are needed',)
     return Verdict('not enough evidence', 1.0, facts, ADVICE['not enough evidence'])
-  signs = compute_symptoms(evidence)
-  name, margin = _decide(evidence, signs)
+  symptoms = compute_symptoms(statistics)
+  name, margin = _apply_rules(statistics, symptoms)
   confidence = 0.5 + 0.49 * math.tanh(2 * max(margin, 0.0))
-  return Verdict(name, confidence, _facts(name, evidence, signs), ADVICE[name])
+  facts = explain_verdict(name, statistics, distinguishable=symptoms.differs > 0)
+  return Verdict(name, confidence, facts, ADVICE[name])
 
 
-def compute_symptoms(e: DiagnosticStatistics) -> Symptoms:
-  """The symptoms that the evidence shows."""
-  bound, null = e.ladder[0][1], e.null
-  excess = max(b.low for _, b in e.ladder) - max(null.high, 0.0)
-  noise = 0.004
-  differs = (excess - noise) / (2 * noise)
+def compute_symptoms(s: DiagnosticStatistics) -> Symptoms:
+  """Computes the strength of every symptom."""
   return Symptoms(
-    differs=max(differs, (bound.low - 0.02) / 0.02 if bound.low > 0.02 else -1.0),
-    memory=_memory(e),
-    unknown=_unknown(e),
-    blind=_blind(e),
-    overfit=_overfit(e),
-    starved=_starved(e),
-    narrow=_narrow(e),
-    restless=_restless(e),
-    improving=_improving(e),
+    differs=_distinguishable(s),
+    memory=_memorised(s),
+    unknown=_proves_less_than_half(s),
+    blind=_blind(s),
+    overfit=_overfitted(s),
+    starved=_vanished_gradient(s),
+    narrow=_partial_coverage(s),
+    restless=_unstable(s),
+    improving=_improving(s),
   )
 
 
-def _decide(e: DiagnosticStatistics, s: Symptoms) -> tuple[str, float]:
-  """The first verdict of the list whose symptoms are there, and by what margin."""
-  if not e.finite:
+def _apply_rules(statistics: DiagnosticStatistics, s: Symptoms) -> tuple[str, float]:
+  """Returns the first verdict whose symptom is present, and its margin."""
+  if not statistics.all_finite:
     return 'diverged or cycling', 1.0
   if s.memory > 0:
     return 'memorised training data', s.memory
@@ -142,151 +96,98 @@ def _decide(e: DiagnosticStatistics, s: Symptoms) -> tuple[str, float]:
     ('diverged or cycling', s.restless),
     ('mode collapse', s.narrow),
     ('D too weak', s.unknown),
-    ('G behind', min(s.differs, -s.narrow)),  # where nothing else is left
+    ('G behind', min(s.differs, -s.narrow)),  # the default
   )
-  return next((name, sign) for name, sign in faults if sign > 0 or name == 'G behind')
+  return next((name, margin) for name, margin in faults if margin > 0 or name == 'G behind')
 
 
-def _memory(e: DiagnosticStatistics) -> float:
-  if e.memory is None or e.memory_null is None:
+def _distinguishable(s: DiagnosticStatistics) -> float:
+  """Compares the largest lower bound over noise levels with the bound of real against real data."""
+  bound = s.probe_bounds[0][1]
+  excess = max(b.low for _, b in s.probe_bounds) - max(s.null_bound.high, 0.0)
+  noise = 0.004
+  return max(
+    (excess - noise) / (2 * noise), (bound.low - 0.02) / 0.02 if bound.low > 0.02 else -1.0
+  )
+
+
+def _memorised(s: DiagnosticStatistics) -> float:
+  if s.memorisation is None or s.null_memorisation is None:
     return -1.0
-  authentic = e.memory.authentic / max(e.memory_null.authentic, 1e-9)
+  authentic = s.memorisation.authentic / max(s.null_memorisation.authentic, 1e-9)
   return (0.6 - authentic) / 0.3
 
 
-def _unknown(e: DiagnosticStatistics) -> float:
-  """How much of what the fresh probe finds the run's own D misses; below 0 where it finds half of it."""
-  if e.own is None:
+def _proves_less_than_half(s: DiagnosticStatistics) -> float:
+  if s.discriminator is None:
     return -1.0
-  fresh, own = e.ladder[0][1].value, max(e.own.held_out.value, 0.0)
-  return (0.5 - own / max(fresh, 1e-9)) / 0.25
+  by_probe, by_d = s.probe_bounds[0][1].value, max(s.discriminator.held_out_bound.value, 0.0)
+  return (0.5 - by_d / max(by_probe, 1e-9)) / 0.25
 
 
-def _blind(e: DiagnosticStatistics) -> float:
-  """The run's own D sees nearly nothing of what the fresh probe sees, and did not over its last looks."""
-  if e.own is None or e.own.spread < 1e-4:  # one that died says nothing of D's strength before
+def _blind(s: DiagnosticStatistics) -> float:
+  """Returns the symptom of a D that does not separate samples from data, now and at the last six records."""
+  d = s.discriminator
+  if d is None or d.output_std < 1e-4:  # a constant D may have been strong before
     return -1.0
-  share = max(e.own.held_out.value, 0.0) / max(e.ladder[0][1].value, 1e-9)
-  seen = 0.0 if e.history is None else float(np.median(e.history.own[-6:])) - 0.5
-  return min((0.15 - share) / 0.15, (0.1 - seen) / 0.1)
+  share = max(d.held_out_bound.value, 0.0) / max(s.probe_bounds[0][1].value, 1e-9)
+  ranked = 0.0 if s.history is None else float(np.median(s.history.own[-6:])) - 0.5
+  return min((0.15 - share) / 0.15, (0.1 - ranked) / 0.1)
 
 
-def _overfit(e: DiagnosticStatistics) -> float:
-  """D ranks training data above held-out data, or proves far more with them."""
-  if e.own is None or not math.isfinite(e.own.train.value):
+def _overfitted(s: DiagnosticStatistics) -> float:
+  """Returns the symptom of a D that ranks training data above held-out data, or separates them better."""
+  d = s.discriminator
+  if d is None or not math.isfinite(d.train_bound.value):
     return -1.0
-  ranked = (e.own.overfit - 0.5 - 2 * e.own.overfit_std - 0.12) / 0.1
-  proved = (e.own.train.low - max(e.own.held_out.high, 0.0) - 0.05) / 0.1
+  ranked = (d.train_above_held_out - 0.5 - 2 * d.train_above_held_out_std - 0.12) / 0.1
+  proved = (d.train_bound.low - max(d.held_out_bound.high, 0.0) - 0.05) / 0.1
   return max(ranked, proved)
 
 
-def _starved(e: DiagnosticStatistics) -> float:
-  if e.own is None:
+def _vanished_gradient(s: DiagnosticStatistics) -> float:
+  if s.discriminator is None:
     return -1.0
-  sure = (max(e.own.held_out.value, 0.0) - 0.45) / 0.1
-  flat = (0.12 - e.own.slope) / 0.1
-  return min(sure, flat)
+  certain = (max(s.discriminator.held_out_bound.value, 0.0) - 0.45) / 0.1
+  flat = (0.12 - s.discriminator.generator_loss_slope) / 0.1
+  return min(certain, flat)
 
 
-def _narrow(e: DiagnosticStatistics) -> float:
-  """Samples are as plausible as data, and do not cover them."""
-  m, null = e.manifold, e.manifold_null
-  plausible = (m.density / max(null.density, 1e-9) - 0.85) / 0.15
-  uncovered = (0.9 - m.coverage / max(null.coverage, 1e-9)) / 0.1
-  uneven = (e.cells.divergence - max(e.cells_null.divergence, 0.0) - 0.005) / 0.005
+def _partial_coverage(s: DiagnosticStatistics) -> float:
+  scores, null = s.precision_recall, s.null_precision_recall
+  plausible = (scores.density / max(null.density, 1e-9) - 0.85) / 0.15
+  uncovered = (0.9 - scores.coverage / max(null.coverage, 1e-9)) / 0.1
+  uneven = (s.cells.divergence - max(s.null_cells.divergence, 0.0) - 0.005) / 0.005
   return min(plausible, max(uncovered, uneven))
 
 
-def _restless(e: DiagnosticStatistics) -> float:
-  """G moves far between steps, was better than it is, or does not come near the data any more."""
-  if e.history is None or len(e.history.gap) < 4:
-    return (e.far - 30) / 10
-  gap = np.maximum(e.history.gap, 0.0)
+def _unstable(s: DiagnosticStatistics) -> float:
+  """Returns the symptom of a G far from its average, worse than it was, or never near the data of late."""
+  if s.history is None or len(s.history.gap) < 4:
+    return (s.spread_ratio - 30) / 10
+  gap = np.maximum(s.history.gap, 0.0)
   best, last = float(gap.min()), float(np.median(gap[-3:]))
   worse = (last - 3 * best - 0.1) / 0.1
-  known = [x for x in e.history.drift[-(len(gap) // 2) :] if math.isfinite(x)]
-  drift = (float(np.median(known)) - 0.22) / 0.2 if known else -1.0
-  lost = (float(gap[len(gap) // 2 :].min()) - 0.3) / 0.2
-  return max(worse, drift, lost)
+  drifts = [x for x in s.history.drift[-(len(gap) // 2) :] if math.isfinite(x)]
+  drift = (float(np.median(drifts)) - 0.22) / 0.2 if drifts else -1.0
+  far = (float(gap[len(gap) // 2 :].min()) - 0.3) / 0.2
+  return max(worse, drift, far)
 
 
-def _improving(e: DiagnosticStatistics) -> float:
-  """Held-out scores fell over the last half of the run, and did so steadily."""
-  if e.history is None or len(e.history.gap) < 6:
+def _improving(s: DiagnosticStatistics) -> float:
+  """Returns the symptom of distances to held-out data that fell steadily over the last half of the run."""
+  if s.history is None or len(s.history.gap) < 6:
     return -1.0
-  return max(_fall(e.history.gap, 0.01, 1.25), _fall(e.history.near, 0.1, 1.1))
+  return max(_steady_fall(s.history.gap, 0.01, 1.25), _steady_fall(s.history.near, 0.1, 1.1))
 
 
-def _fall(course: Sequence[float], floor: float, least: float) -> float:
-  """How far a score fell over the last half, beside the `least` ratio that counts; or how steadily."""
-  score = np.maximum(np.asarray(course), floor)
-  half = score[len(score) // 2 :]
+def _steady_fall(values: Sequence[float], floor: float, min_ratio: float) -> float:
+  """Returns a number above 0 where values, from `floor` up, fell steadily by `min_ratio` over the last half."""
+  clipped = np.maximum(np.asarray(values), floor)
+  half = clipped[len(clipped) // 2 :]
   third = max(len(half) // 3, 1)
-  fell = math.log(float(np.mean(half[:third]) / np.mean(half[-third:])) / least)
-  # Of all pairs of looks, by how many more fall than rise: Kendall's tau, with its sign turned.
-  steps = np.sign(half[:, None] - half[None])[np.triu_indices(len(half), 1)]
+  fall = math.log(float(np.mean(half[:third]) / np.mean(half[-third:])) / min_ratio)
+  # Mean over all pairs of the sign of their fall: Kendall's tau with time, negated.
+  signs = np.sign(half[:, None] - half[None])[np.triu_indices(len(half), 1)]
   setback = float(np.max(half / np.minimum.accumulate(half)))
-  return min(fell, float(steps.mean()) - 0.5, 1.35 - setback)
-
-
-def _facts(name: str, e: DiagnosticStatistics, s: Symptoms) -> tuple[str, ...]:
-  """Three sentences: what a fresh probe finds, what belongs to the verdict, what else there is."""
-  bound, null = e.ladder[0][1], e.null
-  probe = (
-    f'a fresh probe tells samples from held-out data: JSD at least {bound.value:.3f} '
-    f'[{bound.low:.3f}, {bound.high:.3f}] of {math.log(2):.3f} nats (real against real: {null.value:.3f})'
-  )
-  if s.differs <= 0:
-    probe = (
-      f'no fresh probe tells samples from held-out data: JSD bound {bound.value:.3f} '
-      f'[{bound.low:.3f}, {bound.high:.3f}] nats (real against real: {null.value:.3f})'
-    )
-  m, m_null = e.manifold, e.manifold_null
-  cover = (
-    f'coverage {m.coverage:.2f} (real {m_null.coverage:.2f}), density {m.density:.2f} '
-    f'(real {m_null.density:.2f}), {e.cells.missing:.0%} of the data in cells that samples leave empty'
-  )
-  told = {'probe': probe, 'cover': cover}
-  if e.own is not None:
-    told['own'] = (
-      f"the run's own D finds {max(e.own.held_out.value, 0):.3f} nats of it on held-out data "
-      f'and {max(e.own.train.value, 0):.3f} on training data'
-    )
-    told['overfit'] = (
-      f'D ranks {e.own.overfit:.0%} of training examples above held-out ones (50 % if it learned none by heart)'
-    )
-    told['slope'] = f"mean slope of G's loss at its samples: {e.own.slope:.3g}"
-  if e.memory is not None and e.memory_null is not None:
-    told['memory'] = (
-      f'{e.memory.authentic:.0f} % of samples are authentic (held-out data: {e.memory_null.authentic:.0f} %), '
-      f'{e.memory.near:.0%} lie as near to training data as 5 % of held-out data do'
-    )
-  if e.history is not None:
-    h = e.history
-    told['history'] = (
-      f'distance to held-out data: best {min(h.gap):.3g}, last {h.gap[-1]:.3g} (of neighbours '
-      f'{min(h.near):.3g} and {h.near[-1]:.3g})'
-      + (
-        ''
-        if math.isnan(h.drift[-1])
-        else f'; G lies {h.drift[-1]:.2g} mean distances from its average'
-      )
-    )
-  if not e.finite:
-    told['finite'] = 'some samples are infinite or NaN'
-  elif e.far > 30:
-    told['finite'] = f'samples spread {e.far:.3g} times as far as the data'
-  order = {
-    'converged': ('probe', 'cover', 'memory'),
-    'still improving': ('history', 'probe', 'cover'),
-    'G behind': ('probe', 'cover', 'own'),
-    'D too weak': ('probe', 'own', 'cover'),
-    'D too strong': ('slope', 'own', 'probe'),
-    'D overfitted': ('overfit', 'own', 'probe'),
-    'mode collapse': ('cover', 'probe', 'own'),
-    'memorised training data': ('memory', 'probe', 'cover'),
-    'diverged or cycling': ('finite', 'history', 'probe'),
-  }[name]
-  chosen = [key for key in order if key in told]
-  chosen += [key for key in told if key not in chosen]
-  return tuple(told[key] for key in chosen[:3])
+  return min(fall, float(signs.mean()) - 0.5, 1.35 - setback)

@@ -1,4 +1,4 @@
-"""The referee's verdict on a run: its samples, its own D, and its history."""
+"""Decides the referee's verdict on a checkpoint: from its samples, its discriminator and the run's monitors."""
 
 import json
 from pathlib import Path
@@ -8,27 +8,25 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import dynamic_hyperparameters
-from gan_jax.diagnosis import diagnostic_statistics, duality_gap, verdict_rules, verdict_text
-from gan_jax.diagnosis.diagnostic_statistics import ReferenceStatistics
+from gan_jax.diagnosis import duality_gap, verdict_formatting, verdict_rules
+from gan_jax.diagnosis.diagnostic_statistics import (
+  DiagnosticStatistics,
+  compute_diagnostic_statistics,
+)
 from gan_jax.diagnosis.discriminator_outputs import collect_discriminator_outputs
 from gan_jax.diagnosis.duality_gap import DualityGap
+from gan_jax.diagnosis.reference_statistics import (
+  ReferenceStatistics,
+  compute_reference_statistics,
+)
+from gan_jax.diagnosis.training_monitors import monitor_history_from_records
 from gan_jax.evaluation.tasks import Task, load_task
 from gan_jax.training import metric_writers, report
-from gan_jax.training.load_run import Trained, open_run
+from gan_jax.training.load_run import LoadedRun, load_run
 from gan_jax.training.train_spec import train_spec_fn
 from gan_jax.utils.files import json_safe, write_atomically
 
 VERDICT_FILE = 'referee.json'
-
-
-def _duality(trained: Trained, task: Task, seed: int) -> DualityGap:
-  data = jax.tree.map(jnp.asarray, task.evaluation_data())
-  data = data if trained.gan.n_classes else data.without_labels()
-  key = jax.random.fold_in(jax.random.key(seed), duality_gap.KEY_SALT)
-  numbers = dynamic_hyperparameters.arrays(dynamic_hyperparameters.of(trained.config, task.n_train))
-  return duality_gap.estimate_duality_gap(
-    train_spec_fn(trained.config, task), numbers, key, trained.state, data
-  )
 
 
 def diagnose_checkpoint(
@@ -37,52 +35,80 @@ def diagnose_checkpoint(
   weights: str,
   seed: int,
   cache: Path | None,
-  known: dict[Any, ReferenceStatistics] | None = None,
+  references: dict[Any, ReferenceStatistics] | None = None,
 ) -> tuple[dict[str, Any], str]:
-  """The verdict on a checkpoint of the run in `folder`, as a record and as text; raises UserError.
+  """Writes the verdict on a checkpoint to referee.json and report.html of its run; raises UserError.
 
-  `weights` are 'raw' or 'ema'. The record is written into the folder too, as referee.json, and
-  into its report.html. What is found out about the data alone is looked up in `known`, and put there:
-  hand over the same one for many runs.
+  Args:
+    folder: of the run.
+    checkpoint: 'last', 'best' or a step.
+    weights: of the generator, 'raw' or 'ema'.
+    seed: of samples and probes.
+    cache: folder of trained classifiers, or None.
+    references: statistics of real data by data set, reused and filled.
+
+  Returns:
+    The verdict as JSON and as text.
   """
-  trained = open_run(folder, checkpoint)
-  task = load_task(trained.config, cache)
-  train, held_out, fake, embedding, classes = task.comparison_sets(
-    trained.gan, trained.state, weights, seed
-  )
-  records = [
-    r for r in metric_writers.read_metrics(folder / 'metrics.jsonl') if r['step'] <= trained.step
-  ]
-  known = {} if known is None else known
-  data = (task.name, task.fingerprint, task.shape, trained.config.contrast, embedding.name, seed)
-  if data not in known:
-    known[data] = diagnostic_statistics.compute_reference_statistics(
-      train, held_out, embedding, seed
-    )
-  found = diagnostic_statistics.compute_diagnostic_statistics(
-    known[data],
-    fake,
-    collect_discriminator_outputs(trained.gan, trained.state, task, weights, seed),
-    diagnostic_statistics.monitor_history_from_records(records, trained.config.ema_decay),
-    _duality(trained, task, seed),
-  )
-  verdict = verdict_rules.decide_verdict(found)
+  run = load_run(folder, checkpoint)
+  task = load_task(run.config, cache)
+  sets = task.comparison_sets(run.gan, run.state, weights, seed)
+  references = {} if references is None else references
+  contrast, embedding = run.config.contrast, sets.embedding
+  data = (task.name, task.fingerprint, task.shape, contrast, embedding.name, seed)
+  if data not in references:
+    references[data] = compute_reference_statistics(sets.train, sets.held_out, embedding, seed)
+  statistics = _run_statistics(run, task, references[data], sets.fake, folder, weights, seed)
+  verdict = verdict_rules.decide_verdict(statistics)
   protocol = {
     'run': str(folder),
     'dataset': task.name,
     'data': task.fingerprint[:16],
-    'step': trained.step,
+    'step': run.step,
     'weights': weights,
-    **{f'n_{name}': n for name, n in found.n.items()},
+    **{f'n_{name}': n for name, n in statistics.set_sizes.items()},
     'split': 'test' if task.n_train else 'fresh draws',
     'features': embedding.name,
     'seed': seed,
   }
-  record = json_safe(verdict_text.verdict_as_json(verdict, found, protocol))
-  record['step'] = trained.step
-  if classes is not None:
+  record = json_safe(verdict_formatting.verdict_as_json(verdict, statistics, protocol))
+  record['step'] = run.step
+  if sets.class_fractions is not None:
     names = [str(i) for i in range(task.n_classes)]
-    record['evidence']['classes'] = classes | {'names': names}
+    record['evidence']['classes'] = sets.class_fractions | {'names': names}
   write_atomically(folder / VERDICT_FILE, (json.dumps(record, indent=2) + '\n').encode())
   report.write_run_page(folder)
-  return record, verdict_text.verdict_as_text(verdict, found, protocol)
+  return record, verdict_formatting.verdict_as_text(verdict, statistics, protocol)
+
+
+def _run_statistics(
+  run: LoadedRun,
+  task: Task,
+  reference: ReferenceStatistics,
+  fake: Any,
+  folder: Path,
+  weights: str,
+  seed: int,
+) -> DiagnosticStatistics:
+  """Computes the statistics of samples `fake`, of the run's discriminator and of its records."""
+  records = metric_writers.read_metrics(folder / 'metrics.jsonl')
+  return compute_diagnostic_statistics(
+    reference,
+    fake,
+    collect_discriminator_outputs(run.gan, run.state, task, weights, seed),
+    monitor_history_from_records(
+      [r for r in records if r['step'] <= run.step], run.config.ema_decay
+    ),
+    _duality_gap(run, task, seed),
+  )
+
+
+def _duality_gap(run: LoadedRun, task: Task, seed: int) -> DualityGap:
+  data = jax.tree.map(jnp.asarray, task.evaluation_data())
+  data = data if run.gan.n_classes else data.without_labels()
+  key = jax.random.fold_in(jax.random.key(seed), duality_gap.DUALITY_STREAM)
+  values = dynamic_hyperparameters.as_arrays(
+    dynamic_hyperparameters.hyperparameter_values(run.config, task.n_train)
+  )
+  spec_fn = train_spec_fn(run.config, task)
+  return duality_gap.estimate_duality_gap(spec_fn, values, key, run.state, data)

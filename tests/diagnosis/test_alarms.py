@@ -1,7 +1,8 @@
-"""When a run is said to go wrong, and that it is said once."""
+"""Tests which training monitors raise an alarm, and when."""
 
 import pytest
 
+from gan_jax.config import settings
 from gan_jax.diagnosis import alarms
 
 HEALTHY = {
@@ -21,44 +22,48 @@ FAULTS = {
 }
 
 
-def course(*changes):
+def records(*changes):
   return [HEALTHY | {'step': i} | change for i, change in enumerate(changes)]
 
 
-def test_a_healthy_course_raises_nothing():
-  assert alarms.active_alarms(course(*[{}] * 10)) == []
+def test_rules_have_the_names_that_the_flag_accepts():
+  assert tuple(alarms.ALARM_RULES) == settings.ALARMS
+
+
+def test_healthy_monitors_raise_nothing():
+  assert alarms.active_alarms(records(*[{}] * 10)) == []
 
 
 @pytest.mark.parametrize('name', alarms.ALARM_RULES)
-def test_each_fault_raises_its_own_alarm_at_the_second_look(name):
+def test_each_fault_raises_its_alarm_at_the_second_record(name):
   fault = FAULTS[name]
-  assert alarms.active_alarms(course({}, {}, fault)) == []
-  (alarm,) = alarms.active_alarms(course({}, {}, fault, fault))
+  assert alarms.active_alarms(records({}, {}, fault)) == []
+  (alarm,) = alarms.active_alarms(records({}, {}, fault, fault))
   assert alarm.name == name
-  assert '\n' not in alarm.says
+  assert '\n' not in alarm.message
 
 
 @pytest.mark.parametrize('name', alarms.ALARM_RULES)
-def test_an_alarm_is_news_once_and_again_when_it_comes_back(name):
+def test_an_alarm_is_new_once_and_again_when_it_returns(name):
   fault = FAULTS[name]
-  told = course({}, {}, fault, fault, fault, {}, {}, fault, fault)
-  rang = [i for i in range(1, len(told) + 1) if alarms.new_alarms(told[:i])]
-  assert rang == [4, 9]
+  history = records({}, {}, fault, fault, fault, {}, {}, fault, fault)
+  new_at = [i for i in range(1, len(history) + 1) if alarms.new_alarms(history[:i])]
+  assert new_at == [4, 9]
 
 
-def test_one_look_says_nothing():
-  assert alarms.active_alarms(course(FAULTS['collapse'])) == []
+def test_fewer_than_two_records_raise_nothing():
+  assert alarms.active_alarms(records(FAULTS['collapse'])) == []
   assert alarms.active_alarms([]) == []
 
 
 def test_a_start_far_from_the_data_is_no_divergence():
   gaps = [2.0, 1.0, 0.5, 0.2, 0.1]
   for i in range(1, 6):
-    assert alarms.active_alarms(course(*({'watch_gap': gap} for gap in gaps[:i]))) == []
+    assert alarms.active_alarms(records(*({'watch_gap': gap} for gap in gaps[:i]))) == []
 
 
-def test_a_g_that_begins_with_one_thing_has_time_to_find_more():
+def test_a_generator_without_variety_at_the_start_has_eight_records_to_gain_it():
   narrow = {'watch_spread': 0.1}
-  assert alarms.active_alarms(course(*[narrow] * 7)) == []
-  assert [a.name for a in alarms.active_alarms(course(*[narrow] * 8))] == ['collapse']
-  assert alarms.active_alarms(course(*[narrow] * 7, {}, {})) == []
+  assert alarms.active_alarms(records(*[narrow] * 7)) == []
+  assert [a.name for a in alarms.active_alarms(records(*[narrow] * 8))] == ['collapse']
+  assert alarms.active_alarms(records(*[narrow] * 7, {}, {})) == []

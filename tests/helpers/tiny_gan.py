@@ -1,4 +1,4 @@
-"""Small games that the tests play, and how they compare states."""
+"""Builds tiny GANs and batches for tests, and compares pytrees."""
 
 import functools
 
@@ -17,7 +17,7 @@ from gan_jax.gan.networks import NETWORKS
 from gan_jax.gan.networks.network_spec import NetworkSpec
 
 IMAGE_SHAPE = (6, 6, 1)
-# Programs this small are sooner compiled badly than well.
+# Tiny programs compile faster without optimization.
 jit_unoptimized = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
 
 
@@ -35,14 +35,14 @@ def tiny_gan(
   spec=None,
   **options,
 ):
-  """A Gan of a few hundred weights, a key and its first state; plain SGD, which hides no factor.
+  """Returns a Gan of a few hundred weights, a key and an initial state; SGD, which hides no constant factor.
 
-  `spec` changes its networks, `options` are further fields of the Gan.
+  `spec` sets fields of its NetworkSpec, `options` further fields of the Gan.
   """
   widths = {'g_width': 16, 'd_width': 6} if network != 'dirac' else {}
   dropout = dropout and network == 'mlp'
-  wanted = {'n_classes': n_classes, 'd_dropout': dropout} | widths | (spec or {})
-  generator, discriminator = NETWORKS[network](NetworkSpec(shape, **wanted))
+  fields = {'n_classes': n_classes, 'd_dropout': dropout} | widths | (spec or {})
+  generator, discriminator = NETWORKS[network](NetworkSpec(shape, **fields))
   sgd = optimizers.OPTIMIZERS['sgd'](0.0, 0.0, 1)
   gan = Gan(
     generator,
@@ -61,12 +61,12 @@ def tiny_gan(
 
 
 def random_images(*leading, shape=IMAGE_SHAPE):
-  """Images of the given leading shape, in [-1, 1]."""
+  """Draws images [*leading, *shape] in [-1, 1]."""
   return jax.random.uniform(jax.random.key(3), (*leading, *shape), minval=-1.0)
 
 
 def random_batch(*leading, shape=IMAGE_SHAPE, n_classes=0):
-  """A Batch of the given leading shape; labels where there are classes."""
+  """Draws a Batch of images [*leading, *shape], with labels [*leading] where `n_classes` > 0."""
   x = random_images(*leading, shape=shape)
   if not n_classes:
     return Batch(x)
@@ -75,34 +75,34 @@ def random_batch(*leading, shape=IMAGE_SHAPE, n_classes=0):
 
 
 def draw_in_turn(stacked, labels=None):
-  """draw(i) from stacked images [k, n, ...] and labels [k, n], in turn: the Batch of D's update number i."""
+  """Returns a function of i: batch i modulo k of images [k, n, ...] and labels [k, n]."""
   k = stacked.shape[0]
   return lambda i: Batch(stacked[i % k], None if labels is None else labels[i % k])
 
 
 def replace_params(state, player, params):
-  """The state with other weights of player 'g' or 'd'."""
+  """Replaces the weights of player 'g' or 'd'."""
   return state.replace(**{player: getattr(state, player).replace(params=params)})
 
 
 def assert_trees_equal(left, right):
-  """Bit for bit."""
+  """Asserts that all leaves are equal, bit for bit."""
   jax.tree.map(np.testing.assert_array_equal, to_numpy(left), to_numpy(right))
 
 
 def assert_trees_close(left, right, **tolerance):
-  """Leaf by leaf, within a tolerance."""
+  """Asserts that all leaves are close, within a tolerance of `assert_allclose`."""
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, **tolerance), to_numpy(left), to_numpy(right)
   )
 
 
 def trees_differ(left, right):
-  """Whether any leaf does."""
+  """Returns whether any leaf differs."""
   changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), to_numpy(left), to_numpy(right))
   return any(jax.tree.leaves(changed))
 
 
 def to_numpy(tree):
-  """The same tree on the host."""
+  """Converts all leaves to NumPy."""
   return jax.tree.map(np.asarray, tree)

@@ -1,0 +1,126 @@
+"""Explains a verdict to a person: the facts that support it, and the flags to change."""
+
+import math
+
+from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
+
+ADVICE: dict[str, tuple[str, ...]] = {
+  'converged': ('nothing; --seed=1, 2, ... show whether other seeds converge too',),
+  'still improving': ('--steps: raise it; the same command continues the run',),
+  'G behind': (
+    '--g_width or --g_depth: a larger G',
+    '--g_lr: raise it, or let it decay to 0 with --g_schedule=cosine',
+    '--r1, --r2: lower them, so that D can resolve finer differences',
+  ),
+  'D too weak': (
+    '--k=2, or --k=auto: more updates of D for each of G',
+    '--d_lr: raise it',
+    '--d_width or --d_depth: a larger D',
+  ),
+  'D too strong': (
+    '--loss=non_saturating, or relativistic: gradients that do not vanish where D is certain',
+    '--r1=1: flatten D around the data',
+    '--k=1, or a lower --d_lr',
+  ),
+  'D overfitted': (
+    '--augment=diffaugment, or --augment=ada --ada_target=0.6',
+    '--r1: raise it',
+    '--d_dropout, or a smaller --d_width; best of all more data',
+  ),
+  'mode collapse': (
+    '--loss=relativistic --r1=1 --r2=1: D compares samples with data in pairs',
+    '--batch_size: raise it; --k=2 lets D react sooner',
+    '--latent_size, --g_lr: a larger latent space, and smaller steps',
+  ),
+  'memorised training data': (
+    'more training data, before anything else',
+    '--augment=diffaugment: D never gets the same image twice',
+    '--g_width: a smaller G',
+  ),
+  'diverged or cycling': (
+    '--g_lr, --d_lr: lower both',
+    '--r1=1: a penalty damps cycles',
+    '--g_b1=0 --d_b1=0: no momentum; meanwhile --checkpoint=best is the one to use',
+  ),
+  'not enough evidence': ('give more held-out examples or more samples',),
+}
+# Keys of `_facts` by relevance; other facts replace those that are unknown.
+_RELEVANT_FACTS = {
+  'converged': ('probe', 'coverage', 'memorisation'),
+  'still improving': ('history', 'probe', 'coverage'),
+  'G behind': ('probe', 'coverage', 'discriminator'),
+  'D too weak': ('probe', 'discriminator', 'coverage'),
+  'D too strong': ('slope', 'discriminator', 'probe'),
+  'D overfitted': ('overfitting', 'discriminator', 'probe'),
+  'mode collapse': ('coverage', 'probe', 'discriminator'),
+  'memorised training data': ('memorisation', 'probe', 'coverage'),
+  'diverged or cycling': ('extent', 'history', 'probe'),
+}
+
+
+def explain_verdict(
+  name: str, statistics: DiagnosticStatistics, distinguishable: bool
+) -> tuple[str, ...]:
+  """Returns three sentences for the verdict `name`; `distinguishable` if probes separate samples from data."""
+  facts = _facts(statistics, distinguishable)
+  chosen = [key for key in _RELEVANT_FACTS[name] if key in facts]
+  chosen += [key for key in facts if key not in chosen]
+  return tuple(facts[key] for key in chosen[:3])
+
+
+def _facts(s: DiagnosticStatistics, distinguishable: bool) -> dict[str, str]:
+  """Returns a sentence for each part of the statistics that is known."""
+  scores, null = s.precision_recall, s.null_precision_recall
+  facts = {
+    'probe': _probe_fact(s, distinguishable),
+    'coverage': (
+      f'coverage {scores.coverage:.2f} (real {null.coverage:.2f}), density {scores.density:.2f} '
+      f'(real {null.density:.2f}), {s.cells.missing:.0%} of the data in cells without samples'
+    ),
+  }
+  if s.discriminator is not None:
+    d = s.discriminator
+    facts['discriminator'] = (
+      f"the run's own D proves a JSD of {max(d.held_out_bound.value, 0):.3f} nats on held-out data "
+      f'and {max(d.train_bound.value, 0):.3f} on training data'
+    )
+    facts['overfitting'] = (
+      f'D ranks {d.train_above_held_out:.0%} of training examples above held-out ones '
+      '(50 % without overfitting)'
+    )
+    facts['slope'] = f'mean slope of the generator loss at samples: {d.generator_loss_slope:.3g}'
+  if s.memorisation is not None and s.null_memorisation is not None:
+    facts['memorisation'] = (
+      f'{s.memorisation.authentic:.0f} % of samples are authentic '
+      f'(held-out data: {s.null_memorisation.authentic:.0f} %), {s.memorisation.near:.0%} are as near '
+      'to training data as the nearest 5 % of held-out data'
+    )
+  if s.history is not None:
+    h = s.history
+    facts['history'] = (
+      f'energy distance to held-out data: best {min(h.gap):.3g}, last {h.gap[-1]:.3g}; '
+      f'excess nearest-neighbour distance: {min(h.near):.3g} and {h.near[-1]:.3g}'
+    )
+    if not math.isnan(h.drift[-1]):
+      facts['history'] += f'; G is {h.drift[-1]:.2g} mean distances from its moving average'
+  if not s.all_finite:
+    facts['extent'] = 'some samples are infinite or NaN'
+  elif s.spread_ratio > 30:
+    facts['extent'] = (
+      f'the standard deviation of samples is {s.spread_ratio:.3g} times that of the data'
+    )
+  return facts
+
+
+def _probe_fact(s: DiagnosticStatistics, distinguishable: bool) -> str:
+  bound, null = s.probe_bounds[0][1], s.null_bound.value
+  interval = f'{bound.value:.3f} [{bound.low:.3f}, {bound.high:.3f}]'
+  if distinguishable:
+    return (
+      f'a fresh probe separates samples from held-out data: JSD at least {interval} of '
+      f'{math.log(2):.3f} nats (real against real: {null:.3f})'
+    )
+  return (
+    f'no fresh probe separates samples from held-out data: JSD bound {interval} nats '
+    f'(real against real: {null:.3f})'
+  )
