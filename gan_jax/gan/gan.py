@@ -12,7 +12,7 @@ import optax
 from gan_jax.gan.augment import ada_controller
 from gan_jax.gan.latents import Latent, sample_latents
 from gan_jax.gan.losses import Loss
-from gan_jax.gan.optimizers import Schedule
+from gan_jax.gan.optimizers import Schedule, fixed_by_optimizer
 from gan_jax.gan.penalties import Penalty
 from gan_jax.gan.update_ratio import RatioController
 from gan_jax.gan.weight_constraints import Projection
@@ -30,8 +30,9 @@ class Gan(NamedTuple):
   d_tx: optax.GradientTransformation
   loss: Loss
   latent: Latent
-  g_rate: Schedule  # learning rates as functions of the step
-  d_rate: Schedule
+  # Learning rates as functions of the step, for optimizers of OPTIMIZERS; optax.adam(...) has its own rate.
+  g_rate: Schedule = fixed_by_optimizer
+  d_rate: Schedule = fixed_by_optimizer
   ema_decay: float | jax.Array = 0.999
   penalties: tuple[Penalty, ...] = ()  # added to D's loss
   penalty_scale: Schedule | None = (

@@ -62,6 +62,19 @@ def alternating_step(
   return state, {**d_metrics, **g_metrics, 'd_updates': jnp.asarray(n_d, jnp.float32)}
 
 
+def step(
+  gan: Gan, key: jax.Array, state: GanState, batch: Batch, k: int = 1, *, axis_name: BatchAxis = None
+) -> tuple[GanState, Metrics]:
+  """Updates D once on each of the k equal parts of `batch`, then G once: one step of algorithm 1.
+
+  Under a map over devices, `axis_name` is the name of the mapped axis and `batch` the device's share.
+  """
+  parts = jax.tree.map(lambda x: x.reshape(k, x.shape[0] // k, *x.shape[1:]), batch)
+  first = state.d.count
+  get_part = lambda i: jax.tree.map(lambda x: x[i - first], parts)
+  return alternating_step(gan, key, state, get_part, k, axis_name=axis_name)
+
+
 class PlayerGradients(NamedTuple):
   """Holds both players' gradients at one state, with the batch statistics and metrics of the forward pass."""
 
