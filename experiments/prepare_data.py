@@ -1,44 +1,44 @@
-"""Download, verify and prepare a data set once, so that training can start at once.
+"""Downloads, verifies and prepares a data set, so that training starts without delay.
 
 python -m experiments.prepare_data --dataset=mnist --data_dir=data
 """
 
 from absl import flags
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax import data
 
 _DATASET = flags.DEFINE_string(
   'dataset',
   'mnist',
-  f'One of {", ".join(data.DATASETS)}, an image set of TFDS by its name, or folder:PATH for a '
+  f'One of {", ".join(data.DATASETS)}, the name of an image set of TFDS, or folder:PATH for a '
   'folder of PNG and JPEG files.',
 )
 _DATA_DIR = flags.DEFINE_string(
   'data_dir', None, 'Folder or bucket of the data; by default GAN_JAX_DATA_DIR, else `data`.'
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
-  'image_size', 0, 'Cut images square and resample them to so many pixels a side; 0: as they are.'
+  'image_size', 0, 'Pixels a side to which images are cropped and resized; 0 keeps their size.'
 )
 _STRICT = flags.DEFINE_bool(
-  'strict', False, 'Refuse a folder with a file that is no image, instead of skipping it.'
+  'strict', False, 'Refuse a folder with a file that is not an image, instead of skipping the file.'
 )
 
 
-class _Silent(data.Progress):
-  """Leaves out what the preparation has said already."""
+class _SilentProgress(data.Progress):
+  """Drops log lines, which the preparation has printed already."""
 
   def log(self, line: str) -> None:
-    """Say nothing."""
+    """Does nothing."""
 
 
 def main(argv: list[str]) -> None:
-  """Prepare the data set that the flags name; raises UserError."""
+  """Prepares the data set and prints its size and fingerprint; raises UserError."""
   del argv
   data_dir = _DATA_DIR.value or data.default_data_dir()
   size, strict = _IMAGE_SIZE.value, _STRICT.value
   data.prepare_dataset(_DATASET.value, data_dir, image_size=size, strict=strict)
-  dataset = data.load_dataset(_DATASET.value, data_dir, _Silent(), size, strict)
+  dataset = data.load_dataset(_DATASET.value, data_dir, _SilentProgress(), size, strict)
   counts = (len(dataset.train), len(dataset.validation), len(dataset.test))
   shape = 'x'.join(str(size) for size in dataset.shape)
   print('{}: {} train, {} validation, {} test images of {}'.format(dataset.name, *counts, shape))
@@ -46,4 +46,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

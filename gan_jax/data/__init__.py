@@ -1,4 +1,4 @@
-"""Real and synthetic data sets by name, as arrays: images are pages of a file where that is local."""
+"""Loads data sets by name and makes minibatches of them, on the device or streamed from the host."""
 
 from gan_jax.data.dataset import Dataset
 from gan_jax.data.progress import Progress

@@ -1,4 +1,4 @@
-"""A data set as arrays, which may be pages of a file, and the fingerprint by which a protocol names it."""
+"""Defines a data set as arrays of images and labels per split, with a SHA-256 fingerprint."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,17 @@ ARRAY_NAMES = ('train', 'validation', 'test', 'train_labels', 'validation_labels
 
 
 class UnknownDatasetError(Exception):
-  """TFDS has no image set of that name; `known` are the names that it has."""
+  """Reports a data set name that TFDS lacks; `known` lists the valid names."""
 
   def __init__(self, known: Sequence[str]) -> None:
     self.known = known
 
 
 class Dataset(NamedTuple):
-  """Images: uint8 [n, h, w, c]; labels: int64 [n] or None; training sees `train` and no other.
+  """Holds three splits of images (uint8 [n, h, w, c], possibly memory-mapped) and labels (int64 [n] or None).
 
-  Where `stack` is above 1, `train` and its labels hold the parts of training images: each is made
-  by `images.stack` of that many parts, drawn independently of one another. The held-out images and
-  labels are those of whole ones.
+  If `stack` is above 1, each training example is made of that many independently drawn images of `train` by
+  `image_arrays.stack_channels`; the validation and test splits hold images that are stacked already.
   """
 
   name: str
@@ -36,13 +35,13 @@ class Dataset(NamedTuple):
 
   @property
   def shape(self) -> tuple[int, int, int]:
-    """(h, w, c) of the images that networks see."""
+    """Returns (h, w, c) of the images that networks process, after stacking."""
     h, w, c = self.train.shape[1:]
     return h, w, c * self.stack
 
   @property
   def n_classes(self) -> int:
-    """Classes of whole images, 0 without labels."""
+    """Returns the number of classes of stacked images, 0 without labels."""
     if self.train_labels is None:
       return 0
     held_out = (self.validation_labels, self.test_labels)
@@ -51,30 +50,30 @@ class Dataset(NamedTuple):
 
   @property
   def n_base_classes(self) -> int:
-    """Classes of the single images that stacks are made of."""
+    """Returns the number of classes of the unstacked images."""
     return round(self.n_classes ** (1 / self.stack))
 
   def subsample(self, n: int) -> 'Dataset':
-    """With n images of each split that holds more, the same ones always, in their order; else itself."""
-    kept: dict[str, np.ndarray] = {}
+    """Returns the data set with each split cut to a fixed random subset of n images, in their order."""
+    subsets: dict[str, np.ndarray] = {}
     for seed, split in enumerate(('train', 'validation', 'test')):
       images, labels = getattr(self, split), getattr(self, f'{split}_labels')
       if len(images) > n:
-        # A bit generator's stream is the same in every version of NumPy; its Generator's is not.
+        # NumPy keeps the stream of a bit generator the same in all versions, that of `Generator` not.
         ranks = np.random.PCG64(seed).random_raw(len(images))
         chosen = np.sort(np.argsort(ranks, kind='stable')[:n])
-        kept[split] = images[chosen]
+        subsets[split] = images[chosen]
         if labels is not None:
-          kept[f'{split}_labels'] = labels[chosen]
-    return self._replace(**kept) if kept else self  # type: ignore[arg-type]
+          subsets[f'{split}_labels'] = labels[chosen]
+    return self._replace(**subsets) if subsets else self  # type: ignore[arg-type]
 
   def arrays(self) -> dict[str, np.ndarray]:
-    """The arrays that are there, by name."""
+    """Returns the arrays that are not None, by field name."""
     return {key: getattr(self, key) for key in ARRAY_NAMES if getattr(self, key) is not None}
 
 
 def from_arrays(name: str, arrays: Mapping[str, np.ndarray], stack: int = 1) -> Dataset:
-  """The data set made of these arrays, with its fingerprint."""
+  """Builds a data set from arrays by field name and computes its fingerprint."""
   return Dataset(
     name=name,
     train=arrays['train'],
@@ -89,7 +88,7 @@ def from_arrays(name: str, arrays: Mapping[str, np.ndarray], stack: int = 1) -> 
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray], stack: int = 1) -> str:
-  """Sha256, in hexadecimal, over name, type, shape and bytes of each array in a fixed order."""
+  """Returns the hex SHA-256 of name, dtype, shape and bytes of each array, in the order of ARRAY_NAMES."""
   digest = hashlib.sha256(b'' if stack == 1 else f'stack {stack}\n'.encode())
   for key in ARRAY_NAMES:
     if key in arrays:

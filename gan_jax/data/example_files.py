@@ -1,4 +1,4 @@
-"""Sets of examples in files of anyone's making: .npz, .npy, or a folder of images. No pickle is opened."""
+"""Reads sets of examples from .npz or .npy files or folders of images, without unpickling."""
 
 import hashlib
 import zipfile
@@ -10,17 +10,17 @@ from PIL import Image, UnidentifiedImageError
 
 from gan_jax.utils.errors import UserError
 
-_NAMES = ('images', 'samples', 'x', 'arr_0')  # of the array in an .npz that holds several
+_ARRAY_NAMES = ('images', 'samples', 'x', 'arr_0')  # tried in order in an .npz of several arrays
 _SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.webp'}
 
 
 def load_example_sets(paths: Mapping[str, str]) -> dict[str, np.ndarray]:
-  """The examples at each path, by the flag that gave it: points float32 [n, ...] or images uint8 [n, h, w, c].
+  """Reads the examples of each flag's path: points float32 [n, ...] or images uint8 [n, h, w, c].
 
-  Raises UserError for a file that is missing, damaged, empty or of no known kind, for sets whose
-  examples differ in shape or kind, and for two flags with the same examples.
+  Raises UserError if a file is missing, damaged, empty or of unknown format, if two sets differ in shape or
+  dtype, or if two sets are equal.
   """
-  sets = {flag: _open(flag, path) for flag, path in paths.items()}
+  sets = {flag: _read_examples(flag, path) for flag, path in paths.items()}
   first, *others = sets
   for flag in others:
     a, b = sets[first], sets[flag]
@@ -33,42 +33,42 @@ def load_example_sets(paths: Mapping[str, str]) -> dict[str, np.ndarray]:
       raise UserError(
         f'--{flag}={paths[flag]}: it holds {_kind(b)}, and --{first} {_kind(a)}; give one kind'
       )
-  seen: dict[str, str] = {}
+  flag_of_hash: dict[str, str] = {}
   for flag, x in sets.items():
-    known = seen.setdefault(hash_examples(x), flag)
-    if known != flag:
+    earlier = flag_of_hash.setdefault(hash_examples(x), flag)
+    if earlier != flag:
       raise UserError(
-        f'--{flag}={paths[flag]}: it holds the same examples as --{known}; '
+        f'--{flag}={paths[flag]}: it holds the same examples as --{earlier}; '
         'training data, held-out data and samples are three different sets'
       )
   return sets
 
 
 def hash_examples(examples: np.ndarray) -> str:
-  """Sha256 of the examples, 16 digits of it."""
+  """Returns the first 16 hex digits of the SHA-256 of dtype, shape and bytes."""
   digest = hashlib.sha256(f'{examples.dtype} {examples.shape}'.encode())
   digest.update(np.ascontiguousarray(examples).tobytes())
   return digest.hexdigest()[:16]
 
 
-def _open(flag: str, path: str) -> np.ndarray:
-  where, given = Path(path), f'--{flag}={path}'
-  if not where.exists():
+def _read_examples(flag: str, path: str) -> np.ndarray:
+  source, given = Path(path), f'--{flag}={path}'
+  if not source.exists():
     raise UserError(f'{given}: there is no such file or folder')
-  examples = _from_folder(given, where) if where.is_dir() else _from_file(given, where)
+  examples = _read_image_folder(given, source) if source.is_dir() else _read_array(given, source)
   if examples.ndim < 2 or not examples.size:
     raise UserError(f'{given}: an array {list(examples.shape)}; give [n, ...] with n above 0')
-  return _checked(flag, given, examples)
+  return _normalize_dtype(flag, given, examples)
 
 
-def _from_file(given: str, path: Path) -> np.ndarray:
+def _read_array(given: str, path: Path) -> np.ndarray:
   try:
     with path.open('rb') as file:
       loaded = np.load(file, allow_pickle=False)
       if isinstance(loaded, np.ndarray):
         return loaded
       names = loaded.files
-      chosen = names[0] if len(names) == 1 else next((n for n in _NAMES if n in names), None)
+      chosen = names[0] if len(names) == 1 else next((n for n in _ARRAY_NAMES if n in names), None)
       if chosen is None:
         raise UserError(
           f'{given}: it holds {", ".join(names) or "nothing"}; name the array images or samples'
@@ -80,7 +80,7 @@ def _from_file(given: str, path: Path) -> np.ndarray:
     ) from None
 
 
-def _from_folder(given: str, folder: Path) -> np.ndarray:
+def _read_image_folder(given: str, folder: Path) -> np.ndarray:
   files = sorted(path for path in folder.rglob('*') if path.suffix.lower() in _SUFFIXES)
   if not files:
     raise UserError(f'{given}: this folder holds no image ({", ".join(sorted(_SUFFIXES))})')
@@ -101,8 +101,8 @@ def _from_folder(given: str, folder: Path) -> np.ndarray:
   return np.stack(images)
 
 
-def _checked(flag: str, given: str, x: np.ndarray) -> np.ndarray:
-  """Examples as uint8 images or float32 points; of samples alone may some be no numbers."""
+def _normalize_dtype(flag: str, given: str, x: np.ndarray) -> np.ndarray:
+  """Converts examples to uint8 images or float32 points; only --fake may hold some non-finite values."""
   if x.dtype == np.uint8:
     return x[..., None] if x.ndim == 3 else x
   if x.dtype.kind not in 'fiu':

@@ -1,4 +1,4 @@
-"""Minibatches of images that stay on the host, loaded by threads of Grain before they are needed."""
+"""Loads shuffled minibatches of images from host memory in Grain threads, ahead of their use."""
 
 import collections
 import functools
@@ -12,68 +12,77 @@ import numpy as np
 from gan_jax.data import shuffle
 from gan_jax.data.device_batches import Images
 
-_END = 2**31  # minibatches are counted in int32
-_THREADS = 8
-_shuffled = jax.jit(shuffle.shuffled_indices, static_argnums=2)
+_MAX_BATCHES = 2**31  # minibatches are counted in int32
+_N_THREADS = 8
+_shuffled_indices = jax.jit(shuffle.shuffled_indices, static_argnums=2)
 
 
 def take_shuffled(data: Images, key: jax.Array, positions: np.ndarray) -> Images:
-  """What of `data`, on the host, `feeds.from_images` would take for `positions` [m] (uint32) of `key`."""
-  with jax.default_device(_cpu()):
-    # Off the accelerator, where it would wait for the steps that are under way.
-    found = np.asarray(_shuffled(key, positions, len(data.images)))
-  return jax.tree.map(lambda x: x[found], data)
+  """Returns the images and labels at `positions` uint32 [m] of the shuffled order that `image_batches` uses."""
+  with jax.default_device(_cpu_device()):
+    # On an accelerator the computation would queue behind training steps.
+    indices = np.asarray(_shuffled_indices(key, positions, len(data.images)))
+  return jax.tree.map(lambda x: x[indices], data)
 
 
 @functools.cache
-def _cpu() -> jax.Device | None:
+def _cpu_device() -> jax.Device | None:
   try:
     return jax.local_devices(backend='cpu')[0]
-  except RuntimeError:  # another platform is the only one
+  except RuntimeError:  # JAX_PLATFORMS excludes the CPU
     return None
 
 
 class HostLoader:
-  """The minibatches of a run in their order, from any of them on; of each the rows `places` [m]."""
+  """Loads a run's minibatches in order, starting at any of them, and prefetches the next ones."""
 
-  def __init__(self, data: Images, key: jax.Array, batch_size: int, places: np.ndarray, ahead: int):
-    """`ahead` are the minibatches that are loaded before they are asked for."""
-    numbers = jax.device_get(jax.random.key_data(key))
-    with jax.default_device(_cpu()):
-      self._key = jax.random.wrap_key_data(numbers)
-    self._data, self._batch_size, self._places, self._ahead = data, batch_size, places, ahead
-    self._first = 0
-    self._held: collections.deque[Images] = (
-      collections.deque()
-    )  # minibatch `first` and those after it
-    self._coming: Any = None  # an iterator of Grain's
+  def __init__(
+    self, data: Images, key: jax.Array, batch_size: int, row_indices: np.ndarray, n_prefetch: int
+  ):
+    """Stores the arguments; threads start with the first call of `window`.
+
+    Args:
+      data: training images and labels on the host.
+      key: the key of the shuffled order.
+      batch_size: examples of a minibatch, over all processes.
+      row_indices: the m rows of each minibatch that this process loads.
+      n_prefetch: number of minibatches loaded ahead.
+    """
+    key_data = jax.device_get(jax.random.key_data(key))
+    with jax.default_device(_cpu_device()):
+      self._key = jax.random.wrap_key_data(key_data)
+    self._data, self._batch_size, self._row_indices = data, batch_size, row_indices
+    self._n_prefetch = n_prefetch
+    self._first = 0  # index of the first minibatch in the buffer
+    self._buffer: collections.deque[Images] = collections.deque()
+    self._iterator: Any = None  # of Grain
 
   def window(self, first: int, n: int) -> Images:
-    """Minibatches `first` to `first + n - 1`: uint8 [m, n, h, w, c], labels [m, n]."""
-    if self._coming is None or not 0 <= first - self._first <= len(self._held):
+    """Returns minibatches `first` to `first + n - 1`: images uint8 [m, n, h, w, c], labels [m, n] or None."""
+    if self._iterator is None or not 0 <= first - self._first <= len(self._buffer):
       self.close()
-      self._first, self._coming = first, self._open(first)
+      self._first, self._iterator = first, self._start(first)
     while self._first < first:
-      self._held.popleft()
+      self._buffer.popleft()
       self._first += 1
-    while len(self._held) < n:
-      self._held.append(next(self._coming))
-    return jax.tree.map(lambda *x: np.stack(x, axis=1), *itertools.islice(self._held, n))
+    while len(self._buffer) < n:
+      self._buffer.append(next(self._iterator))
+    return jax.tree.map(lambda *x: np.stack(x, axis=1), *itertools.islice(self._buffer, n))
 
   def load(self, i: int) -> Images:
-    """Minibatch i, or what is needed of it."""
-    positions = (i * self._batch_size + self._places) % 2**32
+    """Returns this process's rows of minibatch i."""
+    positions = (i * self._batch_size + self._row_indices) % 2**32
     return take_shuffled(self._data, self._key, positions.astype(np.uint32))
 
   def close(self) -> None:
-    """Let the threads end."""
-    if self._coming is not None:
-      self._coming.close()
-    self._coming = None
-    self._held.clear()
+    """Stops the loading threads and empties the buffer."""
+    if self._iterator is not None:
+      self._iterator.close()
+    self._iterator = None
+    self._buffer.clear()
 
-  def _open(self, first: int) -> Iterator[Images]:
-    import grain  # takes a second, and most runs do without
+  def _start(self, first: int) -> Iterator[Images]:
+    import grain  # takes a second; only streaming runs need it
 
-    options = grain.ReadOptions(min(_THREADS, self._ahead), self._ahead)
-    return iter(grain.MapDataset.range(first, _END).map(self.load).to_iter_dataset(options))
+    options = grain.ReadOptions(min(_N_THREADS, self._n_prefetch), self._n_prefetch)
+    return iter(grain.MapDataset.range(first, _MAX_BATCHES).map(self.load).to_iter_dataset(options))

@@ -1,4 +1,4 @@
-"""Images as arrays: ranges, contrast, stacks, grids."""
+"""Converts arrays of images: value range, contrast normalization, channel stacking, image grids."""
 
 import math
 
@@ -7,19 +7,20 @@ import numpy as np
 
 
 def uint8_to_float(images: jnp.ndarray) -> jnp.ndarray:
-  """uint8 to float32 in [-1, 1], the range that networks see."""
+  """Maps uint8 pixels to float32 in [-1, 1], the range of the networks."""
   return images.astype(jnp.float32) / 127.5 - 1
 
 
 def float_to_uint8(images: jnp.ndarray) -> jnp.ndarray:
-  """[-1, 1] to uint8, rounded; values outside are clipped."""
+  """Maps pixels in [-1, 1] to uint8 by rounding; values outside the range are clipped."""
   return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 
 def global_contrast_normalize(images: jnp.ndarray, scale: float = 55.0) -> jnp.ndarray:
-  """Images [n, h, w, c] less their own mean, at Euclidean norm `scale`; a flat image becomes zeros.
+  """Subtracts from each of n images its mean and rescales it to Euclidean norm `scale`; flat images become 0.
 
-  The preprocessing of CIFAR-10 in Goodfellow et al. (2014): 55 lets 32 x 32 x 3 pixels spread by 1.
+  The preprocessing of CIFAR-10 in Goodfellow et al. (2014): with scale 55 the standard deviation of
+  32 x 32 x 3 pixels is 1.
   """
   images = images.astype(jnp.float32)
   centred = images - images.mean(axis=(1, 2, 3), keepdims=True)
@@ -28,16 +29,15 @@ def global_contrast_normalize(images: jnp.ndarray, scale: float = 55.0) -> jnp.n
 
 
 def stack_channels(images: jnp.ndarray, indices: jnp.ndarray) -> jnp.ndarray:
-  """Images [m, h, w, s c] whose channels are those of s images each: `images[indices]`, side by side.
+  """Concatenates images [n, h, w, c] at `indices` [s, m] along the channels: [m, h, w, s c].
 
-  images: [n, h, w, c]; indices: [s, m], one row for each place in the stack. Stacked MNIST (Metz et
-  al., 2017) takes s = 3 digits for red, green and blue.
+  Stacked MNIST (Metz et al., 2017) stacks s = 3 digits as red, green and blue.
   """
   return jnp.concatenate([images[row] for row in indices], axis=-1)
 
 
 def stack_labels(labels: jnp.ndarray, indices: jnp.ndarray, n_classes: int) -> jnp.ndarray:
-  """Labels [m] of what `stack` makes of `indices` [s, m]: digits a, b, c of 10 are 100 a + 10 b + c."""
+  """Returns the labels [m] of the images stacked at `indices` [s, m]: with 10 classes, 100 a + 10 b + c."""
   total = jnp.zeros_like(labels, shape=indices.shape[1:])
   for row in indices:
     total = total * n_classes + labels[row]
@@ -45,7 +45,7 @@ def stack_labels(labels: jnp.ndarray, indices: jnp.ndarray, n_classes: int) -> j
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
-  """Images [n, h, w, c] side by side, row by row, on mid-grey: uint8 [rows, cols, c]."""
+  """Arranges images uint8 [n, h, w, c] row by row, `gap` pixels apart, as one image [height, width, c]."""
   n, h, w, c = images.shape
   columns = columns or math.ceil(n**0.5)
   rows = math.ceil(n / columns)

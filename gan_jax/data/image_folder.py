@@ -1,4 +1,4 @@
-"""A folder of PNG and JPEG files as a data set: classes by subfolder, splits by path."""
+"""Loads a folder of PNG and JPEG files as a data set: labels by subfolder, splits by the hash of the path."""
 
 import collections
 import hashlib
@@ -21,35 +21,35 @@ from gan_jax.utils.errors import UserError
 
 _PREFIX = 'folder:'
 _SUFFIXES = ('.png', '.jpg', '.jpeg')
-_VERSION = 2  # to be raised when the same files come out as other arrays
-_LEAST = 10  # images
-_LEAST_HELD_OUT = 2  # images that validate, and that test: the fewest with a covariance
+_VERSION = 2  # increased when the same files give other arrays
+_MIN_IMAGES = 10
+_MIN_HELD_OUT = 2  # images of a held-out split: the fewest with a covariance
 
 
 def is_image_folder_name(name: str) -> bool:
-  """Whether a data set's name is a path: `folder:PATH`, or one that begins with / ./ ../ or ~."""
+  """Returns whether a data set name is a path: `folder:PATH`, or a name that begins with / ./ ../ or ~."""
   return name.startswith((_PREFIX, '/', './', '../', '~')) or name in ('.', '..')
 
 
 def image_folder_cache(name: str, data_dir: epath.Path) -> epath.Path:
-  """The folder of the decoded arrays of an image folder."""
-  return data_dir / _cache_name(_folder(name))
+  """Returns the folder that caches the decoded arrays of an image folder."""
+  return data_dir / _cache_name(_resolve_folder(name))
 
 
 def load_image_folder(
   name: str, data_dir: epath.Path, progress: Progress, image_size: int = 0, strict: bool = False
 ) -> dataset_lib.Dataset:
-  """The images below a folder, decoded once as long as its files stay as they are.
+  """Loads the images below a folder from a cache, which is rebuilt if a file has changed.
 
-  Each is turned upright by its EXIF tag, laid on white where transparent, and fitted into a square
-  by `resizing.fit` where `image_size` is not 0. All are grey or, if one is coloured, all RGB. The
-  label is the first-level subfolder, counted in alphabetical order, where every image lies in one
-  and there are two at least. Sorted by the sha256 of their paths, a tenth of the images, and never
-  fewer than two, validates, as many test, and the others train. Raises UserError.
+  Images are rotated by their EXIF tag, composited on white if transparent, and cropped and resized if
+  `image_size` is not 0; if one is coloured, all become RGB. The label is the index of the first-level
+  subfolder in alphabetical order. Sorted by the SHA-256 of their relative paths, a tenth of the images (at
+  least 2) is the validation split, as many are the test split, and the rest is the training split. `strict`
+  refuses unreadable files. Raises UserError.
   """
-  folder = _folder(name)
-  files = _files(name, folder)
-  contents = _contents(folder, files)
+  folder = _resolve_folder(name)
+  files = _list_images(name, folder)
+  contents = _hash_file_list(folder, files)
   file = array_cache.cache_path(data_dir, _cache_name(folder), image_size)
   try:
     cached = array_cache.read_cache(file)
@@ -58,71 +58,74 @@ def load_image_folder(
     cached = None
   if cached is None or cached.contents != contents:
     with preparation.locked_work_dir(data_dir, _cache_name(folder), progress) as work:
-      images, skipped = _decode(name, folder, files, progress, image_size, strict, work)
-      decoded = _split(name, images, progress, image_size, work)
+      images, skipped = _decode_files(name, folder, files, progress, image_size, strict, work)
+      decoded = _build_dataset(name, images, progress, image_size, work)
       cached = array_cache.CachedDataset(decoded, str(folder), contents, skipped)
       array_cache.write_cache(work / file.name, cached)
       preparation.move_into_place(work / file.name, file)
   if cached.skipped:
     if strict:
-      raise _refused(name, cached.skipped[0])
+      raise _unreadable_error(name, cached.skipped[0])
     progress.log(_skipped_line(cached.skipped, len(files)))
   return cached.dataset._replace(name=name)
 
 
-def _folder(name: str) -> pathlib.Path:
-  """The absolute path that a name stands for; raises UserError where no folder is there."""
+def _resolve_folder(name: str) -> pathlib.Path:
+  """Returns the absolute path of a data set name; raises UserError if it is no folder."""
   path = name.removeprefix(_PREFIX)
   folder = pathlib.Path(path).expanduser()
   if not path or not folder.is_dir():
-    reason = 'is no folder' if folder.exists() and path else 'is not there'
-    raise UserError(f'--dataset={name}: the folder {path or "PATH"} {reason}; name one of images')
+    reason = 'is no folder' if folder.exists() and path else 'does not exist'
+    raise UserError(
+      f'--dataset={name}: the folder {path or "PATH"} {reason}; name a folder of images'
+    )
   return folder.resolve()
 
 
 def _cache_name(folder: pathlib.Path) -> str:
-  """Where in the data folder an image folder's arrays lie: told apart by its absolute path."""
+  """Returns the cache folder, relative to the data folder, unique per absolute path of the image folder."""
   return f'folders/{folder.name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}'
 
 
-def _files(name: str, folder: pathlib.Path) -> list[str]:
-  """Paths of PNG and JPEG files relative to the folder, sorted; hidden ones are left out.
+def _list_images(name: str, folder: pathlib.Path) -> list[str]:
+  """Returns the sorted relative paths of the PNG and JPEG files below a folder, without hidden ones.
 
-  Links to folders are followed, but for those that lead back to a folder they lie in.
+  Symbolic links are followed unless they lead to a folder that contains them. Raises UserError.
   """
 
-  def refuse(error: OSError) -> None:
+  def raise_unreadable(error: OSError) -> None:
     raise UserError(
-      f'--dataset={name}: {error.filename} cannot be read ({error.strerror}); allow it, or move it away'
+      f'--dataset={name}: {error.filename} cannot be read ({error.strerror}); '
+      'change its permissions, or move it away'
     ) from error
 
-  found = []
-  above = {str(folder): {folder}}  # of each folder yet to come, what it lies in, links resolved
-  for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-    here, names = above.pop(parent), [each for each in folders if not each.startswith('.')]
-    real = {each: pathlib.Path(parent, each).resolve() for each in names}
-    folders[:] = [each for each in names if real[each] not in here]
-    above |= {str(pathlib.Path(parent, each)): here | {real[each]} for each in folders}
+  paths = []
+  ancestors = {str(folder): {folder}}  # of each folder to visit: itself and its parents, resolved
+  for parent, folders, files in os.walk(folder, onerror=raise_unreadable, followlinks=True):
+    parents, names = ancestors.pop(parent), [each for each in folders if not each.startswith('.')]
+    resolved = {each: pathlib.Path(parent, each).resolve() for each in names}
+    folders[:] = [each for each in names if resolved[each] not in parents]
+    ancestors |= {str(pathlib.Path(parent, each)): parents | {resolved[each]} for each in folders}
     for each in files:
       if each.lower().endswith(_SUFFIXES) and not each.startswith('.'):
-        found.append(pathlib.Path(parent, each).relative_to(folder).as_posix())
-  if not found:
-    raise UserError(f'--dataset={name}: no PNG or JPEG file lies in {folder}; name another folder')
-  return sorted(found)
+        paths.append(pathlib.Path(parent, each).relative_to(folder).as_posix())
+  if not paths:
+    raise UserError(f'--dataset={name}: no PNG or JPEG file is in {folder}; name another folder')
+  return sorted(paths)
 
 
-def _contents(folder: pathlib.Path, files: Sequence[str]) -> str:
-  """Sha256 over path, size and time of change of each file."""
+def _hash_file_list(folder: pathlib.Path, files: Sequence[str]) -> str:
+  """Returns the SHA-256 of path, size and modification time of each file."""
   digest = hashlib.sha256(f'version {_VERSION}\n'.encode())
   for file in files:
     path = folder / file
-    status = path.stat() if path.exists() else None  # else a link to nothing
+    status = path.stat() if path.exists() else None  # None for a dangling link
     about = (status.st_size, status.st_mtime_ns) if status else None
     digest.update(os.fsencode(f'{file!r} {about}\n'))
   return digest.hexdigest()
 
 
-def _decode(
+def _decode_files(
   name: str,
   folder: pathlib.Path,
   files: Sequence[str],
@@ -131,9 +134,9 @@ def _decode(
   strict: bool,
   work: pathlib.Path,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-  """Pixels uint8 [h, w] or [h, w, 3] by path, and the paths of files that are not images.
+  """Decodes files to pixels uint8 [h, w] or [h, w, 3] by path, and lists the files that are not images.
 
-  They lie one behind another in a nameless file of the workspace: there may be more than fit into memory.
+  The pixels are memory-mapped from an unnamed file in `work`, since they may exceed the memory.
   """
   shapes: dict[str, tuple[int, ...]] = {}
   skipped: list[str] = []
@@ -141,22 +144,22 @@ def _decode(
   with tempfile.TemporaryFile(dir=work) as spool:
     for file in progress.track(files, len(files), 'decoding images'):
       try:
-        pixels = _pixels(folder / file, image_size)
+        pixels = _decode_image(folder / file, image_size)
       except MemoryError:
         raise
-      except Exception as error:  # whatever a decoder makes of damaged bytes
+      except Exception as error:  # decoders raise many kinds on damaged files
         if strict:
-          raise _refused(name, file) from error
+          raise _unreadable_error(name, file) from error
         skipped.append(file)
       else:
         spool.write(pixels.tobytes())
         shapes[file] = pixels.shape
     spool.flush()
     if shapes:
-      pages, end = np.memmap(spool, np.uint8, 'r').view(np.ndarray), 0
+      mapped, end = np.memmap(spool, np.uint8, 'r').view(np.ndarray), 0
       for file, shape in shapes.items():
         start, end = end, end + math.prod(shape)
-        images[file] = pages[start:end].reshape(shape)
+        images[file] = mapped[start:end].reshape(shape)
   if not images:
     raise UserError(
       f'--dataset={name}: none of {len(files):,} files is an image Pillow can read, '
@@ -165,10 +168,10 @@ def _decode(
   return images, tuple(skipped)
 
 
-def _refused(name: str, file: str) -> UserError:
+def _unreadable_error(name: str, file: str) -> UserError:
   return UserError(
     f'--dataset={name}: {file} is not an image Pillow can read; '
-    'mend or remove it, or skip such files without --strict'
+    'repair or remove it, or skip such files without --strict'
   )
 
 
@@ -177,18 +180,18 @@ def _skipped_line(skipped: Sequence[str], n: int) -> str:
   return f'skipped {len(skipped):,} of {n:,} files that are not images Pillow can read: {some}'
 
 
-def _pixels(path: pathlib.Path, image_size: int) -> np.ndarray:
-  """One file as uint8 [h, w] where it is grey, else [h, w, 3]."""
+def _decode_image(path: pathlib.Path, image_size: int) -> np.ndarray:
+  """Decodes an image file to uint8 [h, w] if it is grey, else [h, w, 3]."""
   with warnings.catch_warnings():
-    warnings.simplefilter('ignore')  # on large images and odd metadata
+    warnings.simplefilter('ignore')  # about large images and unusual metadata
     with PIL.Image.open(path, formats=('PNG', 'JPEG')) as file:
-      image = _grey_or_rgb(PIL.ImageOps.exif_transpose(file))
+      image = _to_grey_or_rgb(PIL.ImageOps.exif_transpose(file))
   return np.asarray(resizing.crop_and_resize(image, image_size) if image_size else image)
 
 
-def _grey_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-  """The image in mode L or RGB."""
-  if image.mode.startswith('I'):  # 16 bits, which Pillow would clip
+def _to_grey_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+  """Converts an image to mode L or RGB."""
+  if image.mode.startswith('I'):  # 16 bits: Pillow would clip to 255
     return PIL.Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
   if image.has_transparency_data:
     layer = image.convert('RGBA')
@@ -198,44 +201,35 @@ def _grey_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
   return image.convert('L' if image.mode in ('1', 'L') else 'RGB')
 
 
-def _split(
+def _build_dataset(
   name: str,
   images: dict[str, np.ndarray],
   progress: Progress,
   image_size: int,
   work: pathlib.Path,
 ) -> dataset_lib.Dataset:
-  """The data set of these images; raises UserError unless they are enough, and of one size."""
-  if len(images) < _LEAST:
+  """Splits images into a data set; raises UserError if they are too few or differ in size."""
+  if len(images) < _MIN_IMAGES:
     raise UserError(
-      f'--dataset={name}: {len(images)} images are too few to split; {_LEAST} are the least'
+      f'--dataset={name}: {len(images)} images are too few to split; give at least {_MIN_IMAGES}'
     )
-  sizes = collections.Counter(image.shape[:2] for image in images.values())
-  if len(sizes) > 1:
-    (h, w), n = sizes.most_common(1)[0]
-    other = next(file for file, image in images.items() if image.shape[:2] != (h, w))
-    raise UserError(
-      f'--dataset={name}: {n:,} of {len(images):,} images are {w}x{h} pixels, and {other} is not: '
-      f'give --image_size={image_size or min(h, w)}, or another'
-    )
+  h, w = _common_size(name, images, image_size)
   n_grey = sum(image.ndim == 2 for image in images.values())
   if 0 < n_grey < len(images):
-    progress.log(f'{name}: {n_grey:,} of {len(images):,} images are grey; all are taken as RGB')
+    progress.log(f'{name}: {n_grey:,} of {len(images):,} images are grey; all are converted to RGB')
+  n_channels = 1 if n_grey == len(images) else 3
   files = sorted(images, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
-  labels = _labels(name, files, progress)
-  n_held_out = max(len(files) // 10, _LEAST_HELD_OUT)
+  labels = _subfolder_labels(name, files, progress)
+  n_held_out = max(len(files) // 10, _MIN_HELD_OUT)
   n_train = len(files) - 2 * n_held_out
   bounds = {
     'train': slice(n_train),
     'validation': slice(n_train, n_train + n_held_out),
     'test': slice(n_train + n_held_out, None),
   }
-  n_channels = 1 if n_grey == len(images) else 3
   arrays = {}
   for split, part in bounds.items():
-    stacked = preparation.disk_backed_zeros(
-      work, (len(files[part]), *next(iter(sizes)), n_channels)
-    )
+    stacked = preparation.disk_backed_zeros(work, (len(files[part]), h, w, n_channels))
     for row, file in zip(stacked, files[part], strict=True):
       row[:] = np.atleast_3d(images[file])
     arrays[split] = stacked
@@ -244,18 +238,31 @@ def _split(
   return dataset_lib.from_arrays(name, arrays)
 
 
-def _labels(name: str, files: Sequence[str], progress: Progress) -> np.ndarray | None:
-  """The label [n] of each file, None without two classes."""
-  firsts = [file.partition('/')[0] if '/' in file else '' for file in files]
-  classes = sorted({*firsts} - {''})
+def _common_size(name: str, images: dict[str, np.ndarray], image_size: int) -> tuple[int, int]:
+  """Returns the (h, w) of all images; raises UserError if they differ."""
+  sizes = collections.Counter(image.shape[:2] for image in images.values())
+  (h, w), n = sizes.most_common(1)[0]
+  if len(sizes) > 1:
+    other = next(file for file, image in images.items() if image.shape[:2] != (h, w))
+    raise UserError(
+      f'--dataset={name}: {n:,} of {len(images):,} images are {w}x{h} pixels, and {other} is not: '
+      f'give --image_size={image_size or min(h, w)}, or another'
+    )
+  return h, w
+
+
+def _subfolder_labels(name: str, files: Sequence[str], progress: Progress) -> np.ndarray | None:
+  """Returns labels int64 [n], or None with fewer than two subfolders or with files beside them."""
+  subfolders = [file.partition('/')[0] if '/' in file else '' for file in files]
+  classes = sorted({*subfolders} - {''})
   if len(classes) < 2:
     return None
-  if '' in firsts:
-    n = firsts.count('')
+  if '' in subfolders:
+    n = subfolders.count('')
     progress.log(
-      f'{name}: no labels, since {n:,} images lie beside the subfolders {classes[0]}, ...'
+      f'{name}: no labels, since {n:,} images are beside the subfolders {classes[0]}, ...'
     )
     return None
   shown = ', '.join(classes[:5]) + (', ...' if len(classes) > 5 else '')
   progress.log(f'{name}: {len(classes):,} classes by subfolder: {shown}')
-  return np.array([classes.index(first) for first in firsts], np.int64)
+  return np.array([classes.index(each) for each in subfolders], np.int64)

@@ -1,4 +1,4 @@
-"""A place to prepare data in, so that a killed or a second process leaves nothing broken."""
+"""Provides locked working folders and atomic moves for data preparation by killed or concurrent processes."""
 
 import contextlib
 import fcntl
@@ -16,20 +16,20 @@ from etils import epath
 from gan_jax.data.progress import Progress
 from gan_jax.utils.errors import UserError
 
-_LAST = 'dataset_info.json'  # a TFDS folder counts as prepared once this file is there
+_COMPLETION_FILE = 'dataset_info.json'  # TFDS writes it last; a folder with it is complete
 
 
 def is_local_path(path: epath.Path) -> bool:
-  """Whether the path lies on this machine's file system, where renames are atomic."""
+  """Returns whether the path is on a local file system, where renames are atomic, and not in a bucket."""
   return '://' not in os.fspath(path)
 
 
 @contextlib.contextmanager
 def locked_work_dir(data_dir: epath.Path, name: str, progress: Progress) -> Iterator[pathlib.Path]:
-  """A temporary folder, beside the data where that is local; one process per data set at a time.
+  """Yields a temporary folder under a lock that admits one process per data set at a time.
 
-  A process that is killed releases its lock with its life, and the next one removes what it left.
-  Raises UserError where the data folder cannot be written.
+  If `data_dir` is local, the folder is inside it. The system releases the lock of a killed process; the next
+  process removes its temporary folder. Raises UserError if `data_dir` cannot be written.
   """
   if not is_local_path(data_dir):
     with tempfile.TemporaryDirectory(prefix='gan_jax-') as folder:
@@ -42,7 +42,7 @@ def locked_work_dir(data_dir: epath.Path, name: str, progress: Progress) -> Iter
   except OSError as error:
     reason = error.strerror or error
     raise UserError(
-      f'--data_dir={data_dir} cannot be written ({reason}): name a folder that can be'
+      f'--data_dir={data_dir} cannot be written ({reason}): name a writable folder'
     ) from error
   with lock:
     if _acquire(lock, name, progress):
@@ -55,17 +55,17 @@ def locked_work_dir(data_dir: epath.Path, name: str, progress: Progress) -> Iter
 
 
 def disk_backed_zeros(work: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray:
-  """Zeros uint8 in a nameless file of the workspace, so that they may be more than fit into memory."""
+  """Returns uint8 zeros, memory-mapped from an unnamed file in `work`: a buffer that may exceed the memory."""
   if 0 in shape:
     return np.zeros(shape, np.uint8)
   with tempfile.TemporaryFile(dir=work) as file:
-    if hasattr(os, 'posix_fallocate'):  # on a full disk an error here, and not a signal later
+    if hasattr(os, 'posix_fallocate'):  # raises on a full disk; a later write would be a SIGBUS
       os.posix_fallocate(file.fileno(), 0, math.prod(shape))
     return np.memmap(file, np.uint8, 'w+', shape=shape).view(np.ndarray)
 
 
 def remove_abandoned_work(data_dir: epath.Path, name: str) -> None:
-  """Remove what a killed process left beside complete data, unless another is at work."""
+  """Deletes the temporary folders of killed processes, unless another process holds the lock."""
   prefix = _prefix(data_dir, name)
   if is_local_path(data_dir) and any(prefix.parent.glob(f'{prefix.name}.tmp-*')):
     lock_file = prefix.with_name(f'{prefix.name}.lock')
@@ -84,11 +84,11 @@ def _remove_leftovers(prefix: pathlib.Path) -> None:
 
 
 def _acquire(lock: IO[str], name: str, progress: Progress) -> bool:
-  """Wait for the lock; False on a file system without locks, where `publish` bears a rival."""
+  """Waits for the lock; returns False if the file system has no locks (`move_into_place` resolves races)."""
   try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
-    progress.log(f'{name}: waiting for another process that prepares it')
+    progress.log(f'{name}: waiting for another process that is preparing it')
     fcntl.flock(lock, fcntl.LOCK_EX)
   except OSError:
     return False
@@ -96,7 +96,7 @@ def _acquire(lock: IO[str], name: str, progress: Progress) -> bool:
 
 
 def move_into_place(source: pathlib.Path, target: epath.Path) -> None:
-  """Put a finished file or folder in its place: a rename where local, copies to a bucket."""
+  """Moves a finished file or folder to `target`: by an atomic rename if local, by copying to a bucket."""
   if not is_local_path(target):
     copy_files(epath.Path(source), target)
     return
@@ -104,15 +104,15 @@ def move_into_place(source: pathlib.Path, target: epath.Path) -> None:
   try:
     source.replace(target)
   except OSError:
-    if not (target / _LAST).exists():  # else a rival has put the same folder there
+    if not (target / _COMPLETION_FILE).exists():  # another process has moved the same folder there
       raise
 
 
 def copy_files(source: epath.Path, target: epath.Path) -> None:
-  """Copy a file or a flat folder between file systems, the file that completes it last."""
+  """Copies a file or a flat folder between file systems; the completion file comes last."""
   if not source.is_dir():
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(source.read_bytes())
     return
-  for file in sorted(source.iterdir(), key=lambda file: (file.name == _LAST, file.name)):
+  for file in sorted(source.iterdir(), key=lambda file: (file.name == _COMPLETION_FILE, file.name)):
     copy_files(file, target / file.name)

@@ -1,4 +1,4 @@
-"""What a long preparation says: lines on stderr, and bars where stderr is a terminal."""
+"""Reports the progress of data preparation on stderr: lines, and bars where stderr is a terminal."""
 
 import shutil
 import sys
@@ -9,14 +9,14 @@ T = TypeVar('T')
 
 
 class Progress:
-  """Says lines on stderr and draws bars on a terminal; override both to say them elsewhere."""
+  """Prints lines and draws progress bars on stderr; subclasses redirect both by overriding the methods."""
 
   def log(self, line: str) -> None:
-    """Say one line."""
+    """Prints one line."""
     print(line, file=sys.stderr, flush=True)
 
   def track(self, items: Iterable[T], total: int | None, label: str) -> Iterator[T]:
-    """Hand the items on, drawing a bar of `total` steps."""
+    """Yields the items while a terminal shows a progress bar of `total` steps."""
     if not sys.stderr.isatty():
       yield from items
       return

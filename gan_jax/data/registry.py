@@ -1,4 +1,4 @@
-"""Data sets by name, and the functions by which everything else gets them."""
+"""Loads and prepares data sets by name: registered ones, any image set of TFDS, folders of images."""
 
 import contextlib
 import difflib
@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from etils import epath
 
-from gan_jax.data import downloads as sources_lib
-from gan_jax.data import image_folder, preparation, stacked_mnist, tfds_preparation
+from gan_jax.data import downloads, image_folder, preparation, stacked_mnist, tfds_preparation
 from gan_jax.data.dataset import Dataset, UnknownDatasetError
 from gan_jax.data.progress import Progress
 from gan_jax.utils.errors import UserError
@@ -39,19 +38,22 @@ def load_dataset(
   image_size: int = 0,
   strict: bool = False,
 ) -> Dataset:
-  """A registered data set, any image set of TFDS or a folder of images, prepared first where needed.
+  """Loads a data set by name and prepares it first if needed; raises UserError.
 
-  `data_dir` is a folder or a bucket (`gs://...`). With an `image_size` other than 0, images are cut
-  and resampled to squares of so many pixels a side. `strict` refuses a folder with a file that is
-  no image instead of skipping it. Raises UserError.
+  Args:
+    name: a key of DATASETS, the name of an image set of TFDS, or a path (`folder:PATH`).
+    data_dir: the folder or bucket (`gs://...`) of prepared data.
+    progress: receives log lines and progress bars.
+    image_size: if not 0, images are cropped and resized to squares of this many pixels a side.
+    strict: whether a file that is no image makes loading a folder fail instead of being skipped.
   """
-  path, progress = _path(data_dir), progress or Progress()
-  _check(name, image_size, strict)
+  path, progress = _open_data_dir(data_dir), progress or Progress()
+  _check_arguments(name, image_size, strict)
   if image_folder.is_image_folder_name(name):
     return image_folder.load_image_folder(name, path, progress, image_size, strict)
   if name in DATASETS:
     return DATASETS[name](path, progress, image_size)
-  with _known(name):
+  with _suggest_names(name):
     return tfds_preparation.load_tfds(name, path, progress, image_size)
 
 
@@ -59,60 +61,61 @@ def prepare_dataset(
   name: str,
   data_dir: str | os.PathLike,
   progress: Progress | None = None,
-  sources: Mapping[str, sources_lib.DownloadSource] = sources_lib.DOWNLOAD_SOURCES,
+  sources: Mapping[str, downloads.DownloadSource] = downloads.DOWNLOAD_SOURCES,
   image_size: int = 0,
   strict: bool = False,
 ) -> epath.Path:
-  """Prepare a data set once, say where its files came from, and return its folder.
+  """Prepares a data set if needed, logs the source of its files, and returns its folder.
 
-  `sources` are asked for the original files in their order. Raises UserError.
+  The arguments are those of `load_dataset`, and `sources`, which are tried in order for the original files of
+  a TFDS set. Raises UserError.
   """
-  path, progress = _path(data_dir), progress or Progress()
-  _check(name, image_size, strict)
+  path, progress = _open_data_dir(data_dir), progress or Progress()
+  _check_arguments(name, image_size, strict)
   if image_folder.is_image_folder_name(name):
     image_folder.load_image_folder(name, path, progress, image_size, strict)
     return image_folder.image_folder_cache(name, path)
   if name in DATASETS and name not in tfds_preparation.FINGERPRINTS:
     DATASETS[name](path, progress, image_size)
     return path
-  with _known(name):
+  with _suggest_names(name):
     prepared = tfds_preparation.prepare_tfds(name, path, progress, sources, image_size)
   progress.log(f'{name}: {prepared.folder} ({prepared.origin})')
   return prepared.folder
 
 
 def default_data_dir() -> epath.Path:
-  """The folder that GAN_JAX_DATA_DIR names in the environment, else `data`."""
+  """Returns the folder in the environment variable GAN_JAX_DATA_DIR, by default `data`."""
   return epath.Path(os.environ.get('GAN_JAX_DATA_DIR') or 'data')
 
 
-def _path(data_dir: str | os.PathLike) -> epath.Path:
-  """The path, of a bucket that answers; raises UserError."""
+def _open_data_dir(data_dir: str | os.PathLike) -> epath.Path:
+  """Converts `data_dir` to a path; raises UserError if a bucket cannot be reached."""
   try:
     path = epath.Path(data_dir)
     if not preparation.is_local_path(path):
       path.exists()
-  except Exception as error:  # a missing package, or whatever a cloud's client raises
+  except Exception as error:  # a missing package, or any error of a cloud client
     reason = f'{type(error).__name__}: {error}'
     raise UserError(f'--data_dir={data_dir} cannot be reached ({reason})') from error
   return path
 
 
-def _check(name: str, image_size: int, strict: bool) -> None:
+def _check_arguments(name: str, image_size: int, strict: bool) -> None:
   if image_size < 0:
-    raise UserError(f'--image_size={image_size}: give pixels a side, or 0 for images as they are')
-  if strict and not image_folder.is_image_folder_name(name):
     raise UserError(
-      f'--strict: it acts with folders of images only, and every file of {name} is verified; leave it out'
+      f'--image_size={image_size}: give the pixels a side, or 0 for the original size'
     )
+  if strict and not image_folder.is_image_folder_name(name):
+    raise UserError(f'--strict: it applies to folders of images only, not to {name}; leave it out')
 
 
 @contextlib.contextmanager
-def _known(name: str) -> Iterator[None]:
-  """Raises UserError with the nearest names for one that TFDS does not have."""
+def _suggest_names(name: str) -> Iterator[None]:
+  """Converts an UnknownDatasetError of its block to a UserError that suggests similar names."""
   known: list[str] = [*DATASETS]
   try:
-    if not re.fullmatch(r'\w+(/\w[\w.-]*)?', name):  # it becomes a part of paths
+    if not re.fullmatch(r'\w+(/\w[\w.-]*)?', name):  # the name becomes part of paths
       raise UnknownDatasetError([])
     yield
   except UnknownDatasetError as error:

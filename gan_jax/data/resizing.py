@@ -1,11 +1,11 @@
-"""Images of one size: a square cut out of the middle, resampled by Pillow with antialiasing."""
+"""Crops images to their central square and resizes them with Pillow."""
 
 import numpy as np
 import PIL.Image
 
 
 def crop_and_resize(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
-  """The largest centred square of an image, `size` pixels a side, by Lanczos's filter."""
+  """Crops the largest central square of an image and resizes it to `size` x `size` pixels (Lanczos)."""
   width, height = image.size
   side = min(width, height)
   left, top = (width - side) // 2, (height - side) // 2
@@ -14,6 +14,6 @@ def crop_and_resize(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
 
 
 def crop_and_resize_array(pixels: np.ndarray, size: int) -> np.ndarray:
-  """`fit` for pixels uint8 [h, w, c]: uint8 [size, size, c]."""
+  """Applies `crop_and_resize` to pixels uint8 [h, w, c] and returns uint8 [size, size, c]."""
   image = PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
   return np.asarray(crop_and_resize(image, size)).reshape(size, size, pixels.shape[-1])

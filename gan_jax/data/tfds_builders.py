@@ -1,7 +1,7 @@
-"""TFDS's own builders with the parts replaced that would import TensorFlow.
+"""Subclasses TFDS builders so that they prepare data without TensorFlow.
 
-Name, version, features, URLs and checksums are inherited; extraction, the reading of IDX and CIFAR
-files and the encoding of PNGs are done by the standard library, NumPy and Pillow.
+Name, version, features, URLs and checksums are inherited; the standard library, NumPy and Pillow extract
+archives, parse IDX and CIFAR files and encode PNGs.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from gan_jax.utils.errors import UserError
 Example = tuple[int, dict[str, Any]]
 
 
-class _Archives:
-  """A download manager that extracts without TensorFlow."""
+class _TensorFlowFreeDownloadManager:
+  """Wraps a TFDS download manager and extracts archives without TensorFlow."""
 
   def __init__(self, manager: Any) -> None:
     self._manager = manager
@@ -48,18 +48,20 @@ class _Archives:
       return resource.path
     target = pathlib.Path(self._manager.download_dir, 'extracted', pathlib.Path(paths).name)
     with pathlib.Path(paths).open('rb') as archive:
-      for inside, content in extractor.iter_archive(archive, method):  # admits no path upwards
-        file = target / inside if inside else target
+      for member, content in extractor.iter_archive(
+        archive, method
+      ):  # rejects paths that leave the folder
+        file = target / member if member else target
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content.read())
     return target
 
 
-class _WithoutTensorFlow:
-  """Mixed into a builder: extracts by `_Archives` and hands images over as Pillow's."""
+class _TensorFlowFreeBuilder:
+  """Mixes into a TFDS builder: extracts without TensorFlow and yields images as Pillow images."""
 
   progress: Progress
-  in_order = False  # TFDS shuffles records by the hash of their keys unless told otherwise
+  in_order = False  # whether records keep the order of the files; TFDS shuffles them by default
 
   def _info(self) -> Any:
     info = super()._info()  # type: ignore[misc]
@@ -67,31 +69,31 @@ class _WithoutTensorFlow:
     return info
 
   def _split_generators(self, dl_manager: Any) -> Any:
-    return super()._split_generators(_Archives(dl_manager))  # type: ignore[misc]
+    return super()._split_generators(_TensorFlowFreeDownloadManager(dl_manager))  # type: ignore[misc]
 
   def _generate_examples(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
     examples = super()._generate_examples(*args, **kwargs)  # type: ignore[misc]
     for key, example in self.progress.track(examples, None, f'{self.name} records'):  # type: ignore
-      yield key, {name: _as_image(value) for name, value in example.items()}
+      yield key, {name: _to_pillow(value) for name, value in example.items()}
 
 
-class _Idx(_WithoutTensorFlow):
-  """The reading of MNIST's file format, in the order of the file."""
+class _IdxBuilder(_TensorFlowFreeBuilder):
+  """Parses the IDX files of MNIST, in the order of the file."""
 
   in_order = True
 
   def _generate_examples(
     self, num_examples: int, data_path: pathlib.Path, label_path: pathlib.Path
   ) -> Iterator[Example]:
-    images = np.frombuffer(_unpacked(data_path), np.uint8, offset=16)
-    labels = np.frombuffer(_unpacked(label_path), np.uint8, offset=8)
+    images = np.frombuffer(_read_decompressed(data_path), np.uint8, offset=16)
+    labels = np.frombuffer(_read_decompressed(label_path), np.uint8, offset=8)
     pairs = zip(images.reshape(num_examples, 28, 28), labels, strict=True)
     for index, (image, label) in enumerate(self.progress.track(pairs, num_examples, 'records')):
       yield index, {'image': PIL.Image.fromarray(image), 'label': int(label)}
 
 
-class _Cifar(_WithoutTensorFlow):
-  """The reading of CIFAR's binary files: label bytes, then 3 x 32 x 32 bytes of an image."""
+class _CifarBuilder(_TensorFlowFreeBuilder):
+  """Parses the binary files of CIFAR: per record the label bytes, then 3 x 32 x 32 bytes of an image."""
 
   in_order = True
 
@@ -107,27 +109,29 @@ class _Cifar(_WithoutTensorFlow):
 
 
 def tensorflow_free_builder(name: str, progress: Progress) -> Any:
-  """The builder class of a TFDS set such as `mnist`, to be called with data_dir and config.
+  """Returns a subclass of the builder of a TFDS set such as `mnist`; its arguments are data_dir and config.
 
-  Raises UnknownNameError, and UserError for a builder that cannot be had without TensorFlow.
+  Raises UnknownDatasetError, or UserError if the builder needs TensorFlow.
   """
-  known = tfds.list_builders(with_community_datasets=False)
+  names = tfds.list_builders(with_community_datasets=False)
   base, _, config = name.partition('/')
-  if base not in known:
-    raise UnknownDatasetError(known)
+  if base not in names:
+    raise UnknownDatasetError(names)
   try:
     stock = tfds.builder_cls(base)
   except ImportError as error:
-    raise UserError(f'--dataset={name}: its builder in TFDS needs {error.name}') from error
+    raise UserError(
+      f'--dataset={name}: its TFDS builder needs the package {error.name}; install it, or name another data set'
+    ) from error
   configs = [config.name for config in stock.BUILDER_CONFIGS]
   if config and config not in configs:
     raise UnknownDatasetError([f'{base}/{config}' for config in configs] or [base])
-  mixin: type = _WithoutTensorFlow
+  mixin: type = _TensorFlowFreeBuilder
   if issubclass(stock, mnist.MNIST):
-    mixin = _Idx
+    mixin = _IdxBuilder
   elif issubclass(stock, cifar.Cifar10):
-    mixin = _Cifar
-  # Under the stock module's name TFDS finds the checksums that it registers for the URLs.
+    mixin = _CifarBuilder
+  # TFDS looks up the registered checksums by the module name.
   namespace = {'__module__': stock.__module__, 'name': stock.name, 'progress': progress}
   namespace['pkg_dir_path'] = stock.pkg_dir_path
   return type(stock)(stock.__name__, (mixin, stock), namespace, skip_registration=True)
@@ -135,7 +139,7 @@ def tensorflow_free_builder(name: str, progress: Progress) -> Any:
 
 @contextlib.contextmanager
 def deterministic_records() -> Iterator[None]:
-  """Let TFDS write a record's fields in one order: protobuf picks another in every process."""
+  """Makes TFDS write the fields of a record in a fixed order; protobuf's order varies between processes."""
   serializer = example_serializer.ExampleSerializer
   stock = serializer.serialize_example
 
@@ -149,13 +153,13 @@ def deterministic_records() -> Iterator[None]:
     serializer.serialize_example = stock
 
 
-def _unpacked(path: pathlib.Path) -> bytes:
+def _read_decompressed(path: pathlib.Path) -> bytes:
   content = pathlib.Path(path).read_bytes()
   return gzip.decompress(content) if content[:2] == b'\x1f\x8b' else content
 
 
-def _as_image(value: Any) -> Any:
-  """An array of pixels as a Pillow image, which TFDS encodes without TensorFlow."""
+def _to_pillow(value: Any) -> Any:
+  """Converts pixel arrays to Pillow images, which TFDS encodes without TensorFlow."""
   if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3:
     return PIL.Image.fromarray(value[..., 0] if value.shape[-1] == 1 else value)
   return value

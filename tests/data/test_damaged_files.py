@@ -77,8 +77,10 @@ def test_a_folder_in_another_order_is_refused(tiny, monkeypatch):
   right = tiny_data.prepare_tiny_mnist(tiny).dataset.fingerprint
   shutil.rmtree(tiny / 'mnist')
   monkeypatch.setattr(tfds_preparation, 'FINGERPRINTS', {'mnist': right})
-  shuffled = lambda self: super(tfds_builders._WithoutTensorFlow, self)._info()  # as TFDS does it
-  monkeypatch.setattr(tfds_builders._WithoutTensorFlow, '_info', shuffled)
+  shuffled = lambda self: super(
+    tfds_builders._TensorFlowFreeBuilder, self
+  )._info()  # as TFDS does it
+  monkeypatch.setattr(tfds_builders._TensorFlowFreeBuilder, '_info', shuffled)
   with pytest.raises(UserError, match=r'another order.*another --data_dir'):
     tiny_data.prepare_tiny_mnist(tiny)
   assert not (tiny / 'mnist' / 'decoded.npz').exists()

@@ -111,7 +111,7 @@ def test_the_probe_fails_within_seconds(monkeypatch):
   def hang(url, answers):
     time.sleep(60)
 
-  monkeypatch.setattr(downloads, '_ask', hang)
+  monkeypatch.setattr(downloads, '_send_head_request', hang)
   monkeypatch.setattr(downloads, '_PROBE_SECONDS', 0.1)
   original = downloads.OriginalFile('http://nowhere.invalid/file', 'file', 1, '')
   begun = time.perf_counter()
@@ -128,7 +128,7 @@ class Command:
 
 
 def test_the_unpickler_refuses_os_system(capfd):
-  with pytest.raises(pickle.UnpicklingError, match='system is not admitted'):
+  with pytest.raises(pickle.UnpicklingError, match='system is not allowed'):
     package_mirrors.unpickle_arrays(pickle.dumps(Command()))
   assert 'taken over' not in capfd.readouterr().out
 

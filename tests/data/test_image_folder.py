@@ -88,7 +88,7 @@ def test_images_beside_subfolders_leave_all_without_labels_and_it_is_said(folder
   paint(folder / 'cover.jpg')
   said = RecordedProgress()
   assert load(folder, said).n_classes == 0
-  assert 'no labels, since 1 images lie beside' in said.lines[0]
+  assert 'no labels, since 1 images are beside' in said.lines[0]
 
 
 def test_hidden_files_and_other_files_are_left_out(folder):
@@ -155,7 +155,7 @@ def test_grey_among_coloured_images_becomes_rgb_and_it_is_said(folder):
   dataset = load(folder, said)
   assert dataset.shape == (8, 8, 3)
   assert np.full((8, 8, 3), 77, np.uint8).tobytes() in seen(dataset)
-  assert any('1 of 41 images are grey; all are taken as RGB' in line for line in said.lines)
+  assert any('1 of 41 images are grey; all are converted to RGB' in line for line in said.lines)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,9 @@ def test_every_mode_becomes_eight_bits_of_grey_or_rgb(tmp_path, image, expected)
   if image.mode == 'P':
     image.putpalette([0, 0, 0] * 256)
   image.save(tmp_path / 'image.png')
-  np.testing.assert_array_equal(image_folder._pixels(tmp_path / 'image.png', 0)[0, 0], expected)
+  np.testing.assert_array_equal(
+    image_folder._decode_image(tmp_path / 'image.png', 0)[0, 0], expected
+  )
 
 
 def test_photographs_are_turned_upright(tmp_path):
@@ -183,7 +185,9 @@ def test_photographs_are_turned_upright(tmp_path):
   exif = PIL.Image.Exif()
   exif[0x0112] = 3  # upside down
   PIL.Image.fromarray(pixels).save(tmp_path / 'image.png', exif=exif)
-  np.testing.assert_array_equal(image_folder._pixels(tmp_path / 'image.png', 0), pixels[:, ::-1])
+  np.testing.assert_array_equal(
+    image_folder._decode_image(tmp_path / 'image.png', 0), pixels[:, ::-1]
+  )
 
 
 # The decoded arrays
@@ -191,7 +195,7 @@ def test_photographs_are_turned_upright(tmp_path):
 
 def test_a_second_start_decodes_nothing(folder, monkeypatch):
   first = load(folder)
-  monkeypatch.setattr(image_folder, '_pixels', None)
+  monkeypatch.setattr(image_folder, '_decode_image', None)
   assert load(folder).fingerprint == first.fingerprint
 
 
@@ -283,10 +287,10 @@ def test_mixed_sizes_need_image_size(folder):
 def test_what_is_no_folder_of_images_is_one_line(tmp_path):
   (tmp_path / 'empty').mkdir()
   (tmp_path / 'file').touch()
-  assert 'no PNG or JPEG file lies in' in refused(tmp_path / 'empty')
-  assert 'is not there' in refused(tmp_path / 'nowhere')
+  assert 'no PNG or JPEG file is in' in refused(tmp_path / 'empty')
+  assert 'does not exist' in refused(tmp_path / 'nowhere')
   assert 'is no folder' in refused(tmp_path / 'file')
-  with pytest.raises(UserError, match='--dataset=folder:: the folder PATH is not there'):
+  with pytest.raises(UserError, match='--dataset=folder:: the folder PATH does not exist'):
     data.load_dataset('folder:', tmp_path)
 
 
@@ -295,7 +299,7 @@ def test_too_few_images_and_no_images_at_all_are_one_line(tmp_path):
     (tmp_path / 'bad').mkdir(exist_ok=True)
     (tmp_path / 'bad' / f'{i}.png').touch()
     paint(tmp_path / 'few' / f'{i}.png')
-  assert '9 images are too few to split; 10 are the least' in refused(tmp_path / 'few')
+  assert '9 images are too few to split; give at least 10' in refused(tmp_path / 'few')
   assert 'none of 9 files is an image' in refused(tmp_path / 'bad')
 
 

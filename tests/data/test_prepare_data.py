@@ -51,7 +51,7 @@ def test_decoded_arrays_are_the_original_files(tiny):
 def test_preparing_twice_changes_nothing(tiny):
   assert tiny_data.prepare_tiny_mnist(tiny).origin == 'originals'
   before = read_files(tiny)
-  assert tiny_data.prepare_tiny_mnist(tiny).origin == 'already there'
+  assert tiny_data.prepare_tiny_mnist(tiny).origin == 'already prepared'
   assert read_files(tiny) == before
 
 
@@ -154,7 +154,7 @@ def test_a_bucket_gets_and_gives_the_same_bytes_as_a_folder(tiny, bucket):
   again = tfds_preparation.prepare_tfds(
     'mnist', path, RecordedProgress(), {}
   )  # decoded from a copy of its folder
-  assert again.origin == 'already there'
+  assert again.origin == 'already prepared'
   assert (path / 'mnist' / 'decoded.npz').exists()
 
 

@@ -200,7 +200,7 @@ def prepare_data(*flags, **environment):
 def test_the_script_says_that_it_is_prepared_with_counts_and_fingerprint(mnist):
   done = prepare_data('--dataset=mnist', f'--data_dir={data.default_data_dir().resolve()}')
   assert done.returncode == 0, done.stderr
-  assert 'already there' in done.stderr
+  assert 'already prepared' in done.stderr
   assert '50000 train, 10000 validation, 10000 test images of 28x28x1' in done.stdout
   assert mnist.fingerprint in done.stdout
 

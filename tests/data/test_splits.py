@@ -2,9 +2,8 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
-from etils import epath
 
-from gan_jax.data import tfds_preparation
+from gan_jax.data import tfds_decoding
 from gan_jax.data.progress import Progress
 from gan_jax.utils.errors import UserError
 
@@ -15,7 +14,7 @@ class OnlyTrain(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """Fifty flat images, labelled by their brightness, in splits that a test names."""
 
   VERSION = tfds.core.Version('1.0.0')
-  there = ('train',)
+  splits = ('train',)
 
   def _info(self):
     image = tfds.features.Image(shape=(4, 4, 1))
@@ -24,7 +23,7 @@ class OnlyTrain(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return tfds.core.DatasetInfo(builder=self, features=features)
 
   def _split_generators(self, dl_manager):
-    return {split: self._generate_examples() for split in self.there}
+    return {split: self._generate_examples() for split in self.splits}
 
   def _generate_examples(self):
     for i in range(50):
@@ -34,8 +33,8 @@ class OnlyTrain(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 def decoded(tmp_path):
   builder = OnlyTrain(data_dir=tmp_path)
   builder.download_and_prepare(file_format='array_record')
-  task = tfds_preparation._Task('only_train', epath.Path(tmp_path), 0, Progress(), {}, tmp_path)
-  return tfds_preparation._decode(task, builder.data_path, builder.data_path)
+  path = builder.data_path
+  return tfds_decoding.decode_splits('only_train', path, path, tmp_path, Progress())
 
 
 def test_a_set_with_only_a_training_split_is_divided_always_in_the_same_way(tmp_path):
@@ -50,6 +49,6 @@ def test_a_set_with_only_a_training_split_is_divided_always_in_the_same_way(tmp_
 
 
 def test_a_set_without_a_test_split_but_with_another_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(OnlyTrain, 'there', ('train', 'validation'))
+  monkeypatch.setattr(OnlyTrain, 'splits', ('train', 'validation'))
   with pytest.raises(UserError, match='no train and test split'):
     decoded(tmp_path)

@@ -99,19 +99,19 @@ def compare_in_process(place):
   """One of several processes, which says what rows it has loaded and whether both runs are the same."""
   group = processes.join_group(place, print)
   input_pipeline._MAX_WINDOW = 4
-  loaded, rows = set(), host_loader.rows
+  loaded, take_shuffled = set(), host_loader.take_shuffled
 
-  def counted(data, key, positions):
+  def recorded(data, key, positions):
     loaded.update((positions % BATCH_SIZE).tolist())
-    return rows(data, key, positions)
+    return take_shuffled(data, key, positions)
 
   for mapped in MAPS:
     loaded.clear()
-    host_loader.rows = counted
+    host_loader.take_shuffled = recorded
     end, _, n_calls = train_in_segments(
       MULTI_PROCESS_CASE, mapped, len(jax.devices()), streamed=True
     )
-    host_loader.rows = rows
+    host_loader.take_shuffled = take_shuffled
     expected, _, _ = train_in_segments(
       MULTI_PROCESS_CASE, mapped, len(jax.devices()), streamed=False
     )
