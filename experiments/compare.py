@@ -1,25 +1,25 @@
-"""Evaluations of several runs side by side, and a refusal where they were not made alike.
+"""Prints the evaluations of several runs side by side.
 
   python -m experiments.compare --runs=runs/a,runs/b
 
-Takes the newest evaluation of each run, as `experiments.evaluate` wrote it, or the evaluation files
-that --runs names. Scores stand beside one another only where data, split, numbers of samples,
-features, seed and whatever else a protocol holds are equal.
+Reads the newest evaluation of each run, as `experiments.evaluate` wrote it, or the evaluation files
+that --runs names. Exits with an error unless their protocols (data, split, numbers of samples,
+features, seed and so on) are equal.
 """
 
 from absl import flags
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax.evaluation import compare_runs
 from gan_jax.utils.errors import UserError
 
-_RUNS = flags.DEFINE_list('runs', None, 'Folders of runs or evaluation files, by commas.')
+_RUNS = flags.DEFINE_list('runs', None, 'Folders of runs or evaluation files, separated by commas.')
 _SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images, for folders.')
 _WEIGHTS = flags.DEFINE_enum('weights', 'ema', ['ema', 'raw'], 'Averaged weights or the last ones.')
 
 
 def main(argv: list[str]) -> None:
-  """Read, check, print."""
+  """Prints the comparison table."""
   del argv
   runs = [run for run in _RUNS.value or [] if run]
   if len(runs) < 2:
@@ -29,4 +29,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

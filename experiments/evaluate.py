@@ -1,11 +1,10 @@
-"""Measure a run beside floors and ceilings of the same procedure.
+"""Scores a run's generator beside references scored by the same procedure.
 
   python -m experiments.evaluate --run=runs/mnist
 
-Prints what is known of raw and averaged weights (images: Parzen log-likelihood as in 2014, Frechet
-distance; games: their oracle), and writes it to evaluation_SPLIT_STEP.json and report.html in the
-run's folder. Images are judged in the features of Inception-v3 too, where its weights are given
-(--inception).
+Prints the scores of the last and of the averaged weights (images: Parzen log-likelihood as in 2014 and
+Frechet distance; synthetic data: exact scores), and writes them to evaluation_SPLIT_STEP.json and
+report.html in the run's folder. Weights of Inception-v3 (--inception) add scores in its features.
 """
 
 import json
@@ -24,10 +23,12 @@ from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
-_SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images to score.')
+_SPLIT = flags.DEFINE_enum(
+  'split', 'test', ['test', 'validation'], 'Held-out images to compare with.'
+)
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'last, best (on validation), or a step.')
 _SEED = command_line.define_seed_flag('Seed of the samples and of the references.')
-_DATA_DIR = flags.DEFINE_string('data_dir', '', "Where prepared data lie; by default the run's.")
+_DATA_DIR = flags.DEFINE_string('data_dir', '', "Folder of prepared data; by default the run's.")
 _WEIGHTS = {
   name: flags.DEFINE_string(
     name, '', f'Weights of {name} (.safetensors, .npz), or "no"; else ${"GAN_JAX_" + name.upper()}.'
@@ -37,19 +38,19 @@ _WEIGHTS = {
 _NUM_SAMPLES = flags.DEFINE_integer(
   'num_samples',
   external_features.N_SAMPLES,
-  'Samples, and real images, that such networks see at most.',
+  'Largest number of samples, and of real images, in the features of Inception-v3.',
   2,
 )
 _AGAINST = flags.DEFINE_enum(
   'against',
   'held_out',
   external_features.REFERENCE_SPLITS,
-  'Real images that such networks compare with.',
+  'Real images to compare with in the features of Inception-v3.',
 )
 
 
 def main(argv: list[str]) -> None:
-  """Measure, print, write."""
+  """Prints the scores and writes them to the run's folder."""
   del argv
   if _RUN.value is None:
     raise UserError('--run: name the folder of a run')
@@ -64,9 +65,9 @@ def main(argv: list[str]) -> None:
   settings = (split, seed, _NUM_SAMPLES.value, _AGAINST.value, cache)
   for network in networks:
     assert isinstance(task, ImageTask)
-    found = external_features.external_report(task, network, trained.gan, trained.state, *settings)
-    print(found.text)
-    result[network.name] = found.values
+    extra = external_features.external_report(task, network, trained.gan, trained.state, *settings)
+    print(extra.text)
+    result[network.name] = extra.values
   path = folder / f'evaluation_{split}_{trained.step:08d}.json'
   write_atomically(path, (json.dumps(result, indent=2) + '\n').encode())
   report_lib.write_run_page(folder)
@@ -74,16 +75,16 @@ def main(argv: list[str]) -> None:
 
 
 def _networks(task: Task, cache: Path) -> list[FeatureNetwork]:
-  """Those whose weights the user has; raises UserError where one is asked for and can see nothing."""
+  """Loads the pretrained networks with given weights; raises UserError where the task has no images."""
   if isinstance(task, ImageTask):
-    found = (
+    networks = (
       feature_networks.load_feature_network(name, flag.value, cache)
       for name, flag in _WEIGHTS.items()
     )
-    return [network for network in found if network is not None]
+    return [network for network in networks if network is not None]
   for name, flag in _WEIGHTS.items():
     if flag.value not in ('', feature_networks.DISABLED):
-      raise UserError(f'--{name}: {task.name} is a game and has no images; leave it out')
+      raise UserError(f'--{name}: {task.name} is synthetic and has no images; leave it out')
   return []
 
 

@@ -1,10 +1,10 @@
-"""Figure 1 of Goodfellow et al. (2014), drawn from a real game: D chases p / (p + q), and G climbs D.
+"""Draws Figure 1 of Goodfellow et al. (2014) from the training of a GAN on a Gaussian.
 
   python -m experiments.figure1 --output=figure1.png
 
-Trains a GAN on a Gaussian for some seconds. Each panel shows the density of the data (dotted), of
-the samples (solid), D (dashed) beside the best possible D*(x) = p / (p + q) (thin), and below it
-where G sends latents. At the end D is 1/2 wherever there are data.
+Trains for some seconds. Each panel shows the density p of the data (dotted), q of the samples (solid),
+D (dashed) beside the optimal D*(x) = p / (p + q) (thin), and below them the map from z to G(z). At the
+end D is 1/2 wherever p is positive.
 """
 
 import functools
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax.config.config import Config
 from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.evaluation import plots, sampling, tasks
@@ -24,14 +24,14 @@ from gan_jax.gan import gan as gan_lib
 from gan_jax.gan.train_step import run_steps
 from gan_jax.training.train_spec import build_train_spec
 
-_OUTPUT = flags.DEFINE_string('output', 'figure1.png', 'PNG to write.')
-_SEED = launcher.define_seed('Seed of the game.')
+_OUTPUT = flags.DEFINE_string('output', 'figure1.png', 'PNG file to write.')
+_SEED = command_line.define_seed_flag('Seed of the training.')
 _STEPS = (10, 100, 300, 1000, 4000)
 _LOW, _HIGH, _CELLS = -2.0, 3.0, 200
 
 
 def main(argv: list[str]) -> None:
-  """Train, stopping for a picture."""
+  """Trains a GAN and draws a panel at each of `_STEPS`."""
   del argv
   config = Config(
     dataset='gaussian', network='relu', g_width=64, d_width=64, latent='uniform', latent_size=1,
@@ -39,23 +39,23 @@ def main(argv: list[str]) -> None:
     g_schedule='cosine', d_schedule='cosine', steps=_STEPS[-1], seed=_SEED.value,
   )  # fmt: skip
   task = tasks.load_task(config)
-  recipe = build_train_spec(config, task)
+  spec = build_train_spec(config, task)
   key = jax.random.key(config.seed)
-  state = gan_lib.init(recipe.gan, jax.random.fold_in(key, 0), jnp.zeros((1, 1)))
-  advance = jax.jit(functools.partial(run_steps, recipe))
+  state = gan_lib.init(spec.gan, jax.random.fold_in(key, 0), jnp.zeros((1, 1)))
+  advance = jax.jit(functools.partial(run_steps, spec))
   panels, done = [], 0
   for step in _STEPS:
     state, _ = advance(key, state, task.training_data(held_out=False), np.int32(step - done))
     done = step
-    panels.append(_look(recipe.gan, state))
+    panels.append(_panel(spec.gan, state))
   path = Path(_OUTPUT.value)
   plots.plot_figure_1(path, _STEPS, panels)
   off = np.mean(np.abs(panels[-1]['d'] - 0.5) * panels[-1]['p']) / np.mean(panels[-1]['p'])
   print(f'{path}: at step {done}, mean |D(x) - 1/2| over the data is {off:.3f}')
 
 
-def _look(gan: gan_lib.Gan, state: gan_lib.GanState) -> dict[str, Any]:
-  """Densities and D over cells of the line, and where a row of latents goes."""
+def _panel(gan: gan_lib.Gan, state: gan_lib.GanState) -> dict[str, Any]:
+  """Returns the densities and D over an interval, and G at a row of latents."""
   edges = np.linspace(_LOW, _HIGH, _CELLS + 1)
   x = (edges[1:] + edges[:-1]) / 2
   fakes = sampling.generate_samples(
@@ -80,4 +80,4 @@ def _look(gan: gan_lib.Gan, state: gan_lib.GanState) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

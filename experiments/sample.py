@@ -1,40 +1,43 @@
-"""Draw samples from a trained run: an array, a grid, a folder of pictures, or an interpolation.
+"""Draws samples from a trained run: an array, a grid, a folder of images, or an interpolation.
 
   python -m experiments.sample --run=runs/mnist --num_samples=10000 --output=samples.npz
   python -m experiments.sample --run=runs/mnist --num_samples=100 --output=grid.png
   python -m experiments.sample --run=runs/mnist --num_samples=100 --output=pictures/
   python -m experiments.sample --run=runs/mnist --interpolate --output=walk.png
 
-The name of the output says which: .npz holds `images`, uint8 [n, h, w, c], or the points of a game.
+The name of the output selects the kind. An .npz holds `images`: uint8 [n, h, w, c], or float32 points.
 """
 
-import os
+import io
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax.evaluation import sample_grids, sampling
 from gan_jax.gan.gan import Weights
 from gan_jax.training import load_run
 from gan_jax.utils.errors import UserError
+from gan_jax.utils.files import write_atomically
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _OUTPUT = flags.DEFINE_string('output', None, 'A file .npz or .png, or a folder.')
-_NUM_SAMPLES = flags.DEFINE_integer('num_samples', 100, 'How many samples.')
+_NUM_SAMPLES = flags.DEFINE_integer('num_samples', 100, 'Number of samples.')
 _WEIGHTS = flags.DEFINE_enum(
-  'weights', 'ema', ['ema', 'raw'], 'Moving average of G, or its last weights.'
+  'weights', 'ema', ['ema', 'raw'], "Moving average of G's weights, or the last ones."
 )
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'last, best (on validation), or a step.')
-_SEED = launcher.define_seed('Seed of the latents.')
-_INTERPOLATE = flags.DEFINE_bool('interpolate', False, 'Walk between latents instead.')
+_SEED = command_line.define_seed_flag('Seed of the latents.')
+_INTERPOLATE = flags.DEFINE_bool(
+  'interpolate', False, 'Draw interpolations between latents instead.'
+)
 
-_GRID_LIMIT = 10_000  # more do not make a picture
+_GRID_LIMIT = 10_000  # samples
 
 
 def main(argv: list[str]) -> None:
-  """Draw and write."""
+  """Draws the samples and writes them to --output."""
   del argv
   n, seed = _NUM_SAMPLES.value, _SEED.value
   path = _checked_output()
@@ -61,46 +64,44 @@ def main(argv: list[str]) -> None:
 
 
 def _write_points(path: Path, trained: load_run.LoadedRun, weights: Weights) -> None:
-  """Write samples of a game, float32 [n, ...]."""
+  """Writes samples of synthetic data, float32 [n, ...], to an .npz file."""
   if path.suffix != '.npz' or _INTERPOLATE.value:
-    game = trained.config.dataset
-    raise UserError(f'--output={path}: {game} has no images to draw; name an .npz for its points')
+    name = trained.config.dataset
+    raise UserError(f'--output={path}: {name} has no images to draw; name an .npz for its points')
   latents = sampling.fixed_latents(trained.gan.latent, _SEED.value, _NUM_SAMPLES.value)
   _write_array(path, sampling.generate_samples(trained.gan, weights, latents))
   print(f'{path}: from step {trained.step} of {_RUN.value}')
 
 
 def _checked_output() -> Path:
-  """The path to write to; raises UserError for flags that do not fit together."""
+  """Returns the path of --output; raises UserError where it does not fit the other flags."""
   if not _OUTPUT.value:
     raise UserError('--output: name a file .npz or .png, or a folder')
   path, n = Path(_OUTPUT.value), _NUM_SAMPLES.value
   if path.suffix not in ('.npz', '.png', '') or (path.suffix and path.is_dir()):
     raise UserError(f'--output={path}: write a file .npz or .png, or a folder')
   if path.suffix == '.png' and n > _GRID_LIMIT:
-    raise UserError(f'--num_samples={n}: a grid takes up to {_GRID_LIMIT}; write an .npz instead')
+    raise UserError(
+      f'--num_samples={n}: a grid holds at most {_GRID_LIMIT} samples; name an .npz instead'
+    )
   if _INTERPOLATE.value and path.suffix != '.png':
-    raise UserError(f'--output={path}: --interpolate draws a picture; name a .png')
+    raise UserError(f'--output={path}: --interpolate draws one image; name a .png')
   if path.is_dir() and any(path.iterdir()):
-    raise UserError(f'--output={path}: this folder is not empty; name a new one')
+    raise UserError(f'--output={path}: the folder is not empty; name a new one')
   return path
 
 
 def _write_array(path: Path, images: np.ndarray) -> None:
-  """Write an .npz of `images`, whole or not at all."""
-  temporary = path.with_name(f'.{os.getpid()}.{path.name}')
-  try:
-    np.savez(temporary, images=images)
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  file = io.BytesIO()
+  np.savez(file, images=images)
+  write_atomically(path, file.getvalue())
 
 
 def _write_folder(folder: Path, images: np.ndarray) -> None:
-  """Write each image as a PNG of its own."""
+  """Writes each image [h, w, c] to a PNG file."""
   for i, image in enumerate(images):
     sample_grids.save_png(folder / f'{i:06d}.png', image, scale=1)
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

@@ -1,4 +1,4 @@
-"""What a run's own D says of fresh data and samples: the numbers that people watch, and that prove nothing."""
+"""Measures a run's discriminator on held-out data and on samples; its loss alone does not prove G good."""
 
 import jax
 import jax.numpy as jnp
@@ -9,43 +9,47 @@ from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import updates
 from gan_jax.gan.gan import Gan, GanState
 
-N_EXAMPLES = 2000  # held-out examples, and samples
+N_EXAMPLES = 2000  # of held-out data, and of samples
 
 
 def discriminator_metrics(
-  gan: Gan, state: GanState, feed: BatchFn, data: DeviceData, seed: int
+  gan: Gan, state: GanState, batch_fn: BatchFn, data: DeviceData, seed: int
 ) -> dict[str, dict[str, float]]:
-  """D's loss and its mean beliefs on held-out data and on 'raw' and 'ema' samples, in evaluation mode.
+  """Returns D's loss, mean D(x) and mean D(G(z)), in evaluation mode, for 'raw' and for 'ema' samples.
 
-  `feed` makes the examples from `data.held_out`. Where D is undecided, D(x) = 1/2, a loss has the
-  value that `undecided` gives.
+  Args:
+    gan: the networks and the loss.
+    state: the trained weights.
+    batch_fn: makes held-out examples from `data.held_out`.
+    data: the arrays of the data set; `data.train` is not read.
+    seed: of the examples and of the latents.
   """
   data = data if gan.n_classes else data.without_labels()
   key = jax.random.fold_in(jax.random.key(seed), sampling.SAMPLING_STREAM)
-  batch = jax.jit(feed)(key, jnp.arange(N_EXAMPLES, dtype=jnp.uint32), data.held_out)
+  batch = jax.jit(batch_fn)(key, jnp.arange(N_EXAMPLES, dtype=jnp.uint32), data.held_out)
   latents = sampling.fixed_latents(gan.latent, seed, N_EXAMPLES)
-  look = jax.jit(lambda examples: gan_lib.logits(gan, state.d.weights, examples, batch.labels))
-  make = jax.jit(lambda weights: gan_lib.sample(gan, weights, latents, batch.labels))
-  real = look(batch.images)
-  found = {}
+  logits = jax.jit(lambda examples: gan_lib.logits(gan, state.d.weights, examples, batch.labels))
+  generate = jax.jit(lambda weights: gan_lib.sample(gan, weights, latents, batch.labels))
+  real = logits(batch.images)
+  metrics = {}
   for which in ('raw', 'ema'):
-    fake = look(make(sampling.generator_weights(state, which)))
-    beliefs = updates.mean_probabilities(gan, real, fake)
-    found[which] = {'d_loss': float(gan.loss.discriminator(real, fake))}
-    found[which] |= {name: float(beliefs[name]) for name in ('d_real', 'd_fake')}
-  return found
+    fake = logits(generate(sampling.generator_weights(state, which)))
+    probabilities = updates.mean_probabilities(gan, real, fake)
+    metrics[which] = {'d_loss': float(gan.loss.discriminator(real, fake))}
+    metrics[which] |= {name: float(probabilities[name]) for name in ('d_real', 'd_fake')}
+  return metrics
 
 
 def equilibrium_loss(gan: Gan) -> float:
-  """D's loss where it gives every example the same odds."""
+  """Returns D's loss at the equilibrium, where D(x) = 1/2 everywhere."""
   output = jnp.full(1, gan.loss.equilibrium_output)
   return float(gan.loss.discriminator(output, output))
 
 
-def discriminator_line(gan: Gan, found: dict[str, dict[str, float]]) -> str:
-  """The same for a person."""
-  seen = found['raw']
+def discriminator_line(gan: Gan, metrics: dict[str, dict[str, float]]) -> str:
+  """Formats the 'raw' part of `discriminator_metrics`, beside the values at the equilibrium."""
+  raw = metrics['raw']
   return (
-    f'its own D, which may be wrong: mean D(x) {seen["d_real"]:.3f} and D(G(z)) {seen["d_fake"]:.3f} '
-    f'(undecided: 0.5), loss {seen["d_loss"]:.3f} (undecided: {equilibrium_loss(gan):.3f})'
+    f"the run's own D on held-out data: mean D(x) {raw['d_real']:.3f} and D(G(z)) {raw['d_fake']:.3f} "
+    f'(at equilibrium 0.5), loss {raw["d_loss"]:.3f} (at equilibrium {equilibrium_loss(gan):.3f})'
   )

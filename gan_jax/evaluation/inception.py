@@ -1,7 +1,7 @@
-"""The Inception-v3 of Frechet Inception distances with weights from a file of the user's.
+"""Loads the Inception-v3 of Frechet Inception distances with weights from a .safetensors or .npz file.
 
-The file holds the tensors of the public PyTorch checkpoint (pt_inception-2015-12-05) under their names, as
-.safetensors or .npz. Nothing here reads a pickle, for it could run any code.
+The file holds the tensors of the public PyTorch checkpoint (pt_inception-2015-12-05) under their names.
+Pickles are refused, because reading one can run any code.
 """
 
 import functools
@@ -22,9 +22,9 @@ from gan_jax.data import Progress
 from gan_jax.evaluation import inception_network as network
 from gan_jax.utils.errors import UserError
 
-_CHUNK = 50  # images looked at in one program
+_CHUNK = 50  # images per call of the network
 _NETWORK = network.InceptionV3()
-# The last part of a path in our variables, and its name in the checkpoint.
+# The last part of a Flax variable's path, and its name in the checkpoint.
 _LEAVES = {
   'kernel': 'weight',
   'scale': 'weight',
@@ -32,7 +32,7 @@ _LEAVES = {
   'mean': 'running_mean',
   'var': 'running_var',
 }
-_COUNTER = '.num_batches_tracked'  # of PyTorch's batch norm: no weight
+_COUNTER = '.num_batches_tracked'  # of PyTorch's batch norm; not a weight
 _PICKLES = ('.pth', '.pt', '.pkl', '.pickle', '.ckpt', '.bin')
 
 Tensors = dict[str, np.ndarray]
@@ -41,58 +41,60 @@ Variables = dict[str, Any]
 
 @functools.cache
 def variable_shapes() -> dict[tuple[str, ...], tuple[int, ...]]:
-  """The shape of each of the network's variables, by path."""
+  """Returns the shape of each of the network's Flax variables, by path."""
   images = jax.ShapeDtypeStruct((1, network.SIDE, network.SIDE, 3), jnp.float32)
   variables = jax.eval_shape(_NETWORK.init, jax.random.key(0), images)
   return {path: x.shape for path, x in traverse_util.flatten_dict(variables).items()}
 
 
 def checkpoint_name(path: tuple[str, ...]) -> str:
-  """The checkpoint's name for a variable of ours: Mixed_5b.branch1x1.conv.weight, say."""
+  """Returns the checkpoint's name of a Flax variable, such as Mixed_5b.branch1x1.conv.weight."""
   return '.'.join([*path[1:-1], _LEAVES[path[-1]]])
 
 
 def variables_from_checkpoint(tensors: Tensors, source: str) -> Variables:
-  """A checkpoint's tensors as the network's variables; raises UserError, which begins with `source`.
+  """Converts a checkpoint's tensors to Flax variables; raises UserError, which begins with `source`.
 
-  PyTorch holds convolutions as [out, in, h, w] and matrices as [out, in].
+  PyTorch stores convolutions as [out, in, h, w] and matrices as [out, in].
   """
   expected = {checkpoint_name(path): (path, shape) for path, shape in variable_shapes().items()}
   for name in tensors:
     if name not in expected and not name.endswith(_COUNTER):
-      raise UserError(f'{source}: tensor {name} is none of the Inception-v3 of Frechet distances')
+      raise UserError(
+        f'{source}: tensor {name} is unknown to the Inception-v3 of Frechet distances'
+      )
   variables = {}
   for name, (path, shape) in expected.items():
     if name not in tensors:
       raise UserError(f'{source}: tensor {name} is missing; convert the whole checkpoint')
-    found = _turned(tensors[name])
-    if found.shape != shape or not np.issubdtype(found.dtype, np.floating):
-      there, wanted = (_as_torch(x) for x in (found.shape, shape))
+    tensor = _to_flax_layout(tensors[name])
+    if tensor.shape != shape or not np.issubdtype(tensor.dtype, np.floating):
+      actual, expected_shape = (_to_torch_shape(x) for x in (tensor.shape, shape))
       raise UserError(
-        f'{source}: tensor {name} is {found.dtype} {there}, where the Inception-v3 of Frechet '
-        f'distances has floats {wanted}'
+        f'{source}: tensor {name} is {tensor.dtype} {actual}, where the Inception-v3 of Frechet '
+        f'distances has floats {expected_shape}'
       )
-    if not np.isfinite(found).all():
+    if not np.isfinite(tensor).all():
       raise UserError(f'{source}: tensor {name} holds values that are not finite')
-    variables[path] = np.ascontiguousarray(found, np.float32)
+    variables[path] = np.ascontiguousarray(tensor, np.float32)
   return traverse_util.unflatten_dict(variables)
 
 
-def _turned(tensor: np.ndarray) -> np.ndarray:
-  """Weights of PyTorch, inputs before outputs and windows first; vectors as they are."""
+def _to_flax_layout(tensor: np.ndarray) -> np.ndarray:
+  """Transposes PyTorch's [out, in, h, w] to [h, w, in, out] and [out, in] to [in, out]."""
   return tensor.transpose((2, 3, 1, 0)) if tensor.ndim == 4 else tensor.T
 
 
-def _as_torch(shape: tuple[int, ...]) -> tuple[int, ...]:
-  """The shape before `_turned`."""
+def _to_torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+  """Inverts `_to_flax_layout` on shapes."""
   return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
 
 
 def read_tensors(path: Path) -> Tensors:
-  """The tensors of a .safetensors or .npz file; raises UserError."""
+  """Reads the tensors of a .safetensors or .npz file; raises UserError."""
   if path.suffix in _PICKLES:
     raise UserError(
-      f'--inception={path}: a pickle could run any code and is never read; write its tensors as '
+      f'--inception={path}: a pickle can run any code and is never read; write its tensors as '
       '.safetensors first (README, "Inception features", has the line)'
     )
   if path.suffix not in ('.safetensors', '.npz'):
@@ -113,7 +115,7 @@ def read_tensors(path: Path) -> Tensors:
 
 
 @jax.jit
-def _look(variables: Variables, images: jax.Array) -> jax.Array:
+def _apply(variables: Variables, images: jax.Array) -> jax.Array:
   features, _ = _NETWORK.apply(variables, network.scale_pixels(network.resize_images(images)))
   return features
 
@@ -124,38 +126,38 @@ def _softmax(kernel: jax.Array, features: jax.Array) -> jax.Array:
 
 
 class Inception(NamedTuple):
-  """Inception-v3 with weights, and the hash of these: figures of other weights are other figures."""
+  """Holds Inception-v3 with its weights; implements `feature_networks.FeatureNetwork`."""
 
   variables: Variables
-  hash: str  # sha256 of names, shapes and values, whatever file they come from
+  hash: str  # SHA-256 of names, shapes and values, equal for all file formats
   name: str = 'inception'
   title: str = 'Inception-v3 (pool3)'
   preparation: str = 'bicubic, antialiased, to 299 x 299, not rounded; (x - 128) / 128'
 
   def features(self, images: np.ndarray, progress: Progress | None = None) -> np.ndarray:
-    """Of pictures uint8 [n, h, w, 1 or 3], float32 [n, 2048]; raises UserError for other channels."""
+    """Returns features float32 [n, 2048] of images uint8 [n, h, w, 1 or 3]; raises UserError for another c."""
     n, c = len(images), images.shape[-1]
     if c not in (1, 3):
-      raise UserError(f'--inception: images of {c} channels; it sees grey and coloured ones')
-    found = np.empty((n, network.N_FEATURES), np.float32)
+      raise UserError(f'--inception: images have {c} channels; the network takes 1 or 3')
+    features = np.empty((n, network.N_FEATURES), np.float32)
     starts = range(0, n, _CHUNK)
     for i in (progress or Progress()).track(starts, len(starts), 'Inception features'):
       part = images[i : i + _CHUNK]
-      # One shape, one compilation: the last part is filled up and cut.
-      filled = np.zeros((_CHUNK, *images.shape[1:]), np.uint8)
-      filled[: len(part)] = part
-      found[i : i + _CHUNK] = _look(self.variables, filled)[: len(part)]
-    return found
+      # The last part is padded and its outputs cut, so that one program serves all parts.
+      padded = np.zeros((_CHUNK, *images.shape[1:]), np.uint8)
+      padded[: len(part)] = part
+      features[i : i + _CHUNK] = _apply(self.variables, padded)[: len(part)]
+    return features
 
   def probabilities(self, features: np.ndarray) -> np.ndarray:
-    """Of each class [n, 1008], from features [n, 2048]: without the biases, as Salimans et al. (2016)."""
+    """Returns class probabilities [n, 1008] of features [n, 2048], without biases as Salimans et al. (2016)."""
     kernel = self.variables['params']['fc']['kernel']
     return np.asarray(_softmax(kernel, features))
 
 
 @functools.lru_cache(maxsize=1)
 def load_inception(path: Path) -> Inception:
-  """The network with the weights of a file; raises UserError."""
+  """Loads the network with the weights of a file; raises UserError."""
   tensors = read_tensors(path)
   variables = variables_from_checkpoint(tensors, f'--inception={path}')
   digest = hashlib.sha256()

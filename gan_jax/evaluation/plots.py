@@ -1,4 +1,4 @@
-"""Curves and points of a run."""
+"""Plots training curves, samples and predicted scaling as PNG files."""
 
 import io
 import itertools
@@ -16,54 +16,18 @@ Records = list[dict[str, Any]]  # lines of metrics.jsonl
 
 
 def new_figure(width: float, height: float) -> Any:
-  """A figure of so many inches, to be drawn on."""
-  from matplotlib.figure import Figure  # a second of every start-up, were it at the top
+  """Returns an empty matplotlib figure of `width` by `height` inches."""
+  from matplotlib.figure import Figure  # imported late: it would add a second to each start
 
   return Figure(figsize=(width, height), layout='constrained')
 
 
 def save_figure(path: Path, figure: Any) -> None:
-  """Write a figure as a PNG, whole or not at all."""
+  """Writes a matplotlib figure as a PNG file."""
   file = io.BytesIO()
   figure.savefig(file, dpi=110)
   path.parent.mkdir(parents=True, exist_ok=True)
   write_atomically(path, file.getvalue())
-
-
-def plot_training_curves(
-  path: Path, records: Records, loss: Loss, plot_scores: Callable[[Any, Records], None]
-) -> None:
-  """Draw losses, beliefs, k and scores of `records` to a PNG.
-
-  The dashed lines are the values at equilibrium. Losses that sit on them do not prove that G is good:
-  D may be bad. That is what the last panel is for.
-  """
-  undecided = jnp.full(1, loss.equilibrium_output)
-  equilibrium = tuple(
-    float(fn(undecided, undecided)) for fn in (loss.discriminator, loss.generator)
-  )
-  trained = [record for record in records if 'd_loss' in record]
-  controlled = [record for record in trained if 'gain' in record]
-  figure = new_figure(9, 8 + (2 if controlled else 0))
-  losses, beliefs, *balance, scores = figure.subplots(4 if controlled else 3, 1, sharex=True)
-  for axes, names, targets in (
-    (losses, ('d_loss', 'g_loss'), equilibrium),
-    (beliefs, ('d_real', 'd_fake'), (0.5,)),
-    *((axes, ('k', 'gain', 'undone'), ()) for axes in balance),
-  ):
-    for name in names:
-      axes.plot(
-        [r['step'] for r in trained], [r[name] for r in trained], label=_LABELS[name], linewidth=1
-      )
-    for target in targets:
-      axes.axhline(target, color='grey', linestyle='--', linewidth=0.8)
-    axes.legend(loc='upper right')
-  losses.set_ylabel('loss')
-  beliefs.set_ylabel('mean probability')
-  beliefs.set_ylim(0, 1)
-  plot_scores(scores, records)
-  scores.set_xlabel('generator updates')
-  save_figure(path, figure)
 
 
 _LABELS = {
@@ -77,10 +41,43 @@ _LABELS = {
 }
 
 
+def plot_training_curves(
+  path: Path, records: Records, loss: Loss, plot_scores: Callable[[Any, Records], None]
+) -> None:
+  """Plots losses, D's mean probabilities, k where it is controlled, and scores of `records` to a PNG file.
+
+  Dashed lines are the values at the equilibrium. `plot_scores(axes, records)` draws the last panel.
+  """
+  output = jnp.full(1, loss.equilibrium_output)
+  equilibrium = tuple(float(fn(output, output)) for fn in (loss.discriminator, loss.generator))
+  trained = [record for record in records if 'd_loss' in record]
+  has_control = any('gain' in record for record in trained)
+  figure = new_figure(9, 8 + (2 if has_control else 0))
+  losses, probabilities, *ratio, scores = figure.subplots(4 if has_control else 3, 1, sharex=True)
+  for axes, names, targets in (
+    (losses, ('d_loss', 'g_loss'), equilibrium),
+    (probabilities, ('d_real', 'd_fake'), (0.5,)),
+    *((axes, ('k', 'gain', 'undone'), ()) for axes in ratio),
+  ):
+    for name in names:
+      axes.plot(
+        [r['step'] for r in trained], [r[name] for r in trained], label=_LABELS[name], linewidth=1
+      )
+    for target in targets:
+      axes.axhline(target, color='grey', linestyle='--', linewidth=0.8)
+    axes.legend(loc='upper right')
+  losses.set_ylabel('loss')
+  probabilities.set_ylabel('mean probability')
+  probabilities.set_ylim(0, 1)
+  plot_scores(scores, records)
+  scores.set_xlabel('generator updates')
+  save_figure(path, figure)
+
+
 def plot_score_history(
   axes: Any, records: Records, name: str, references: dict[str, float], label: str = ''
 ) -> None:
-  """The values `name`_raw and `name`_ema of `records`, and dashed lines at `references`."""
+  """Plots `name`_raw and `name`_ema of `records` against the step, and dashed lines at `references`."""
   measured = [record for record in records if f'{name}_ema' in record]
   steps = [record['step'] for record in measured]
   for which, weights in (('raw', 'last weights'), ('ema', 'moving average')):
@@ -95,7 +92,10 @@ def plot_score_history(
 def plot_samples(
   path: Path, real: np.ndarray, fake: np.ndarray, extent: tuple[float, ...] | None = None
 ) -> None:
-  """Draw samples [n, d] of the truth and of a generator to a PNG: a scatter, histograms or lines."""
+  """Plots real and generated points [n, d] to a PNG file: histograms, a scatter plot, or lines for d > 2.
+
+  `extent` holds (low, high) of each axis in a row.
+  """
   figure = new_figure(5, 5)
   axes = figure.subplots()
   if real.shape[1] == 2:
@@ -106,7 +106,7 @@ def plot_samples(
       axes.set_xlim(extent[0], extent[1])
       axes.set_ylim(extent[2], extent[3])
   elif real.shape[1] == 1:
-    # Not wider than the data ask for: one sample far away would squeeze all others into one bar.
+    # Samples outside are clipped: one far away would squeeze all others into one bar.
     low, high = extent if extent is not None else (real.min() - 1, real.max() + 1)
     bins = np.linspace(low, high, 61)
     for data, label in ((real, 'data'), (fake, 'samples')):
@@ -120,10 +120,10 @@ def plot_samples(
 
 
 def plot_figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, Any]]) -> None:
-  """Draw a strip like Figure 1 of Goodfellow et al. (2014) to a PNG, a panel for each of `steps`.
+  """Plots Figure 1 of Goodfellow et al. (2014) to a PNG file, a panel for each of `steps`.
 
-  A panel has over cells 'x': densities 'p' of the data and 'q' of the samples, 'd' and the 'best' D*;
-  and latents 'z' with the points 'g' where G sends them.
+  A panel holds, over the points 'x', the densities 'p' of data and 'q' of samples, 'd' = D(x) and the
+  optimal 'best' = D*(x); and latents 'z' with 'g' = G(z).
   """
   figure = new_figure(3 * len(panels), 3.6)
   for i, (axes, step, panel) in enumerate(
@@ -147,7 +147,10 @@ def plot_figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, A
 
 
 def plot_pod_scaling(path: Path, rows: list[dict[str, float]], generation: str) -> None:
-  """Predicted examples per second against chips, beside perfect scaling, to a PNG; lines mark new pods."""
+  """Plots predicted examples per second, and efficiency in %, against chips to a PNG file.
+
+  `rows` hold 'chips', 'images_per_second', 'efficiency' and 'pods'; dotted lines mark further pods.
+  """
   figure = new_figure(9, 3.6)
   speed, efficiency = figure.subplots(1, 2)
   n = [row['chips'] for row in rows]

@@ -1,4 +1,4 @@
-"""Pictures of what a generator paints: grids, neighbours, interpolations, all from fixed latents."""
+"""Draws grids of generated images, their nearest training images and interpolations, from fixed latents."""
 
 import io
 from pathlib import Path
@@ -10,17 +10,14 @@ from PIL import Image
 from gan_jax.data import Dataset
 from gan_jax.data.image_arrays import image_grid
 from gan_jax.evaluation import sampling
-from gan_jax.gan import latents as latents_lib
 from gan_jax.gan.gan import Gan, GanState, Weights
+from gan_jax.gan.latents import interpolate_latents
 from gan_jax.metrics.nearest_neighbours import nearest_image
 from gan_jax.utils.files import write_atomically
 
-_GRID = 100
-_ROWS = 10
-
 
 def save_png(path: Path, image: np.ndarray, scale: int = 2) -> None:
-  """Write uint8 [h, w, c] (one channel or three) as a PNG, each pixel `scale` wide."""
+  """Writes an image uint8 [h, w, 1 or 3] as a PNG file, each pixel `scale` pixels wide."""
   image = image.repeat(scale, axis=0).repeat(scale, axis=1)
   path.parent.mkdir(parents=True, exist_ok=True)
   file = io.BytesIO()
@@ -31,7 +28,16 @@ def save_png(path: Path, image: np.ndarray, scale: int = 2) -> None:
 def save_sample_grids(
   folder: Path, step: int, gan: Gan, state: GanState, seed: int, dataset: Dataset
 ) -> None:
-  """Every picture of one evaluation, named by its step; the grid from raw weights as well."""
+  """Writes all grids of one evaluation: of the averaged weights, and samples of the last weights.
+
+  Args:
+    folder: where the PNG files are written.
+    step: part of their names.
+    gan: the networks.
+    state: the trained weights.
+    seed: of the latents.
+    dataset: the training images for nearest neighbours.
+  """
   ema, raw = sampling.generator_weights(state, 'ema'), sampling.generator_weights(state, 'raw')
   save_png(folder / f'grid_{step:08d}.png', sample_grid(gan, ema, seed))
   save_png(folder / f'grid_raw_{step:08d}.png', sample_grid(gan, raw, seed))
@@ -39,33 +45,33 @@ def save_sample_grids(
   save_png(folder / f'interpolation_{step:08d}.png', interpolation_grid(gan, ema, seed))
 
 
-def sample_grid(gan: Gan, weights: Weights, seed: int, n: int = _GRID) -> np.ndarray:
-  """The first n samples of `seed` as one picture, uint8 [h, w, c]."""
-  return image_grid(
-    sampling.generate_images(gan, weights, sampling.fixed_latents(gan.latent, seed, n))
-  )
+def sample_grid(gan: Gan, weights: Weights, seed: int, n: int = 100) -> np.ndarray:
+  """Returns the first n samples of `seed` as one image, uint8 [h, w, c]."""
+  latents = sampling.fixed_latents(gan.latent, seed, n)
+  return image_grid(sampling.generate_images(gan, weights, latents))
 
 
 def interpolation_grid(
-  gan: Gan, weights: Weights, seed: int, rows: int = _ROWS, columns: int = 12
+  gan: Gan, weights: Weights, seed: int, rows: int = 10, columns: int = 12
 ) -> np.ndarray:
-  """Each row walks from one fixed latent to another, in one class; uint8 [h, w, c]."""
+  """Returns a grid uint8 [h, w, c] whose rows interpolate between two fixed latents within one class."""
   ends = sampling.fixed_latents(gan.latent, seed, 2 * rows)
   paths = [
-    latents_lib.interpolate_latents(gan.latent, ends[2 * i], ends[2 * i + 1], columns)
-    for i in range(rows)
+    interpolate_latents(gan.latent, ends[2 * i], ends[2 * i + 1], columns) for i in range(rows)
   ]
   labels = jnp.repeat(jnp.arange(rows) % gan.n_classes, columns) if gan.n_classes else None
-  return image_grid(sampling.generate_images(gan, weights, jnp.concatenate(paths), labels), columns)
+  images = sampling.generate_images(gan, weights, jnp.concatenate(paths), labels)
+  return image_grid(images, columns)
 
 
 def nearest_neighbour_grid(
   gan: Gan, weights: Weights, seed: int, dataset: Dataset, n: int = 20
 ) -> np.ndarray:
-  """Samples in odd columns, each with its nearest training image to the right; uint8 [h, w, c].
+  """Returns n samples, each with its nearest training image to the right, as one image uint8 [h, w, c].
 
-  A generator that remembers the data shows pairs of twins (Figure 2 of Goodfellow et al., 2014).
+  Equal pairs reveal a generator that copies training images (Figure 2 of Goodfellow et al., 2014).
   """
-  fakes = sampling.generate_images(gan, weights, sampling.fixed_latents(gan.latent, seed, n))
+  latents = sampling.fixed_latents(gan.latent, seed, n)
+  fakes = sampling.generate_images(gan, weights, latents)
   pairs = np.stack([fakes, dataset.train[nearest_image(fakes, dataset.train)]], axis=1)
   return image_grid(pairs.reshape(-1, *fakes.shape[1:]), columns=10)

@@ -9,7 +9,7 @@ from jax import lax
 from gan_jax import data
 from gan_jax.data import dataset as dataset_lib
 from gan_jax.data import stacked_mnist
-from gan_jax.evaluation import classifier
+from gan_jax.evaluation import classifier, classifier_network
 from gan_jax.utils.errors import UserError
 from tests.helpers.tiny_data import RecordedProgress, flip_middle_bit
 
@@ -45,14 +45,14 @@ def test_windows_times_weights_are_xlas_convolution(h, w):
   padding = ((1, 1 + h % 2), (1, 1 + w % 2))
   dimensions = ('NHWC', 'HWIO', 'NHWC')
   expected = lax.conv_general_dilated(x, kernel, (2, 2), padding, dimension_numbers=dimensions)
-  found = classifier._windows(x) @ weights
+  found = classifier_network.extract_patches(x) @ weights
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('size', [32, 64, 70])
 def test_large_images_are_averaged_down(size):
   image = np.random.default_rng(0).integers(0, 256, (1, size, size, 1), np.uint8)
-  found = classifier._shrunk(jnp.asarray(image))
+  found = classifier_network.average_down(jnp.asarray(image))
   factor = -(-size // 32)
   assert max(found.shape) <= 32
   expected = image[0, :factor, :factor].mean() / 127.5 - 1
@@ -61,9 +61,9 @@ def test_large_images_are_averaged_down(size):
 
 @pytest.mark.parametrize('shape', [(4, 4, 1), (28, 28, 1), (33, 20, 3), (128, 96, 4)])
 def test_every_shape_of_images_has_features(shape):
-  params = classifier._init(jax.random.key(0), shape, 7)
+  params = classifier_network.init_params(jax.random.key(0), shape, 7)
   images = jax.random.randint(jax.random.key(1), (3, *shape), 0, 256).astype(jnp.uint8)
-  features, probabilities = classifier._look(params, images)
+  features, probabilities = classifier_network.features_and_probabilities(params, images)
   assert features.shape == (3, 64)
   assert float(features.std()) > 0.01
   np.testing.assert_allclose(probabilities, 1 / 7, rtol=1e-5)  # the last layer begins at zero
@@ -71,7 +71,7 @@ def test_every_shape_of_images_has_features(shape):
 
 def test_shifted_images_are_moved_by_a_pixel_at_most():
   x = jnp.zeros((200, 5, 5, 1)).at[:, 2, 2].set(1.0)
-  moved = classifier._shifted(jax.random.key(0), x)
+  moved = classifier_network.random_shift(jax.random.key(0), x)
   np.testing.assert_allclose(moved.sum(axis=(1, 2, 3)), 1)
   assert bool((moved.sum(axis=0)[1:4, 1:4, 0] > 5).all())
   assert float(moved[:, 1:4, 1:4].sum()) == 200
@@ -135,9 +135,9 @@ def test_features_of_stacked_images_are_those_of_their_parts(trained):
 
 
 def test_a_set_and_its_stack_share_a_classifier(trained, tmp_path, monkeypatch):
-  monkeypatch.setattr(classifier, 'train', lambda *args: trained.params)
+  monkeypatch.setattr(classifier_network, 'train_classifier', lambda *args: trained.params)
   base = classifier.load_or_train(bars(), tmp_path, RecordedProgress())
-  monkeypatch.setattr(classifier, 'train', None)
+  monkeypatch.setattr(classifier_network, 'train_classifier', None)
   found = classifier.load_or_train(
     stacked_mnist.stack_dataset(bars(), 'stacked', n=500), tmp_path, RecordedProgress()
   )
@@ -154,7 +154,7 @@ def test_a_kept_classifier_is_the_trained_one(trained, tmp_path, monkeypatch):
   said = RecordedProgress()
   first = classifier.load_or_train(bars(), tmp_path, said)
   assert len(said.lines) == 1
-  monkeypatch.setattr(classifier, 'train', None)
+  monkeypatch.setattr(classifier_network, 'train_classifier', None)
   second = classifier.load_or_train(bars(), tmp_path, said)
   assert len(said.lines) == 1
   assert first.hash == second.hash == trained.hash
@@ -173,7 +173,7 @@ def pickled(content):
   'damage', [flip_middle_bit, lambda content: content[:-500], lambda _: b'', pickled]
 )
 def test_a_damaged_file_is_said_and_trained_again(trained, tmp_path, monkeypatch, damage):
-  monkeypatch.setattr(classifier, 'train', lambda *args: trained.params)
+  monkeypatch.setattr(classifier_network, 'train_classifier', lambda *args: trained.params)
   classifier.load_or_train(bars(), tmp_path, RecordedProgress())
   (file,) = (tmp_path / 'classifiers').iterdir()
   content = file.read_bytes()
@@ -185,7 +185,7 @@ def test_a_damaged_file_is_said_and_trained_again(trained, tmp_path, monkeypatch
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(trained, tmp_path, monkeypatch):
-  monkeypatch.setattr(classifier, 'train', lambda *args: trained.params)
+  monkeypatch.setattr(classifier_network, 'train_classifier', lambda *args: trained.params)
   (tmp_path / 'file').touch()
   found = classifier.load_or_train(bars(), tmp_path / 'file', RecordedProgress())
   assert found.hash == trained.hash

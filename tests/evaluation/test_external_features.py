@@ -11,7 +11,7 @@ from gan_jax.evaluation.tasks.image_task import ImageTask
 from gan_jax.metrics.feature_scores import average_pool_8x8, network_scores
 from gan_jax.metrics.inception_score import inception_score
 from gan_jax.utils.errors import UserError
-from tests.evaluation.test_image_task import noise
+from tests.helpers.noise_datasets import noise_dataset
 from tests.helpers.tiny_gan import tiny_gan
 
 
@@ -33,14 +33,14 @@ class Averages:
 
 def judge(network=None, task=None, **options):
   gan, _, state = tiny_gan()
-  task = task or ImageTask(noise(70, 60))
+  task = task or ImageTask(noise_dataset(70, 60))
   return external_features.external_report(
     task, network or Averages(), gan, state, 'test', 0, **options
   )
 
 
 def test_samples_stand_beside_memory_and_a_perfect_sampler():
-  task = ImageTask(noise(70, 60))
+  task = ImageTask(noise_dataset(70, 60))
   found = judge(task=task, n=60)
   assert list(found.values['scores']) == ['raw', 'ema', 'train', 'fresh']
   assert found.values['n'] == {'raw': 60, 'ema': 60, 'train': 60, 'fresh': 60}
@@ -61,7 +61,7 @@ def test_samples_stand_beside_memory_and_a_perfect_sampler():
 
 
 def test_published_figures_compare_with_training_images():
-  task = ImageTask(noise(70, 60))
+  task = ImageTask(noise_dataset(70, 60))
   found = judge(task=task, n=60, against='train')
   assert list(found.values['scores']) == ['raw', 'ema', 'fresh']
   look = Averages()
@@ -108,6 +108,6 @@ def test_real_images_are_looked_at_once(tmp_path):
 
 
 def test_more_samples_than_memory_holds_are_refused(monkeypatch):
-  monkeypatch.setattr(device_memory, 'available', lambda: 1000)
+  monkeypatch.setattr(device_memory, 'available_host_bytes', lambda: 1000)
   with pytest.raises(UserError, match='--num_samples=5000'):
     judge(n=5000)

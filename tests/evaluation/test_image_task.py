@@ -6,37 +6,24 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from gan_jax.data import Dataset
 from gan_jax.data.image_arrays import global_contrast_normalize
-from gan_jax.evaluation import classifier, parzen_evaluation, sample_grids, sampling
+from gan_jax.evaluation import classifier_network, parzen_evaluation, sample_grids, sampling
 from gan_jax.evaluation.tasks import image_scorer
 from gan_jax.evaluation.tasks.image_task import ImageTask
+from tests.helpers.noise_datasets import noise_dataset
 from tests.helpers.tiny_gan import tiny_gan
-
-SMALL = (6, 6, 1)
 
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
   monkeypatch.setattr(sampling, 'N_SAMPLES', 60)
-  monkeypatch.setattr(classifier, '_MOST_STEPS', 1)
-
-
-def noise(n_train, n_held_out, shape=SMALL, n_classes=0):
-  """A data set of random images."""
-  arrays = {}
-  for i, (split, n) in enumerate(
-    (('train', n_train), ('validation', n_held_out), ('test', n_held_out))
-  ):
-    arrays[split] = np.random.default_rng(i).integers(0, 200, (n, *shape), np.uint8)
-    arrays[f'{split}_labels'] = np.arange(n) % n_classes if n_classes else None
-  return Dataset(name='noise', fingerprint='f00d', **arrays)
+  monkeypatch.setattr(classifier_network, '_MAX_STEPS', 1)
 
 
 @pytest.mark.parametrize('n_classes', [0, 2])
 @pytest.mark.parametrize(('n_train', 'n_held_out'), [(8, 1), (8, 2), (80, 10)])
 def test_small_sets_are_judged_as_far_as_they_go(n_train, n_held_out, n_classes):
-  task = ImageTask(noise(n_train, n_held_out, n_classes=n_classes))
+  task = ImageTask(noise_dataset(n_train, n_held_out, n_classes=n_classes))
   gan, _, state = tiny_gan()
   measured = task.evaluate_checkpoint(gan, state, 0)
   assert math.isfinite(measured.score)
@@ -52,8 +39,8 @@ def test_small_sets_are_judged_as_far_as_they_go(n_train, n_held_out, n_classes)
 
 
 def test_a_generator_whose_figure_is_no_number_is_the_worst(monkeypatch):
-  task = ImageTask(noise(20, 4))
-  nan = parzen_evaluation.parzen.LogLikelihood(math.nan, 1.0, 0.1)
+  task = ImageTask(noise_dataset(20, 4))
+  nan = parzen_evaluation.parzen.ParzenScore(math.nan, 1.0, 0.1)
   monkeypatch.setattr(parzen_evaluation, 'parzen_scores', lambda *args: {'raw': nan, 'ema': nan})
   gan, _, state = tiny_gan()
   measured = task.evaluate_checkpoint(gan, state, 0)
@@ -64,7 +51,7 @@ def test_a_generator_whose_figure_is_no_number_is_the_worst(monkeypatch):
 def test_large_images_without_labels_are_ranked_by_their_averaged_pixels(monkeypatch):
   """Windows cost much there and say nothing, and no sample stays in float32."""
   shape = (40, 40, 3)
-  task = ImageTask(noise(70, 30, shape))
+  task = ImageTask(noise_dataset(70, 30, shape))
   monkeypatch.setattr(parzen_evaluation, 'parzen_scores', None)
   monkeypatch.setattr(sampling, 'to_unit_rows', None)
   gan, _, state = tiny_gan(shape=shape)
@@ -82,7 +69,7 @@ def test_large_images_without_labels_are_ranked_by_their_averaged_pixels(monkeyp
 
 def test_without_contrast_a_perfect_memory_has_the_scores_of_training_images(monkeypatch):
   """Samples live where the mean and the contrast of images are lost; so do all they are scored by."""
-  task = ImageTask(noise(60, 30, (6, 6, 3), n_classes=2), contrast=9.0)
+  task = ImageTask(noise_dataset(60, 30, (6, 6, 3), n_classes=2), contrast=9.0)
   gan, _, state = tiny_gan(shape=(6, 6, 3))
   gan = gan._replace(contrast=9.0)
   perfect = global_contrast_normalize(task.dataset.train, 9.0)
@@ -103,13 +90,13 @@ def test_without_contrast_a_perfect_memory_has_the_scores_of_training_images(mon
 
 
 def test_images_with_their_contrast_are_judged_as_they_are():
-  task = ImageTask(noise(60, 30))
+  task = ImageTask(noise_dataset(60, 30))
   assert task.scorer.real_images is task.dataset
 
 
 def test_of_a_large_set_a_sample_is_judged_and_all_of_it_is_trained_on(monkeypatch):
   monkeypatch.setattr(image_scorer, '_MAX_IMAGES', 70)
-  task = ImageTask(noise(100, 30, n_classes=2))
+  task = ImageTask(noise_dataset(100, 30, n_classes=2))
   assert (len(task.scorer.real_images.train), len(task.scorer.real_images.validation)) == (70, 30)
   sample, data = task.evaluation_data(), task.training_data(held_out=True)
   assert (len(sample.train.images), len(data.train.images), task.n_train) == (70, 100, 100)
@@ -123,7 +110,7 @@ def test_of_a_large_set_a_sample_is_judged_and_all_of_it_is_trained_on(monkeypat
 def test_training_and_reports_count_modes_in_as_many_samples_and_tell_the_floor(monkeypatch):
   monkeypatch.setattr(image_scorer, '_N_STACKED_SAMPLES', 300)
   monkeypatch.setattr(image_scorer, '_N_STACKED_TRAIN', 100)
-  parts = noise(50, 40, n_classes=2)
+  parts = noise_dataset(50, 40, n_classes=2)
   held_out = {
     split: np.concatenate([getattr(parts, split)] * 2, axis=-1) for split in ('validation', 'test')
   }
@@ -146,7 +133,7 @@ def test_training_and_reports_count_modes_in_as_many_samples_and_tell_the_floor(
 
 
 def test_the_floor_is_what_an_even_sampler_gets():
-  task = ImageTask(noise(60, 30, n_classes=20))
+  task = ImageTask(noise_dataset(60, 30, n_classes=20))
   n = image_scorer._N_STACKED_SAMPLES
   kls = []
   for seed in range(20):
@@ -160,7 +147,7 @@ def test_the_floor_is_what_an_even_sampler_gets():
 
 
 def test_beside_each_sample_stands_its_nearest_training_image():
-  task = ImageTask(noise(50, 10))
+  task = ImageTask(noise_dataset(50, 10))
   gan, _, state = tiny_gan()
   picture = sample_grids.nearest_neighbour_grid(
     gan, sampling.generator_weights(state, 'ema'), 0, task.scorer.real_images
@@ -172,9 +159,9 @@ def test_beside_each_sample_stands_its_nearest_training_image():
 
 @pytest.mark.parametrize('n_classes', [0, 2])
 def test_a_comparison_has_the_shares_of_classes_where_there_are_any(n_classes):
-  task = ImageTask(noise(80, 20, n_classes=n_classes))
+  task = ImageTask(noise_dataset(80, 20, n_classes=n_classes))
   gan, _, state = tiny_gan()
-  classes = task.comparison_sets(gan, state, 'ema', 0).classes
+  classes = task.comparison_sets(gan, state, 'ema', 0).class_fractions
   if not n_classes:
     assert classes is None
     return

@@ -82,7 +82,7 @@ def test_windows_come_first_and_inputs_before_outputs(few):
   ('name', 'tensor', 'says'),
   [
     ('fc.bias', None, 'tensor fc.bias is missing'),
-    ('AuxLogits.fc.bias', np.zeros(3, np.float32), 'tensor AuxLogits.fc.bias is none'),
+    ('AuxLogits.fc.bias', np.zeros(3, np.float32), 'tensor AuxLogits.fc.bias is unknown'),
     ('fc.weight', np.zeros((2, 4), np.float32), 'fc.weight is float32 (2, 4), where'),
     ('fc.weight', np.zeros((3, 4), np.int32), 'fc.weight is int32 (3, 4), where'),
     ('fc.bias', np.full(3, np.nan, np.float32), 'fc.bias holds values that are not finite'),
@@ -150,7 +150,7 @@ def test_features_do_not_depend_on_the_batches(monkeypatch):
   sums = lambda variables, images: (
     images.sum(axis=(1, 2, 3), keepdims=True)[:, 0, 0] * np.ones(2048)
   )
-  monkeypatch.setattr(inception, '_look', sums)
+  monkeypatch.setattr(inception, '_apply', sums)
   monkeypatch.setattr(inception, '_CHUNK', 4)
   images = RNG.integers(0, 256, (10, 6, 6, 1), np.uint8)
   network = inception.Inception({}, 'f00d')
