@@ -1,10 +1,10 @@
-"""What training side by side saves, as ratios measured in one run.
+"""Measures what training many runs in one program saves, as ratios within one run of this script.
 
   python -m experiments.bench_sweep
 
-64 members of the ring preset (8 seeds, 8 values of k from 0.5 to 5) against the same runs as 64
-processes, and one after another in a process that has compiled them already; 8 members of mnist; how
-compiling grows; what logging costs. Every member is compared with its solo run, bit for bit.
+Compares 64 members of the ring preset (8 seeds, 8 values of k from 0.5 to 5) with 64 processes, and with solo
+runs one after another in one process; 8 members of mnist with solo runs; compilation of 8 and of 64
+members; training with and without files. Members are compared with their solo runs bit for bit.
 """
 
 import contextlib
@@ -23,30 +23,34 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.config import Config
 from gan_jax.distributed import pmap
 from gan_jax.evaluation import tasks
 from gan_jax.evaluation.tasks import Task
-from gan_jax.gan.train_step import as_program
-from gan_jax.sweep import group_program, member_mapping
-from gan_jax.sweep.group_program import Member, Program
-from gan_jax.sweep.group_trainer import Listener, Wave
+from gan_jax.gan.train_step import make_run_steps
+from gan_jax.sweep import group_program, member_export, member_mapping
+from gan_jax.sweep.callbacks import SweepCallback
+from gan_jax.sweep.group_program import GroupProgram, Member
+from gan_jax.sweep.group_trainer import GroupTrainer
 from gan_jax.training import session as session_lib
-from gan_jax.training import train
+from gan_jax.training.events import next_stop
+from gan_jax.training.train_spec import train_spec_fn
 from gan_jax.utils.errors import UserError
 
 _STEPS = flags.DEFINE_multi_integer(
   'steps', [30, 200], 'Training steps of a member; may come often.'
 )
-_PROCESSES = flags.DEFINE_integer('processes', 3, 'Solo processes timed, of which 64 are reckoned.')
-_PARTS = flags.DEFINE_list('parts', ['ring', 'mnist', 'compile', 'logging'], 'What to measure.')
+_PROCESSES = flags.DEFINE_integer(
+  'processes', 3, 'Solo processes that are timed; 64 are extrapolated.'
+)
+_PARTS = flags.DEFINE_list('parts', ['ring', 'mnist', 'compile', 'logging'], 'Parts to measure.')
 _KS = ('0.5', '0.75', '1', '1.5', '2', '3', '4', '5')
 
 
 def main(argv: list[str]) -> None:
-  """Measure and print."""
+  """Runs the parts and prints their ratios."""
   del argv
   if min(*_STEPS.value, _PROCESSES.value) < 1:
     steps = ' '.join(f'--steps={steps}' for steps in _STEPS.value)
@@ -56,15 +60,20 @@ def main(argv: list[str]) -> None:
   jax.config.update('jax_enable_compilation_cache', False)  # compiling is part of what is measured
   kind = jax.devices()[0].device_kind
   print(f'jax {jax.__version__} on {cores} x {kind}, load {os.getloadavg()[0]:.1f}')
-  parts = {'ring': ring, 'mnist': mnist, 'compile': compiling, 'logging': logging}
+  parts = {
+    'ring': bench_ring,
+    'mnist': bench_mnist,
+    'compile': bench_compile,
+    'logging': bench_logging,
+  }
   for name in _PARTS.value:
     if name not in parts:
       raise UserError(f'--parts={name}: choose among {", ".join(parts)}')
     parts[name]()
 
 
-def members_of(base: Config, ks: Sequence[str], seeds: int) -> list[Member]:
-  """A member for each k and seed."""
+def make_members(base: Config, ks: Sequence[str], seeds: int) -> list[Member]:
+  """Returns a member for each k and seed."""
   return [
     Member(f'k_{k}-seed_{seed}', dataclasses.replace(base, k=k, seed=seed))
     for k in ks
@@ -72,70 +81,66 @@ def members_of(base: Config, ks: Sequence[str], seeds: int) -> list[Member]:
   ]
 
 
-def together(members: Sequence[Member], task: Task) -> tuple[float, float, dict[str, Any]]:
-  """Seconds of compiling and of training all members side by side, and their last states by name."""
+def time_groups(members: Sequence[Member], task: Task) -> tuple[float, float, dict[str, Any]]:
+  """Returns the seconds of compilation and of training all members in groups, and their last states by name."""
   compiling = training = 0.0
   states: dict[str, Any] = {}
-  for group in group_program.by_program(members, 'size'):
+  for group in group_program.group_by_program(members, 'size'):
     began = time.perf_counter()
-    program = group_program.open_program(group, task, jax.devices(), 'size')
+    program = group_program.compile_group_program(group, task, jax.devices(), 'size')
     compiling += time.perf_counter() - began
-    for i in range(0, len(group), program.size):
-      seconds, found = bare(program, group[i : i + program.size])
+    for i in range(0, len(group), program.capacity):
+      seconds, group_states = time_calls(program, group[i : i + program.capacity])
       training += seconds
-      states |= found
+      states |= group_states
   return compiling, training, states
 
 
-def bare(program: Program, members: Sequence[Member]) -> tuple[float, dict[str, Any]]:
-  """Seconds of the compiled calls that train a wave, and nothing else; the last states by name."""
+def time_calls(program: GroupProgram, members: Sequence[Member]) -> tuple[float, dict[str, Any]]:
+  """Returns the seconds of the compiled calls that train a group, and the last states by name."""
   costs = [group_program.updates_per_step(member.config) for member in members]
-  seats = member_mapping.place(costs, len(program.devices), program.rows)
-  first = group_program.first_states(program, members)
-  states = program.placed(jax.tree.map(lambda x: x[seats], first))
-  arguments = group_program.arguments(program, members, seats)
+  slots = member_mapping.assign_slots(costs, len(program.devices), program.per_device)
+  first = group_program.initial_states(program, members)
+  states = program.to_devices(jax.tree.map(lambda x: x[slots], first))
+  arguments = group_program.member_arguments(program, members, slots)
   config, step = members[0].config, 0
-  warm = member_mapping.spread(np.zeros(len(seats), np.int32), program.devices)
+  warm = member_mapping.shard_members(np.zeros(len(slots), np.int32), program.devices)
   states, _ = jax.block_until_ready(program.call(*arguments, states, program.data, warm))
   began = time.perf_counter()
   while step < config.steps:
-    stop = train.next_stop(config, step)
-    due = np.where(seats == member_mapping.EMPTY, 0, stop - step).astype(np.int32)
-    n = member_mapping.spread(due, program.devices)
+    stop = next_stop(config, step)
+    due = np.where(slots == member_mapping.EMPTY, 0, stop - step).astype(np.int32)
+    n = member_mapping.shard_members(due, program.devices)
     states, means = program.call(*arguments, states, program.data, n)
     jax.device_get(means)
     step = stop
-  states = program.fetched(states)
+  states = program.to_host(states)
   seconds = time.perf_counter() - began
-  where = {int(i): seat for seat, i in enumerate(seats) if i != member_mapping.EMPTY}
-  take = lambda seat: jax.tree.map(lambda x: x[seat].copy(), states)
-  return seconds, {member.name: take(where[i]) for i, member in enumerate(members)}
+  slot_of = {int(i): slot for slot, i in enumerate(slots) if i != member_mapping.EMPTY}
+  copy = lambda slot: jax.tree.map(lambda x: x[slot].copy(), states)
+  return seconds, {member.name: copy(slot_of[i]) for i, member in enumerate(members)}
 
 
-def alone(members: Sequence[Member]) -> tuple[float, dict[str, Any]]:
-  """Seconds of the same runs one after another, compiled beforehand; the last states by name."""
-  sessions: dict[Any, Any] = {}
+def time_solo_runs(members: Sequence[Member]) -> tuple[float, dict[str, Any]]:
+  """Returns the seconds of the same runs one after another, without compilation, and their last states."""
+  sessions: dict[Any, Any] = {}  # session and compiled program, by program key
   seconds, states = 0.0, {}
   for member in members:
-    config, key = member.config, dynamic_hyperparameters.program(member.config)
+    config, key = member.config, dynamic_hyperparameters.program_key(member.config)
     if key not in sessions:
       session = session_lib.open_session(config, Path(), jax.devices()[:1], stream='no')
-      sessions[key] = (
-        session,
-        pmap.pmap(as_program(session_lib.rules(config, session.task)), session.devices, 5, 2),
-      )
+      train_steps = make_run_steps(train_spec_fn(config, session.task))
+      sessions[key] = session, pmap.pmap(train_steps, session.devices, 5, 2)
     session, program = sessions[key]
-    numbers = dynamic_hyperparameters.arrays(
-      dynamic_hyperparameters.of(config, session.task.n_train)
-    )
-    stretch = functools.partial(program, numbers)
-    mine = dataclasses.replace(session, config=config, stretch=stretch)
-    state = mine.start()
-    state, _ = jax.block_until_ready(stretch(mine.key, state, mine.supply.data, np.int32(0)))
+    values = dynamic_hyperparameters.hyperparameter_values(config, session.task.n_train)
+    run_steps = functools.partial(program, dynamic_hyperparameters.as_arrays(values))
+    solo = dataclasses.replace(session, config=config, run_steps=run_steps)
+    data = solo.pipeline.data
+    state, _ = jax.block_until_ready(run_steps(solo.key, solo.initial_state(), data, np.int32(0)))
     began, step = time.perf_counter(), 0
     while step < config.steps:
-      stop = train.next_stop(config, step)
-      state, means = stretch(mine.key, state, mine.supply.data, np.int32(stop - step))
+      stop = next_stop(config, step)
+      state, means = run_steps(solo.key, state, data, np.int32(stop - step))
       jax.device_get(means)
       step = stop
     states[member.name] = jax.device_get(state)
@@ -143,8 +148,8 @@ def alone(members: Sequence[Member]) -> tuple[float, dict[str, Any]]:
   return seconds, states
 
 
-def equal(left: dict[str, Any], right: dict[str, Any]) -> int:
-  """How many members are the same in both, bit for bit."""
+def count_equal(left: dict[str, Any], right: dict[str, Any]) -> int:
+  """Returns the number of members whose states are bit-equal."""
   same = 0
   for name, state in left.items():
     pairs = jax.tree.map(lambda x, y: bool(np.array_equal(x, y)), state, right[name])
@@ -152,33 +157,35 @@ def equal(left: dict[str, Any], right: dict[str, Any]) -> int:
   return same
 
 
-def show(what: str, ours: float, others: float, unit: str = 's') -> None:
-  """A line: ours, theirs, and how many times as long theirs is."""
-  print(f'  {what:<66} {ours:8.1f} {unit} {others:8.1f} {unit}   x {others / ours:.2f}')
+def print_ratio(label: str, sweep: float, other: float) -> None:
+  """Prints the seconds of the sweep and of the alternative, and their ratio."""
+  print(f'  {label:<66} {sweep:8.1f} s {other:8.1f} s   x {other / sweep:.2f}')
 
 
-def ring() -> None:
-  """64 members against 64 processes, which save less the longer they train, and against 64 warm runs."""
+def bench_ring() -> None:
+  """Compares 64 members with 64 processes, and with 64 solo runs in one process."""
   for steps in sorted(_STEPS.value):
-    base = launcher.preset(
+    base = command_line.read_preset(
       'ring', steps=steps, eval_every=steps, checkpoint_every=steps, log_every=100
     )
-    print(f'\n64 members of ring, {steps} steps each: ours, theirs, ratio')
-    whole = _sweep_process(base)
-    one = _train_processes(base)
-    show(f'a sweep as a user starts it, against 64 x {one:.1f} s of a process', whole, 64 * one)
-  print(f'  (64 processes are reckoned from {_PROCESSES.value} of them, after one that compiled)')
-  members = members_of(base, _KS, 8)
-  compiled, trained, states = together(members, tasks.open_task(base, launcher.cache_dir()))
-  seconds, solo = alone(members)
-  show('training alone, against one after another in one warm process', trained, seconds)
-  print(f'  bit-equal to their solo runs: {equal(states, solo)} of {len(members)}')
-  print(f'  compiling the programs of all 64 took {compiled:.1f} s, left out of the last line')
+    print(f'\n64 members of ring, {steps} steps each: sweep, other, ratio')
+    sweep = _time_sweep_process(base)
+    one = _time_train_process(base)
+    print_ratio(
+      f'experiments.sweep, against 64 x {one:.1f} s of experiments.train', sweep, 64 * one
+    )
+  print(f'  (64 processes are extrapolated from {_PROCESSES.value}, after one that compiled)')
+  members = make_members(base, _KS, 8)
+  compiled, trained, states = time_groups(members, tasks.load_task(base, command_line.cache_dir()))
+  seconds, solo = time_solo_runs(members)
+  print_ratio('training only, against one after another in one process', trained, seconds)
+  print(f'  bit-equal to their solo runs: {count_equal(states, solo)} of {len(members)}')
+  print(f'  compilation for all 64 took {compiled:.1f} s, not included in the ratio of training')
 
 
 @contextlib.contextmanager
-def _fresh() -> Iterator[tuple[str, dict[str, str]]]:
-  """A folder, and an environment in which nothing has been compiled."""
+def _empty_cache() -> Iterator[tuple[str, dict[str, str]]]:
+  """Yields a folder, and an environment whose compilation cache is empty."""
   with tempfile.TemporaryDirectory() as folder:
     yield folder, os.environ | {'XDG_CACHE_HOME': folder}
 
@@ -187,8 +194,8 @@ def _flags(config: Config) -> list[str]:
   return [f'--{name}={value}' for name, value in dataclasses.asdict(config).items()]
 
 
-def _sweep_process(base: Config) -> float:
-  with _fresh() as (folder, environment):
+def _time_sweep_process(base: Config) -> float:
+  with _empty_cache() as (folder, environment):
     command = [sys.executable, '-m', 'experiments.sweep', *_flags(base), f'--run={folder}/sweep']
     command += [f'--sweep=k={",".join(_KS)}', '--seeds=8', '--compute=none']
     began = time.perf_counter()
@@ -196,9 +203,9 @@ def _sweep_process(base: Config) -> float:
     return time.perf_counter() - began
 
 
-def _train_processes(base: Config) -> float:
-  """Mean seconds of a process, after one that filled the cache of compiled programs."""
-  with _fresh() as (folder, environment):
+def _time_train_process(base: Config) -> float:
+  """Returns the mean seconds of a process, after one that filled the compilation cache."""
+  with _empty_cache() as (folder, environment):
     times = []
     for i in range(_PROCESSES.value + 1):
       config = dataclasses.replace(base, seed=i, k='2')
@@ -209,57 +216,61 @@ def _train_processes(base: Config) -> float:
     return sum(times[1:]) / _PROCESSES.value
 
 
-def mnist() -> None:
-  """8 members against 8 warm runs: their matrix products already fill both cores."""
+def bench_mnist() -> None:
+  """Compares 8 members with 8 solo runs in one process; their matrix products fill several cores."""
   steps = max(2, max(_STEPS.value) // 5)
-  base = launcher.preset('mnist', steps=steps, eval_every=steps, checkpoint_every=steps)
-  task = tasks.open_task(base, launcher.cache_dir())
-  members = members_of(base, ['1'], 8)
-  print(f'\n8 members of mnist, {steps} steps each: ours, theirs, ratio')
-  _, trained, states = together(members, task)
-  seconds, solo = alone(members)
-  show('side by side, against one after another in one warm process', trained, seconds)
-  print(f'  bit-equal to their solo runs: {equal(states, solo)} of {len(members)}')
+  base = command_line.read_preset('mnist', steps=steps, eval_every=steps, checkpoint_every=steps)
+  task = tasks.load_task(base, command_line.cache_dir())
+  members = make_members(base, ['1'], 8)
+  print(f'\n8 members of mnist, {steps} steps each: sweep, other, ratio')
+  _, trained, states = time_groups(members, task)
+  seconds, solo = time_solo_runs(members)
+  print_ratio('in one program, against one after another in one process', trained, seconds)
+  print(f'  bit-equal to their solo runs: {count_equal(states, solo)} of {len(members)}')
 
 
-def compiling() -> None:
-  """How compiling grows with the members."""
-  base = launcher.preset('ring', k='2')
-  task = tasks.open_task(base, launcher.cache_dir())
+def bench_compile() -> None:
+  """Compares the compilation time of 8 and of 64 members."""
+  base = command_line.read_preset('ring', k='2')
+  task = tasks.load_task(base, command_line.cache_dir())
   seconds = {}
   for seeds in (8, 64):
     began = time.perf_counter()
-    group_program.open_program(members_of(base, ['2'], seeds), task, jax.devices(), 'size')
+    group_program.compile_group_program(
+      make_members(base, ['2'], seeds), task, jax.devices(), 'size'
+    )
     seconds[seeds] = time.perf_counter() - began
-  print('\ncompiling 8 members, compiling 64, ratio')
-  show('ring, one program', seconds[8], seconds[64])
+  print('\ncompilation of 8 members, of 64, ratio')
+  print_ratio('ring, one program', seconds[8], seconds[64])
 
 
-def logging() -> None:
-  """What metrics, checkpoints and tables cost: a wave with all of it, less its evaluations, and bare."""
+def bench_logging() -> None:
+  """Compares training with and without metrics, checkpoints and run directories; evaluations do not count."""
   steps = 15 * max(_STEPS.value)
-  base = launcher.preset('ring', steps=steps, eval_every=steps, checkpoint_every=steps, k='2')
-  task = tasks.open_task(base, launcher.cache_dir())
-  members = members_of(base, ['2'], 8)
-  program = group_program.open_program(members, task, jax.devices(), 'size')
-  seconds, _ = bare(program, members)
-  measured = _Timed(task)
-  timed = dataclasses.replace(program, task=measured)
+  base = command_line.read_preset(
+    'ring', steps=steps, eval_every=steps, checkpoint_every=steps, k='2'
+  )
+  task = tasks.load_task(base, command_line.cache_dir())
+  members = make_members(base, ['2'], 8)
+  program = group_program.compile_group_program(members, task, jax.devices(), 'size')
+  seconds, _ = time_calls(program, members)
+  timed_task = _TimedTask(task)
+  timed = dataclasses.replace(program, task=timed_task)
   with (
     tempfile.TemporaryDirectory() as folder,
-    Wave(Path(folder) / 'wave', members, timed, Listener()) as wave,
+    GroupTrainer(Path(folder) / 'group', members, timed, SweepCallback()) as trainer,
   ):
     began = time.perf_counter()
-    wave.run(steps)
+    trainer.train(steps)
     for i, member in enumerate(members):
-      wave.export(i, Path(folder) / member.name)
-    whole = time.perf_counter() - began - measured.seconds
-  print(f'\n8 members of ring, {steps} steps: bare, with all that is written, ratio')
-  show('evaluations, which are no logging, left out', seconds, whole)
+      member_export.export_member(trainer, i, Path(folder) / member.name)
+    whole = time.perf_counter() - began - timed_task.seconds
+  print(f'\n8 members of ring, {steps} steps: compiled calls only, with all files, ratio')
+  print_ratio('evaluations not included', seconds, whole)
 
 
-class _Timed:
-  """A task that counts the seconds of its evaluations."""
+class _TimedTask:
+  """Wraps a task and sums the seconds of its evaluations."""
 
   def __init__(self, task: Task):
     self._task, self.seconds = task, 0.0
@@ -268,12 +279,12 @@ class _Timed:
     return getattr(self._task, name)
 
   def measure(self, *args: Any) -> Any:
-    """As the task does."""
+    """Evaluates as the task does, and adds the seconds."""
     began = time.perf_counter()
-    found = self._task.measure(*args)
+    evaluation = self._task.evaluate_checkpoint(*args)
     self.seconds += time.perf_counter() - began
-    return found
+    return evaluation
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

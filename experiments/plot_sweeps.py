@@ -1,8 +1,8 @@
-"""What one setting does in several sweeps: quality, balance and verdicts, side by side.
+"""Plots one swept setting in several sweeps side by side: the metric, D's mean outputs and verdicts.
 
   python -m experiments.plot_sweeps --sweeps=runs/ring_sweep,runs/grid_sweep --by=k --output=k.png
 
-Verdicts are those of the sweep (--referee), or of members that the referee judged by their folders.
+Verdicts are those of the sweep (--referee), or of experiments.referee on the folders of its members.
 """
 
 import json
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax.config.config import Config
 from gan_jax.evaluation import tasks
 from gan_jax.sweep import plots, results_table
-from gan_jax.sweep.results_table import Ranked
+from gan_jax.sweep.results_table import RankingMetric
 from gan_jax.utils.errors import UserError
 
-_SWEEPS = flags.DEFINE_list('sweeps', None, 'Folders of sweeps, by commas.')
-_BY = flags.DEFINE_string('by', 'k', 'The setting that all of them swept.')
-_OUTPUT = flags.DEFINE_string('output', 'sweeps.png', 'Where the picture goes.')
+_SWEEPS = flags.DEFINE_list('sweeps', None, 'Folders of sweeps, with commas between.')
+_BY = flags.DEFINE_string('by', 'k', 'A setting that all of them swept.')
+_OUTPUT = flags.DEFINE_string('output', 'sweeps.png', 'File of the plot.')
 
 
 def main(argv: list[str]) -> None:
-  """Read, draw."""
+  """Reads the results of all sweeps and writes the plot."""
   del argv
   if not _SWEEPS.value:
     raise UserError('--sweeps=: name at least one, as in --sweeps=runs/ring_sweep,runs/grid_sweep')
@@ -31,24 +31,24 @@ def main(argv: list[str]) -> None:
   for folder in map(Path, _SWEEPS.value):
     rows = [
       row._replace(values=row.values | _verdict(row))
-      for row in results_table.read(folder, [_BY.value])
+      for row in results_table.read_csv(folder, [_BY.value])
     ]
     try:
       config = Config(**json.loads((folder / 'sweep.json').read_text())['flags'])
     except (OSError, ValueError, KeyError, TypeError) as error:
       raise UserError(f'--sweeps={folder}: sweep.json cannot be read ({error!r})') from error
-    ranked = Ranked(*tasks.load_task(config, launcher.cache_dir()).selection_metric)
-    panels[config.dataset] = (rows, ranked)
-  plots.side_by_side(Path(_OUTPUT.value), panels, _BY.value)
+    metric = RankingMetric(*tasks.load_task(config, command_line.cache_dir()).selection_metric)
+    panels[config.dataset] = (rows, metric)
+  plots.plot_side_by_side(Path(_OUTPUT.value), panels, _BY.value)
   print(f'  plot      {_OUTPUT.value}')
 
 
-def _verdict(row: results_table.Row) -> dict[str, str]:
-  judged = Path(str(row.values.get('run', ''))) / 'referee.json'
-  if row.values.get('verdict') or not judged.exists():
+def _verdict(row: results_table.ResultRow) -> dict[str, str]:
+  referee = Path(str(row.values.get('run', ''))) / 'referee.json'
+  if row.values.get('verdict') or not referee.exists():
     return {}
-  return {'verdict': str(json.loads(judged.read_text())['verdict'])}
+  return {'verdict': str(json.loads(referee.read_text())['verdict'])}
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

@@ -1,21 +1,23 @@
-"""What does a setting do? Every combination of values, several seeds each, trained side by side.
+"""Trains every combination of swept values with several seeds, or one setting with several seeds.
 
   python -m experiments.sweep --flagfile=experiments/presets/ring.flags --sweep=k=0.5,1,2,5,auto
   python -m experiments.sweep --flagfile=... --sweep='g_lr=log(1e-4,1e-2,5)' --sweep=r1=0.01,0.1
   python -m experiments.sweep --flagfile=... --sweep=... --store=postgresql://me@host/db
+  python -m experiments.sweep --flagfile=... --seeds=10
 
-Runs that differ in numbers only are one compiled program. The same command goes on where it ended,
-and given to several machines that share the folder of --run it shares the work. With --store it is
-a worker of an Optuna study, each trial of which is a population of seeds. Writes results.csv and
-.parquet, summary.md, plots, samples, and a run's folder for each member.
+Runs that differ in numbers only share one compiled program. The same command resumes a sweep, and
+processes on several machines that share the folder of --run share its work. With --store the
+command is a worker of an Optuna study, whose trials train all seeds of a setting. Writes results.csv
+and .parquet, summary.md, plots, samples, and a run folder for each member. Without --sweep the summary
+has the test scores of the last and the best checkpoints, also in summary.json.
 """
 
+import dataclasses
 import functools
 import json
 import math
 import os
 import platform
-import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +26,9 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax.config.config import Config
-from gan_jax.distributed.devices import choose_devices, simulate_cpu_devices
+from gan_jax.distributed import devices as devices_lib
 from gan_jax.evaluation import tasks
 from gan_jax.sweep import (
   compute_cost,
@@ -36,11 +38,14 @@ from gan_jax.sweep import (
   results_table,
   scheduler,
   search_space,
+  seed_scores,
+  sweep_directory,
+  trial_training,
 )
-from gan_jax.sweep.equal_compute import Contest
-from gan_jax.sweep.group_trainer import Listener
-from gan_jax.sweep.results_table import Row
-from gan_jax.training.stop_signals import catch_stop_signals
+from gan_jax.sweep.equal_compute import Comparison
+from gan_jax.sweep.results_table import ResultRow
+from gan_jax.sweep.search_space import Axis
+from gan_jax.training import stop_signals
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
 
@@ -50,246 +55,222 @@ _SWEEP = flags.DEFINE_multi_string(
   [],
   'A flag and its values: k=0.5,1,auto, g_lr=log(1e-4,1e-2,5) or lin(). May come often.',
 )
-_SEEDS = flags.DEFINE_integer('seeds', 8, 'How many seeds of each setting, from --seed.')
+_SEEDS = flags.DEFINE_integer('seeds', 8, 'Number of seeds of each setting, from --seed on.')
 _COMPUTE = flags.DEFINE_enum(
   'compute',
   'gradients',
-  ['none', *compute_cost.UNITS],
-  'Compare at equal G updates, and again at an equal budget of this.',
+  ['none', *compute_cost.COST_UNITS],
+  'Compare at equal updates of G, and again at an equal budget of this.',
 )
-_HALVING = flags.DEFINE_integer('halving', 0, 'Keep one setting in so many at each rung; 0: all.')
+_HALVING = flags.DEFINE_integer('halving', 0, 'Keep one setting in N at each halving; 0 keeps all.')
 _YES = flags.DEFINE_bool('yes', False, 'Begin a sweep of more than 256 runs.')
 _DEVICES = flags.DEFINE_integer('devices', 0, 'Devices: 0 for all; on a CPU one for each core.')
 _MEMBERS = flags.DEFINE_enum(
   'members',
   'auto',
-  ['auto', *member_mapping.HOW],
-  'How a device computes its members: one after another, at once, or in turns of a call each.',
+  ['auto', *member_mapping.MAPPINGS],
+  'How a device computes its members: in a loop, at once, or by one call for each.',
 )
-_REFEREE = flags.DEFINE_bool('referee', False, "Ask for the referee's verdict on every run.")
+_REFEREE = flags.DEFINE_bool(
+  'referee', False, 'Compute the verdict of experiments.referee on every run.'
+)
 _STORE = flags.DEFINE_string('store', '', 'journal:FILE or postgresql://USER@HOST/DATABASE.')
-_STUDY = flags.DEFINE_string('study', 'sweep', 'With --store: its name there.')
+_STUDY = flags.DEFINE_string('study', 'sweep', 'With --store: the name of the study.')
 _SAMPLER = flags.DEFINE_enum(
-  'sampler', 'grid', ['grid', 'random', 'tpe'], 'With --store: what chooses settings.'
+  'sampler', 'grid', ['grid', 'random', 'tpe'], 'With --store: how settings are chosen.'
 )
-_TRIALS = flags.DEFINE_integer('trials', 50, 'With --sampler=random or tpe: settings in all.')
-_PRUNE = flags.DEFINE_bool('prune', False, 'With --store: give up settings below the median.')
-_BEAT = flags.DEFINE_float(
-  'heartbeat', 5.0, 'With --store: seconds; after four without one a worker counts as gone.', 0.1
+_TRIALS = flags.DEFINE_integer('trials', 50, 'With --sampler=random or tpe: number of settings.')
+_PRUNE = flags.DEFINE_bool('prune', False, 'With --store: prune settings below the median.')
+_HEARTBEAT = flags.DEFINE_float(
+  'heartbeat', 5.0, 'With --store: seconds; a worker is lost after four of these.', 0.1
 )
-_PATIENCE = flags.DEFINE_float('patience', 60.0, 'With --store: seconds that it may be away.', 1)
-_SETTINGS = launcher.define_fields(Config, brief=False)
-_MANY = 256  # runs that nobody starts by mistake
+_PATIENCE = flags.DEFINE_float(
+  'patience', 60.0, 'With --store: seconds for which it may be unreachable.', 1
+)
+_SETTINGS = command_line.define_config_flags(Config, brief=False)
+_MAX_RUNS = 256  # without --yes
 
 
 def main(argv: list[str]) -> int:
-  """Train, judge, tell."""
+  """Trains all runs, then writes and prints the results."""
   del argv
   base = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
-  axes = search_space.axes(_SWEEP.value)
-  settings = search_space.settings(axes)
-  simulate_cpu_devices(_DEVICES.value, default=_cpu_cores())
-  folder = launcher.run_folder(_RUN.value, base.dataset, '_sweep')
-  unit = 'none' if _STORE.value else _COMPUTE.value
-  game = Contest(
+  axes = search_space.parse_axes(_SWEEP.value)
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
+  devices_lib.simulate_cpu_devices(_DEVICES.value, cores)
+  comparison = _comparison(base, axes)
+  equal_compute.check_comparison(comparison)
+  _check_size(comparison)
+  description = sweep_directory.describe_sweep(
     base,
-    settings,
-    _SEEDS.value,
-    unit,
-    _HALVING.value,
-    folder,
-    equal_compute.once(lambda config: tasks.load_task(config, launcher.cache_dir())),
-    [],
-    'map',
-    {},
-    {},
-    functools.partial(verdict_of, known={}) if _REFEREE.value else None,
+    sweep=_SWEEP.value,
+    seeds=_SEEDS.value,
+    compute='none' if _STORE.value else _COMPUTE.value,
+    halving=_HALVING.value,
   )
-  equal_compute.check(game)
-  _show_size(game)
-  facts = scheduler.facts_of(
-    base, sweep=_SWEEP.value, seeds=_SEEDS.value, compute=unit, halving=_HALVING.value
-  )
-  scheduler.describe(folder, facts)
-  devices = choose_devices(_DEVICES.value)
-  game = game._replace(devices=devices, how=_how(devices))
-  with catch_stop_signals() as received:
-    rows, ended = _fleet(game, axes, facts, received) if _STORE.value else _alone(game, received)
+  sweep_directory.open_sweep(comparison.folder, description)
+  devices = devices_lib.choose_devices(_DEVICES.value)
+  comparison = comparison._replace(devices=devices, mapping=_mapping(devices))
+  with stop_signals.catch_stop_signals() as received:
+    stop = lambda: bool(received)
+    if _STORE.value:
+      rows, ended = _train_trials(comparison, axes, description, stop)
+    else:
+      log = lambda line: print(line, flush=True)
+      rows = equal_compute.run_comparison(comparison, log, stop)
+      ended = not received
   if received and not ended:
     print(f'stopped by {received[0].name} and saved; go on with:')
-    print(f'  {launcher.command("experiments.sweep", *sys.argv[1:])}')
-    return launcher.INTERRUPTED if received[0].name == 'SIGINT' else 0
-  _tell(game, axes, rows)
+    print(f'  {command_line.shell_command("sweep", *sys.argv[1:])}')
+    return command_line.EXIT_INTERRUPTED if received[0].name == 'SIGINT' else 0
+  _write_results(comparison, axes, rows)
   return 0
 
 
-def verdict_of(folder: Path, known: dict[Any, Any]) -> str:
-  """The referee's word on the run in `folder`; `known` as in `judge_run`."""
+def _comparison(base: Config, axes: list[Axis]) -> Comparison:
+  """Returns the comparison that the flags describe, its devices still to be chosen."""
+  return Comparison(
+    base,
+    search_space.setting_product(axes),
+    _SEEDS.value,
+    'none' if _STORE.value or not axes else _COMPUTE.value,
+    _HALVING.value,
+    command_line.run_directory(_RUN.value, base.dataset, '_sweep'),
+    equal_compute.cache_tasks(lambda config: tasks.load_task(config, command_line.cache_dir())),
+    devices=[],
+    mapping='map',
+    programs={},
+    update_flops={},
+    verdict_fn=functools.partial(_verdict, references={}) if _REFEREE.value else None,
+  )
+
+
+def _verdict(folder: Path, references: dict[Any, Any]) -> str:
+  """Returns the referee's verdict on a run; `references` caches statistics of the data."""
   from gan_jax.training import diagnose_run
 
   record, _ = diagnose_run.diagnose_checkpoint(
-    folder, 'last', 'ema', 0, launcher.cache_dir(), known
+    folder, 'last', 'ema', 0, command_line.cache_dir(), references
   )
   return str(record['verdict'])
 
 
-def _show_size(game: Contest) -> None:
-  """Say how large the sweep is; raises UserError where nobody would start it by mistake."""
-  settings, ways = len(game.settings), 1 if game.unit == 'none' else 2
+def _check_size(comparison: Comparison) -> None:
+  """Prints the number of runs; raises UserError for more than 256 without --yes."""
+  settings, unit = len(comparison.settings), comparison.unit
+  n_comparisons = 1 if unit == 'none' else 2
   if _STORE.value and _SAMPLER.value != 'grid':
     settings = _TRIALS.value
     if settings < 1:
       raise UserError(f'--trials={settings}: give a number of at least 1')
-  n = settings * game.seeds * ways
-  if n > _MANY and not _YES.value:
-    twice = ' x 2 ways to compare' if ways > 1 else ''
+  n = settings * comparison.seeds * n_comparisons
+  if n > _MAX_RUNS and not _YES.value:
+    twice = ' x 2 comparisons' if n_comparisons > 1 else ''
     raise UserError(
-      f'--sweep: {settings} settings x {game.seeds} seeds{twice} are {n} runs, more than {_MANY}; '
-      'add --yes to begin them, or lower --seeds'
+      f'--sweep: {settings} settings x {comparison.seeds} seeds{twice} are {n} runs, more than '
+      f'{_MAX_RUNS}; add --yes to begin them, or lower --seeds'
     )
-  both = f', at equal updates and at equal {game.unit}' if ways > 1 else ''
-  print(f'{settings} settings x {game.seeds} seeds{both}: at most {n} runs', flush=True)
+  both = f', at equal updates of G and at equal {unit}' if n_comparisons > 1 else ''
+  print(f'{settings} settings x {comparison.seeds} seeds{both}: at most {n} runs', flush=True)
 
 
-def _cpu_cores() -> int:
-  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
-
-
-def _how(devices: list[jax.Device]) -> str:
-  """On a CPU members come one after another, which was measured, and makes them equal to solo runs."""
+def _mapping(devices: list[jax.Device]) -> str:
+  """Returns the mapping of --members; a CPU maps members one after another, so that they equal solo runs."""
   if _MEMBERS.value != 'auto':
     return str(_MEMBERS.value)
   return 'size' if devices[0].platform == 'cpu' else 'measure'
 
 
-def _alone(game: Contest, received: list[Any]) -> tuple[list[Row], bool]:
-  """All runs, by this process and those that share its folder."""
-  rows = equal_compute.run(game, lambda line: print(line, flush=True), lambda: bool(received))
-  return rows, not received
-
-
-class _Pruning(Listener):
-  """Reports the mean of a population as soon as all its members were evaluated at a step."""
-
-  def __init__(self, trial: Any, n: int, sign: int):
-    self._trial, self._n, self._sign = trial, n, sign
-    self._scores: dict[int, dict[str, float]] = {}
-    self._lost: set[str] = set()
-    self.hopeless = False
-
-  def scored(self, name: str, step: int, score: float) -> None:
-    """Report what is complete."""
-    there = self._scores.setdefault(step, {})
-    there[name] = score
-    if len(there) + len(self._lost) == self._n and math.isfinite(mean := _mean(there.values())):
-      self._trial.report(self._sign * mean, step)
-      self.hopeless = self._trial.should_prune()
-
-  def ended(self, name: str, status: str, step: int) -> None:
-    """Do not wait for it."""
-    self._lost.add(name)
-
-
-def _mean(values: Any) -> float:
-  good = [x for x in values if math.isfinite(x)]
-  return statistics.mean(good) if good else math.nan
-
-
-def _fleet(
-  game: Contest, axes: list[search_space.Axis], facts: dict[str, Any], received: list[Any]
-) -> tuple[list[Row], bool]:
-  """As many trials of the study as fall to this worker; then what all have found."""
+def _train_trials(
+  comparison: Comparison, axes: list[Axis], description: dict[str, Any], stop: Callable[[], bool]
+) -> tuple[list[ResultRow], bool]:
+  """Trains trials of the study; returns the rows of all workers, and whether all trials are finished."""
   try:
-    from gan_jax.sweep import optuna_worker  # Optuna takes a second to import
+    from gan_jax.sweep import optuna_study, optuna_worker  # imported late, as Optuna takes a second
   except ModuleNotFoundError as error:
     raise UserError(
       f'--store: {error.name} is not installed; make setup EXTRAS=dev,sweep'
     ) from None
 
-  stop = lambda: bool(received)
-  joined = optuna_worker.join(
+  metric = comparison.metric
+  shared = optuna_study.join_study(
     _STORE.value,
     _STUDY.value,
-    facts,
+    description,
     axes,
     _SAMPLER.value,
     _TRIALS.value,
-    game.ranked.higher_is_better,
+    metric.higher_is_better,
     _PRUNE.value,
-    _BEAT.value,
+    _HEARTBEAT.value,
     _PATIENCE.value,
   )
-  mine: list[Row] = []
-  own = game.folder / 'workers' / f'{platform.node()}_{os.getpid()}'
-  own.mkdir(parents=True, exist_ok=True)
+  worker_rows: list[ResultRow] = []
+  worker_folder = comparison.folder / 'workers' / f'{platform.node()}_{os.getpid()}'
+  worker_folder.mkdir(parents=True, exist_ok=True)
 
-  def evaluate(trial: Any, lost: Callable[[], bool]) -> optuna_worker.Found:
-    setting = optuna_worker.suggest(trial, axes, continuous=_SAMPLER.value != 'grid')
-    rows = _trial(game, trial, setting, lambda: stop() or lost())
+  def evaluate(trial: Any, lost: Callable[[], bool]) -> optuna_worker.TrialResult:
+    setting = optuna_study.suggest_setting(trial, axes, continuous=_SAMPLER.value != 'grid')
+    rows = trial_training.train_trial(comparison, trial, setting, lambda: stop() or lost())
     if rows is None:
-      return optuna_worker.Found(None, {})
-    mine.extend(rows)
-    results_table.write(own, mine)  # readable whatever becomes of the store
-    worst = -math.inf if game.ranked.higher_is_better else math.inf
-    value = _mean(row.metric for row in rows)
-    print(
-      f'trial {trial.number}: {search_space.label(setting)}: {game.ranked.name} {value:.4g}',
-      flush=True,
-    )
-    found = {'rows': json.dumps(json_safe([row.flat() for row in rows]))}
-    return optuna_worker.Found(value if math.isfinite(value) else worst, found)
+      return optuna_worker.TrialResult(None, {})
+    worker_rows.extend(rows)
+    results_table.write_tables(worker_folder, worker_rows)  # stays if the store is lost
+    worst = -math.inf if metric.higher_is_better else math.inf
+    value = results_table.mean_finite(row.metric for row in rows)
+    label = search_space.label(setting)
+    print(f'trial {trial.number}: {label}: {metric.name} {value:.4g}', flush=True)
+    attributes = {'rows': json.dumps(json_safe([row.to_columns() for row in rows]))}
+    return optuna_worker.TrialResult(value if math.isfinite(value) else worst, attributes)
 
-  ended = optuna_worker.work(joined, evaluate, stop)
-  rows = []
-  for trial in optuna_worker.trials(joined):
-    for flat in json.loads(trial.user_attrs.get('rows', '[]')):
-      rows.append(results_table.unflatten(flat, [axis.name for axis in axes]))
+  ended = optuna_worker.run_trials(shared, evaluate, stop)
+  swept = [axis.name for axis in axes]
+  rows = [
+    results_table.from_columns(columns, swept)
+    for trial in shared.planned_trials()
+    for columns in json.loads(trial.user_attrs.get('rows', '[]'))
+  ]
   return rows, ended
 
 
-def _trial(
-  game: Contest, trial: Any, setting: search_space.Setting, stop: Callable[[], bool]
-) -> list[Row] | None:
-  """A population of one setting; None where it was given up half-way."""
-  try:
-    alone = game._replace(settings=[setting], halving=0)
-    members = equal_compute.entries(
-      alone, {setting: search_space.configure(game.base, setting).steps}, equal_compute.UPDATES
-    )
-  except UserError:  # a sampler may propose what cannot be run
-    return []
-  plan = equal_compute.plan_of(alone, members, game.folder / 'trials' / f'{trial.number:05d}')
-  listener = _Pruning(trial, len(members), game.sign)
-  if not scheduler.run(plan, listener, lambda: stop() or listener.hopeless):
-    return None
-  results = {result.member.name: result for result in scheduler.results(plan.folder, plan.members)}
-  return [
-    equal_compute.row(game, equal_compute.UPDATES, entry, results[member.name], plan.folder)
-    for entry, member in members.items()
-  ]
-
-
-def _tell(game: Contest, axes: list[search_space.Axis], rows: list[Row]) -> None:
-  """Tables, plots and samples."""
-  folder, ranked = game.folder, game.ranked
-  results_table.write(folder, rows)
-  swept = '; '.join(_SWEEP.value) or 'seeds'
-  text = results_table.summary(rows, ranked, f'{game.base.dataset}: {swept}, {game.seeds} seeds')
+def _write_results(comparison: Comparison, axes: list[Axis], rows: list[ResultRow]) -> None:
+  """Writes and prints tables, plots and samples, and deletes checkpoints that are no longer needed."""
+  folder, metric = comparison.folder, comparison.metric
+  results_table.write_tables(folder, rows)
+  title = (
+    f'{comparison.base.dataset}: {"; ".join(_SWEEP.value) or "seeds"}, {comparison.seeds} seeds'
+  )
+  text = results_table.summary_text(rows, metric, title)
+  if not axes:
+    text += _test_scores(comparison, rows)
   write_atomically(folder / 'summary.md', text.encode())
   print(text)
-  for path in plots.draw(folder, rows, axes, ranked):
+  for path in plots.plot_sweep(folder, rows, axes, metric):
     print(f'  plot      {path}')
-  for way, some in results_table.ways(rows).items():
-    for place, row in results_table.examples(some, ranked).items():
-      if Path(row.values['run']).exists():  # else it is on the machine that trained it
-        where = folder / 'samples' / f'{way.split()[0]}_{place}'
-        equal_compute.paint(game, row, where)
+  for basis, some in results_table.group_by_basis(rows).items():
+    for rank, row in results_table.best_median_worst(some, metric).items():
+      if Path(row.values['run']).exists():  # not trained on another machine
+        samples = folder / 'samples' / f'{basis.split()[0]}_{rank}'
+        equal_compute.draw_samples(comparison, row, samples)
         label = f'{search_space.label(row.setting)}, seed {row.seed}: {row.metric:.4g}'
-        print(f'  {place:<9} {where} ({label})')
+        print(f'  {rank:<9} {samples} ({label})')
   for part in folder.glob('**/waves'):
-    scheduler.tidy(part.parent)
+    scheduler.delete_group_checkpoints(part.parent)
   print(f'  results   {folder / "results.csv"}, {folder / "results.parquet"}')
 
 
+def _test_scores(comparison: Comparison, rows: list[ResultRow]) -> str:
+  """Evaluates all finished seeds on test data; writes summary.json and returns Markdown."""
+  lost = [f'seed {row.seed} {row.status}' for row in rows if row.status != 'finished']
+  finished = [row for row in rows if row.status == 'finished']
+  runs = [run for row in finished if (run := Path(row.values['run'])).exists()]
+  scores = seed_scores.evaluate_seeds(runs, comparison.open_task(comparison.base))
+  summary = {'seeds': len(runs), 'flags': dataclasses.asdict(comparison.base), 'values': scores}
+  text = (json.dumps(json_safe(summary), indent=2) + '\n').encode()
+  write_atomically(comparison.folder / 'summary.json', text)
+  title = '; '.join([f'{len(runs)} seeds on test data', *lost])
+  return f'\n## {title}\n\n{seed_scores.scores_table(scores)}'
+
+
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

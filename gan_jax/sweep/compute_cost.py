@@ -1,4 +1,4 @@
-"""What a run costs: gradients, examples and arithmetic, and how many steps a budget of them pays for."""
+"""Computes what a run costs in gradients, examples and FLOPs, and how many steps a budget pays for."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,32 +8,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.config.config import Config
-from gan_jax.data.shuffle import Batch
+from gan_jax.data.device_batches import Batch
 from gan_jax.distributed import hlo_analysis
 from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import update_ratio, update_rules
+from gan_jax.gan import update_ratio, update_rules, updates
 from gan_jax.gan.gan import Gan
 
-UNITS = ('gradients', 'examples', 'flops')
+COST_UNITS = ('gradients', 'examples', 'flops')
 
 
-class Arithmetic(NamedTuple):
-  """Multiplications and additions of matrix products and convolutions in an update of either player."""
+class UpdateFlops(NamedTuple):
+  """Holds the FLOPs of the matrix products and convolutions in one update of each player."""
 
   d: float
   g: float
 
 
-class Spent(NamedTuple):
-  """What a run has cost; updates by which a controller of k looks ahead are counted."""
+class RunCost(NamedTuple):
+  """Holds the cost of a run, including the updates by which a controller of k looks ahead."""
 
-  gradients: float  # of one player on one minibatch
-  examples: float  # of the data, by D
+  gradients: float  # gradients of one player's loss on one minibatch
+  examples: float  # training examples that D received
   flops: float
 
 
-def arithmetic(config: Config, gan: Gan, shape: tuple[int, ...]) -> Arithmetic:
-  """Of one update of each player on a minibatch of examples of `shape`."""
+def count_update_flops(config: Config, gan: Gan, shape: tuple[int, ...]) -> UpdateFlops:
+  """Counts the FLOPs of one update of each player on a minibatch of examples of `shape`."""
   zeros = jnp.zeros((1, *shape))
   key = jax.eval_shape(lambda: jax.random.key(0))
   state = jax.eval_shape(lambda key: gan_lib.init(gan, key, zeros), key)
@@ -43,44 +43,51 @@ def arithmetic(config: Config, gan: Gan, shape: tuple[int, ...]) -> Arithmetic:
   def flops(update: Any) -> float:
     call = lambda key, state, images, labels: update(gan, key, state, Batch(images, labels))
     trace = jax.make_jaxpr(call)(key, state, images, labels)
-    return hlo_analysis.flops(trace.jaxpr, 1.0)
+    return hlo_analysis.count_flops(trace.jaxpr, 1.0)
 
-  return Arithmetic(flops(gan_lib.update_discriminator), flops(gan_lib.update_generator))
+  return UpdateFlops(flops(updates.update_discriminator), flops(updates.update_generator))
 
 
-def spent(config: Config, per_update: Arithmetic, g_updates: float, d_updates: float) -> Spent:
-  """What so many updates have cost.
+def run_cost(
+  config: Config, update_flops: UpdateFlops, g_updates: float, d_updates: float
+) -> RunCost:
+  """Returns the cost of a run that made `g_updates` and `d_updates` updates.
 
-  Arithmetic takes every gradient for one of an update of that player: exact for alternating updates.
+  FLOPs are exact for alternating updates; other update rules are charged the mean of both players per gradient.
   """
   if config.k == 'auto':
-    ahead = update_ratio.Balance().spent(int(g_updates))
+    ahead = update_ratio.RatioController().lookahead_updates(int(g_updates))
     g_updates, d_updates = g_updates + ahead, d_updates + ahead
   gradients = update_rules.gradient_evaluations(config.update, config.unroll, g_updates, d_updates)
   if config.update == 'alternating':
-    flops = d_updates * per_update.d + g_updates * per_update.g
+    flops = d_updates * update_flops.d + g_updates * update_flops.g
   else:
-    flops = gradients * (per_update.d + per_update.g) / 2
-  return Spent(gradients, config.batch_size * d_updates, flops)
+    flops = gradients * (update_flops.d + update_flops.g) / 2
+  return RunCost(gradients, config.batch_size * d_updates, flops)
 
 
 def affordable_steps(
   config: Config,
-  per_update: Arithmetic,
+  update_flops: UpdateFlops,
   budget: float,
   unit: str,
   d_updates: Callable[[float], float],
 ) -> int:
-  """How many steps the budget pays for, to the nearest, at least 1.
+  """Returns the number of steps, at least 1, whose cost is nearest to a budget.
 
-  `unit` is one of UNITS; `d_updates(n)` says how often D moves in the first n steps, and never falls.
+  Args:
+    config: the settings of the run.
+    update_flops: the FLOPs of one update of each player.
+    budget: the budget, in `unit`.
+    unit: one of COST_UNITS.
+    d_updates: a non-decreasing function from a number of steps to the updates of D in them.
   """
 
   def cost(n: int) -> float:
-    found: float = getattr(spent(config, per_update, n, d_updates(n)), unit)
-    return found
+    value: float = getattr(run_cost(config, update_flops, n, d_updates(n)), unit)
+    return value
 
-  low, high = 1, 2  # cost(low) is affordable, but for a budget of less than one step
+  low, high = 1, 2  # cost(low) <= budget, unless the budget is below one step
   while cost(high) <= budget:
     low, high = high, 2 * high
   while high - low > 1:
@@ -89,18 +96,18 @@ def affordable_steps(
   return high if cost(high) - budget < budget - cost(low) else low
 
 
-def d_updates_of(records: Sequence[Mapping[str, Any]]) -> Callable[[float], float]:
-  """How often D moved in the first n steps of a run, by what its records say of k.
+def d_updates_from_metrics(records: Sequence[Mapping[str, Any]]) -> Callable[[float], float]:
+  """Returns a function from a number of steps to the updates of D that a run made in them.
 
-  Between two records k is what it was in the mean, and after the last one it stays.
+  Each record of metrics.jsonl holds the mean k since the record before; after the last record k is constant.
   """
-  told = [(record['step'], record['k']) for record in records if 'k' in record]
-  steps = np.asarray([0, *(step for step, _ in told)], float)
-  ks = np.asarray([k for _, k in told], float)
+  logged = [(record['step'], record['k']) for record in records if 'k' in record]
+  steps = np.asarray([0, *(step for step, _ in logged)], float)
+  ks = np.asarray([k for _, k in logged], float)
   counts = np.concatenate([[0.0], np.cumsum(np.diff(steps) * ks)])
 
-  def count(n: float) -> float:
+  def d_updates(n: float) -> float:
     beyond = max(n - steps[-1], 0.0) * ks[-1]
     return float(np.interp(n, steps, counts) + beyond)
 
-  return count
+  return d_updates

@@ -1,4 +1,4 @@
-"""Settings against one another: at equal updates of G, then at an equal budget of something else."""
+"""Compares settings at equal updates of G, and again at an equal budget of gradients, examples or FLOPs."""
 
 import math
 from collections.abc import Callable
@@ -9,194 +9,214 @@ from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.config import Config
 from gan_jax.evaluation.tasks import Task
 from gan_jax.sweep import compute_cost, group_program, progress_table, scheduler, search_space
-from gan_jax.sweep.group_program import Member, Program
-from gan_jax.sweep.group_trainer import Result
-from gan_jax.sweep.results_table import Ranked, Row
+from gan_jax.sweep.group_program import GroupProgram, Member
+from gan_jax.sweep.group_trainer import MemberResult
+from gan_jax.sweep.results_table import RankingMetric, ResultRow
 from gan_jax.sweep.search_space import Setting
-from gan_jax.training import load_run, metric_writers, session
+from gan_jax.training import load_run, metric_writers, train_spec
 from gan_jax.utils.errors import UserError
 
-UPDATES = 'updates of G'
+G_UPDATES = 'updates of G'  # the basis of the first comparison
+Runs = dict[tuple[Setting, int], Member]  # the member of each setting and seed
 
 
-class Contest(NamedTuple):
-  """What is compared, where, and how."""
+class Comparison(NamedTuple):
+  """Holds the settings that are compared, their seeds, and the options of training."""
 
   base: Config
   settings: list[Setting]
-  seeds: int  # of each setting, from the base's on
-  unit: str  # of compute.UNITS, or 'none' to compare at equal updates only
-  halving: int  # as in campaign.Plan
+  seeds: int  # number of seeds of each setting, from that of `base` on
+  unit: str  # one of COST_UNITS for a second comparison at an equal budget, or 'none'
+  halving: int  # as in `scheduler.Schedule`
   folder: Path
   open_task: Callable[[Config], Task]
   devices: list[Any]
-  how: str  # as in sweep.open_program
-  programs: dict[Any, Program]  # as in campaign.Plan
-  prices: dict[
-    Any, compute_cost.Arithmetic
-  ]  # what updates of each program cost, as far as it was counted
-  verdict: Callable[[Path], str] | None = None  # of a finished run's folder
+  mapping: str  # as in `compile_group_program`
+  programs: dict[Any, GroupProgram]  # as in `scheduler.Schedule`
+  update_flops: dict[Any, compute_cost.UpdateFlops]  # by program key, filled when needed
+  verdict_fn: Callable[[Path], str] | None = None  # maps a finished run's directory to its verdict
 
   @property
-  def ranked(self) -> Ranked:
-    """By what runs are compared."""
-    return Ranked(*self.open_task(self.base).ranked_by)
+  def metric(self) -> RankingMetric:
+    """Returns the metric by which runs are ranked."""
+    return RankingMetric(*self.open_task(self.base).selection_metric)
 
   @property
   def sign(self) -> int:
-    """Of a score, which is better where it is higher, in the metric."""
-    return 1 if self.ranked.higher_is_better else -1
+    """Returns the factor that turns a score, of which higher is better, into the metric, and back."""
+    return 1 if self.metric.higher_is_better else -1
 
 
-Entry = tuple[Setting, int]  # a setting and a seed
-
-
-def check(contest: Contest) -> None:
-  """Raise UserError for what cannot be run or compared."""
-  if contest.seeds < 1:
-    raise UserError(f'--seeds={contest.seeds}: give a number of at least 1')
-  if contest.halving < 0 or contest.halving == 1:
-    raise UserError(f'--halving={contest.halving}: give 2 or more, or 0 to keep all settings')
-  base = contest.base
+def check_comparison(comparison: Comparison) -> None:
+  """Raises UserError for options and settings that cannot be trained or compared."""
+  if comparison.seeds < 1:
+    raise UserError(f'--seeds={comparison.seeds}: give a number of at least 1')
+  if comparison.halving < 0 or comparison.halving == 1:
+    raise UserError(f'--halving={comparison.halving}: give 2 or more, or 0 to keep all settings')
+  base = comparison.base
   if base.stop_on:
     raise UserError(
-      f'--stop_on={base.stop_on}: no member of a sweep is watched for alarms; use --halving to drop '
-      'the worst, or leave it out'
+      f'--stop_on={base.stop_on}: a sweep computes no alarms; leave it out, or use --halving to drop '
+      'the worst settings'
     )
-  if base.seed + contest.seeds > 2**31:
-    raise UserError(f'--seed={base.seed}: there are no {contest.seeds} seeds from it on; lower it')
-  if contest.unit != 'none' and base.k == 'auto':
+  if base.seed + comparison.seeds > 2**31:
+    raise UserError(f'--seed={base.seed}: {comparison.seeds} seeds from it on pass 2**31; lower it')
+  if comparison.unit != 'none' and base.k == 'auto':
     raise UserError(
-      '--k=auto: an equal budget is reckoned from the preset, which needs a number; give one, or '
-      '--compute=none'
+      '--k=auto: an equal budget is computed from the k of the preset; give a number, or --compute=none'
     )
-  for setting in contest.settings:
-    search_space.configure(base, setting)
+  for setting in comparison.settings:
+    search_space.apply_setting(base, setting)
 
 
-def run(contest: Contest, say: Callable[[str], None], stop: Callable[[], bool]) -> list[Row]:
-  """Train everything, and say what came of it; as far as it came where `stop` says so."""
-  rows: list[Row] = []
-  for way in (UPDATES, *(() if contest.unit == 'none' else (contest.unit,))):
-    steps = _steps(contest, way, rows)
-    members = entries(contest, steps, way)
-    plan = plan_of(contest, members, contest.folder / way.split()[0])
-    total = sum(m.config.steps * group_program.updates_per_step(m.config) for m in plan.members)
-    shown = progress_table.Leaders(plan.settings, total, contest.ranked.name, contest.sign)
-    say(f'at equal {way}: {len(members)} runs on {len(contest.devices)} devices')
-    if members and not scheduler.run(plan, shown, stop):
+def run_comparison(
+  comparison: Comparison, log: Callable[[str], None], stop: Callable[[], bool]
+) -> list[ResultRow]:
+  """Trains all runs and returns a row for each; where `stop` returns True, those of finished comparisons."""
+  rows: list[ResultRow] = []
+  unit = comparison.unit
+  for basis in (G_UPDATES, *(() if unit == 'none' else (unit,))):
+    runs = runs_to_train(comparison, _steps_by_setting(comparison, basis, rows), basis)
+    schedule = make_schedule(comparison, runs, comparison.folder / basis.split()[0])
+    updates = sum(m.config.steps * group_program.updates_per_step(m.config) for m in runs.values())
+    table = progress_table.ProgressTable(
+      schedule.settings, updates, comparison.metric.name, comparison.sign
+    )
+    log(f'at equal {basis}: {len(runs)} runs on {len(comparison.devices)} devices')
+    if runs and not scheduler.train_members(schedule, table, stop):
       break
-    results = {r.member.name: r for r in scheduler.results(plan.folder, plan.members)}
-    # A setting whose budget buys what it had at equal updates was not trained again.
-    found = [r._replace(compared=way) for r in rows if (r.setting, r.seed) not in members]
-    for entry, member in members.items():
-      found.append(row(contest, way, entry, results[member.name], plan.folder))
-    rows += found
+    # A setting that has the same number of steps at the equal budget is not trained again.
+    same = [r._replace(compared=basis) for r in rows if (r.setting, r.seed) not in runs]
+    rows += [*same, *result_rows(comparison, basis, runs, schedule)]
   return rows
 
 
-def plan_of(contest: Contest, members: dict[Entry, Member], folder: Path) -> scheduler.Plan:
-  """The campaign that trains these members in a folder."""
-  return scheduler.Plan(
+def make_schedule(comparison: Comparison, runs: Runs, folder: Path) -> scheduler.Schedule:
+  """Returns the schedule that trains runs in a folder; without swept settings it keeps best checkpoints."""
+  return scheduler.Schedule(
     folder,
-    list(members.values()),
-    {member.name: search_space.label(setting) for (setting, _), member in members.items()},
-    contest.open_task,
-    contest.devices,
-    contest.how,
-    contest.halving,
-    contest.programs,
+    list(runs.values()),
+    {member.name: search_space.label(setting) for (setting, _), member in runs.items()},
+    comparison.open_task,
+    comparison.devices,
+    comparison.mapping,
+    comparison.halving,
+    comparison.programs,
+    keep_best=comparison.settings == [()],
   )
 
 
-def entries(contest: Contest, steps: dict[Setting, int], way: str) -> dict[Entry, Member]:
-  """The runs of one way of comparing that have not been made already."""
-  members = {}
+def runs_to_train(comparison: Comparison, steps: dict[Setting, int], basis: str) -> Runs:
+  """Returns the runs of a comparison but those that equal a run of the comparison at equal updates of G."""
+  base, runs = comparison.base, {}
   for setting, n in steps.items():
-    if way != UPDATES and n == search_space.configure(contest.base, setting).steps:
+    if basis != G_UPDATES and n == search_space.apply_setting(base, setting).steps:
       continue
-    for seed in range(contest.base.seed, contest.base.seed + contest.seeds):
-      config = search_space.configure(contest.base, setting, seed=seed, steps=n)
-      members[setting, seed] = Member(f'{search_space.slug(setting)}-seed_{seed}', config)
-  return members
+    for seed in range(base.seed, base.seed + comparison.seeds):
+      config = search_space.apply_setting(base, setting, seed=seed, steps=n)
+      runs[setting, seed] = Member(f'{search_space.path_name(setting)}-seed_{seed}', config)
+  return runs
 
 
-def _steps(contest: Contest, way: str, rows: list[Row]) -> dict[Setting, int]:
-  """Those of each setting: what the preset costs with its own k, where `way` is a budget.
+def _steps_by_setting(
+  comparison: Comparison, basis: str, rows: list[ResultRow]
+) -> dict[Setting, int]:
+  """Returns the training steps of each setting; at an equal budget, those that cost as much as the base run.
 
-  A controlled k is what it was at the same steps of `rows`, the runs at equal updates.
+  A controlled k is that of the same step of `rows`, the runs at equal updates of G.
   """
-  base, settings = contest.base, contest.settings
-  configs = {setting: search_space.configure(base, setting) for setting in settings}
-  if way == UPDATES:
+  base = comparison.base
+  configs = {setting: search_space.apply_setting(base, setting) for setting in comparison.settings}
+  if basis == G_UPDATES:
     return {setting: config.steps for setting, config in configs.items()}
-  own = compute_cost.spent(base, _price(contest, base), base.steps, base.steps * float(base.k))
-  found = {}
+  base_cost = compute_cost.run_cost(
+    base, _update_flops(comparison, base), base.steps, base.steps * float(base.k)
+  )
+  budget, steps = getattr(base_cost, basis), {}
   for setting, config in configs.items():
-    count = _d_updates(config, [r for r in rows if r.setting == setting])
-    price = _price(contest, config)
-    found[setting] = compute_cost.affordable_steps(config, price, getattr(own, way), way, count)
-  return found
+    d_updates = _d_updates_fn(config, [r for r in rows if r.setting == setting])
+    flops = _update_flops(comparison, config)
+    steps[setting] = compute_cost.affordable_steps(config, flops, budget, basis, d_updates)
+  return steps
 
 
-def _d_updates(config: Config, rows: list[Row]) -> Callable[[float], float]:
-  """How often D moves in the first n steps of a setting: in the mean over its finished runs, or k each."""
+def _d_updates_fn(config: Config, rows: list[ResultRow]) -> Callable[[float], float]:
+  """Returns a function from steps to updates of D; where k is 'auto', the mean over the finished runs."""
   if config.k != 'auto':
     return lambda n: n * float(config.k)
   folders = [Path(row.values['run']) for row in rows if row.status == 'finished']
   counts = [
-    compute_cost.d_updates_of(metric_writers.read_metrics(each / 'metrics.jsonl'))
-    for each in folders
+    compute_cost.d_updates_from_metrics(metric_writers.read_metrics(folder / 'metrics.jsonl'))
+    for folder in folders
   ]
   if not counts:
-    return lambda n: n * 2.0  # all diverged: there is nothing to compare
+    return lambda n: n * 2.0  # all runs diverged: any number of steps will do
   return lambda n: sum(count(n) for count in counts) / len(counts)
 
 
-def _price(contest: Contest, config: Config) -> compute_cost.Arithmetic:
-  key = dynamic_hyperparameters.program(config)  # numbers do not change what an update costs
-  if key not in contest.prices:
-    task = contest.open_task(config)
-    gan = session.recipe_of(config, task).gan
-    contest.prices[key] = compute_cost.arithmetic(config, gan, task.shape)
-  return contest.prices[key]
+def _update_flops(comparison: Comparison, config: Config) -> compute_cost.UpdateFlops:
+  # The FLOPs of an update do not depend on dynamic hyperparameters.
+  key = dynamic_hyperparameters.program_key(config)
+  if key not in comparison.update_flops:
+    task = comparison.open_task(config)
+    gan = train_spec.build_train_spec(config, task).gan
+    comparison.update_flops[key] = compute_cost.count_update_flops(config, gan, task.shape)
+  return comparison.update_flops[key]
 
 
-def row(contest: Contest, way: str, entry: Entry, result: Result, folder: Path) -> Row:
-  """What became of one run."""
+def result_rows(
+  comparison: Comparison, basis: str, runs: Runs, schedule: scheduler.Schedule
+) -> list[ResultRow]:
+  """Returns a row for each run of a schedule that was trained to its end."""
+  results = {r.member.name: r for r in scheduler.read_results(schedule.folder, schedule.members)}
+  return [
+    _result_row(comparison, basis, setting, seed, results[member.name], schedule.folder)
+    for (setting, seed), member in runs.items()
+  ]
+
+
+def _result_row(
+  comparison: Comparison,
+  basis: str,
+  setting: Setting,
+  seed: int,
+  result: MemberResult,
+  folder: Path,
+) -> ResultRow:
   config = result.member.config
-  spent = compute_cost.spent(config, _price(contest, config), result.step, result.d_updates)
-  run = folder / 'members' / result.member.name
-  finished = result.status == 'finished'
+  cost = compute_cost.run_cost(
+    config, _update_flops(comparison, config), result.step, result.d_updates
+  )
+  run, finished = folder / 'members' / result.member.name, result.status == 'finished'
   values = {
     **result.values,
     'g_updates': result.step,
     'd_updates': result.d_updates,
     'd_per_g': result.d_updates / max(result.step, 1),
-    **spent._asdict(),
+    **cost._asdict(),
     'seconds': result.seconds,
     'run': str(run),
-    'verdict': contest.verdict(run) if contest.verdict and finished else '',
+    'verdict': comparison.verdict_fn(run) if comparison.verdict_fn and finished else '',
   }
-  metric = contest.sign * result.score if finished else math.nan
-  return Row(way, *entry, result.status, metric, values)
+  metric = comparison.sign * result.score if finished else math.nan
+  return ResultRow(basis, setting, seed, result.status, metric, values)
 
 
-def paint(contest: Contest, row: Row, folder: Path) -> None:
-  """Samples of a run."""
-  trained = load_run.open_run(Path(row.values['run']), 'last')
-  task = contest.open_task(trained.config)
-  task.paint(folder, trained.step, trained.gan, trained.state, row.seed)
+def draw_samples(comparison: Comparison, row: ResultRow, folder: Path) -> None:
+  """Draws samples of the last checkpoint of a run as pictures in `folder`."""
+  trained = load_run.load_run(Path(row.values['run']), 'last')
+  task = comparison.open_task(trained.config)
+  task.save_sample_figures(folder, trained.step, trained.gan, trained.state, row.seed)
 
 
-def once(opened: Callable[[Config], Task]) -> Callable[[Config], Task]:
-  """`opened`, which reads each data set only once."""
+def cache_tasks(open_task: Callable[[Config], Task]) -> Callable[[Config], Task]:
+  """Returns `open_task` as a function that opens each data set only once."""
   tasks: dict[Any, Task] = {}
 
-  def open_task(config: Config) -> Task:
+  def cached(config: Config) -> Task:
     key = (config.dataset, config.image_size, config.strict, config.contrast)
     if key not in tasks:
-      tasks[key] = opened(config)
+      tasks[key] = open_task(config)
     return tasks[key]
 
-  return open_task
+  return cached

@@ -174,7 +174,7 @@ def _compile_turns(program: GroupProgram, config: Config, room: int) -> GroupPro
   fit = min(program.per_device, (room - needed) // state_bytes + 1)
   if fit < 1:
     raise _too_large(needed, room)
-  call = member_mapping.call_in_turn(functools.partial(compiled, *solo.first))
+  call = member_mapping.call_in_turn(functools.partial(compiled, *solo.leading_args))
   return dataclasses.replace(program, per_device=fit, call=call)
 
 
@@ -206,7 +206,7 @@ def _seconds_per_member(program: GroupProgram, members: Sequence[Member]) -> flo
 
 
 def initial_states(program: GroupProgram, members: Sequence[Member]) -> GanState:
-  """Returns the state of each member before its first update, as in its solo run: [members, ...], on the host."""
+  """Returns the members' states before their first updates, as in solo runs: [members, ...], on the host."""
   init = jax.jit(train_spec.initial_state_fn(members[0].config, program.task))
   states = [
     jax.device_get(init(_hyperparameters(config, program.task), jax.random.key(config.seed)))

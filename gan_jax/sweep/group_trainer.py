@@ -1,11 +1,10 @@
-"""The members of one program that train at the same time, in a folder of their own.
+"""Trains the members of one group at the same time, in a directory with their checkpoints and metrics.
 
-The folder is claimed by one process, which saves as it goes; so any number of processes that see the same
-folders share the waves, and one that is killed is replaced from its last checkpoint, bit for bit.
+The process that trains a group locks its directory. A process that takes over after a kill goes on from the
+last checkpoint, and its results are bit-equal to those of an unbroken run.
 """
 
 import math
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,283 +16,270 @@ import numpy as np
 
 from gan_jax.gan.gan import GanState
 from gan_jax.sweep import group_program, member_mapping
-from gan_jax.sweep.group_program import Member, Program
-from gan_jax.training import checkpoints, checksums, metric_writers, run_directory, train
-from gan_jax.utils.files import write_atomically
+from gan_jax.sweep.callbacks import SweepCallback
+from gan_jax.sweep.group_metrics import GroupMetrics
+from gan_jax.sweep.group_program import GroupProgram, Member
+from gan_jax.training import checkpoints, checksums, events, run_directory
+from gan_jax.training.metric_writers import SCORE_KEY
 
-RUNNING, DIVERGED, DROPPED = 0, 1, 2  # what has become of a member, as a checkpoint says it
+RUNNING, DIVERGED, DROPPED = 0, 1, 2  # the status of a member in a checkpoint
 STATUS = ('finished', 'diverged', 'dropped')
 
 
-class Result(NamedTuple):
-  """How a member ended."""
+class MemberResult(NamedTuple):
+  """Holds how a member ended."""
 
   member: Member
   status: str  # one of STATUS
   step: int
   d_updates: int
   score: float  # of its last evaluation, higher is better; NaN without one
-  values: dict[str, float]  # all that this evaluation found
-  seconds: float  # of the population's time, in proportion to its updates
+  values: dict[str, float]  # its last evaluation and training metrics
+  seconds: float  # its share, by updates, of the time that the group took
 
 
-class Listener:
-  """Hears how a wave gets on; this one does nothing."""
+class _Pending(NamedTuple):
+  """Holds mean metrics of training steps that the devices may still compute."""
 
-  def trained(self, updates: float) -> None:
-    """So many updates of either player were made since it was last told."""
-
-  def skipped(self, updates: float) -> None:
-    """So many had been made before this process came."""
-
-  def scored(self, name: str, step: int, score: float) -> None:
-    """A member was evaluated at a step of its own."""
-
-  def ended(self, name: str, status: str, step: int) -> None:
-    """A member diverged or was dropped."""
+  start: int
+  end: int
+  means: Any
+  due: np.ndarray  # steps of each member
+  dispatched: float  # seconds of the monotonic clock
 
 
-class Wave:
-  """The members of one program in one folder, from their first update or their last checkpoint.
+class GroupTrainer:
+  """Trains a group from its last checkpoint, or from the first update; a context manager.
 
-  Use it within `with`: it holds the folder's lock and its files. Raises UserError where another process
-  holds them.
+  Inside `with` it holds the lock of the directory. Entering raises HeldError where another process holds it.
   """
 
-  def __init__(self, folder: Path, members: Sequence[Member], program: Program, listener: Listener):
-    self.folder, self.members, self._program = folder, list(members), program
-    self._listener = listener
-    self.ends = np.asarray([m.config.steps for m in members], np.int32)
-    self._lead = max((m.config for m in members), key=lambda config: config.steps)
-    self._costs = np.asarray([group_program.updates_per_step(member.config) for member in members])
-    self.status = np.zeros(len(members), np.int32)
-    self.ended_at = self.ends.copy()
-    self.step, self.seconds = 0, 0.0
-    self._unread: tuple[int, int, Any, np.ndarray, float] | None = None
+  def __init__(
+    self,
+    folder: Path,
+    members: Sequence[Member],
+    program: GroupProgram,
+    callback: SweepCallback,
+    keep_best: bool = False,
+  ):
+    """Describes a group; entering the context opens its files.
 
-  def __enter__(self) -> 'Wave':
-    run_directory.make(self.folder)
-    self._lock = run_directory.only_writer(self.folder)
+    Args:
+      folder: the directory of the group.
+      members: the members, at most `program.capacity`.
+      program: the compiled program of the members.
+      callback: receives updates, evaluations and early ends.
+      keep_best: whether to save, beside the last state, each member's state of its best evaluation.
+    """
+    self.folder, self.members, self.program = folder, list(members), program
+    self._callback, self._keep_best = callback, keep_best
+    self._ends = np.asarray([m.config.steps for m in members], np.int32)
+    self._longest = max((m.config for m in members), key=lambda config: config.steps)
+    self._costs = np.asarray([group_program.updates_per_step(member.config) for member in members])
+    self._status = np.zeros(len(members), np.int32)
+    self._ended_at = self._ends.copy()
+    self._best_steps = np.zeros(len(members), np.int32)  # 0: no state was saved as the best
+    self.step, self._seconds = 0, 0.0
+    self._pending: _Pending | None = None
+
+  def __enter__(self) -> 'GroupTrainer':
+    run_directory.create_run_directory(self.folder)
+    self._lock = run_directory.lock_run_directory(self.folder)
     self._lock.__enter__()
     try:
-      for line in checksums.set_aside(self.folder):
+      for line in checksums.quarantine_damaged(self.folder):
         print(line, file=sys.stderr)
       self._saved = checkpoints.Checkpoints(self.folder / 'checkpoints', 2)
-      self._host = group_program.first_states(self._program, self.members)
+      self._host = group_program.initial_states(self.program, self.members)
+      if self._keep_best:
+        self._best = jax.tree.map(np.copy, self._host)
+        self._saved_best = checkpoints.Checkpoints(self.folder / 'best' / 'checkpoints', 2)
       done = self._saved.steps()
       if done:
         self._restore(done[-1])
-      self._open_records()
+      self.metrics = GroupMetrics(self.folder / 'metrics.jsonl', self.step)
+      for record in self.metrics.evaluations():
+        self._callback.on_evaluation(record['member'], record['step'], record[SCORE_KEY])
     except BaseException:
       self._lock.__exit__(None, None, None)
       raise
     return self
 
   def __exit__(self, *error: Any) -> None:
-    self._records.close()
+    self.metrics.close()
     self._saved.close()
+    if self._keep_best:
+      self._saved_best.close()
     self._lock.__exit__(None, None, None)
 
-  def _restore(self, step: int) -> None:
-    held = self._saved.restore(step, self._tree())
-    self._host = jax.tree.map(np.asarray, held['states'])
-    self.status, self.ended_at = (np.array(held[name]) for name in ('status', 'ended_at'))
-    self.step, self.seconds = step, float(held['seconds'])
-
-  def _tree(self) -> dict[str, Any]:
-    seconds = np.asarray(self.seconds, np.float32)
+  def _checkpoint(self) -> dict[str, Any]:
     return {
       'states': self._host,
-      'status': self.status,
-      'ended_at': self.ended_at,
-      'seconds': seconds,
+      'status': self._status,
+      'ended_at': self._ended_at,
+      'seconds': np.asarray(self._seconds, np.float32),
     }
 
-  def _open_records(self) -> None:
-    """Go on with metrics.jsonl: what came after the checkpoint is forgotten."""
-    path = self.folder / 'metrics.jsonl'
-    self.records = [r for r in metric_writers.read_metrics(path) if r['at'] <= self.step]
-    write_atomically(path, ''.join(metric_writers.line(r) for r in self.records).encode())
-    self._records = path.open('a')
-    for record in self.records:
-      if metric_writers.BEST_BY in record:
-        self._listener.scored(record['member'], record['step'], record[metric_writers.BEST_BY])
+  def _save(self) -> None:
+    self.metrics.flush()
+    if self._keep_best:  # complete before the checkpoint from which a killed process goes on
+      self._saved_best.save(self.step, {'states': self._best, 'steps': self._best_steps})
+      self._saved_best.wait()
+    self._saved.save(self.step, self._checkpoint())
+
+  def _restore(self, step: int) -> None:
+    saved = self._saved.restore(step, self._checkpoint())
+    self._host = jax.tree.map(np.asarray, saved['states'])
+    self._status, self._ended_at = (np.array(saved[name]) for name in ('status', 'ended_at'))
+    self.step, self._seconds = step, float(saved['seconds'])
+    if self._keep_best and step in self._saved_best.steps():
+      saved = self._saved_best.restore(step, {'states': self._best, 'steps': self._best_steps})
+      self._best = jax.tree.map(np.asarray, saved['states'])
+      self._best_steps = np.array(saved['steps'])
 
   @property
-  def alive(self) -> np.ndarray:
-    """Who still trains: bool [members]."""
-    return (self.status == RUNNING) & (self.ends > self.step)
+  def _training(self) -> np.ndarray:
+    """Returns whether each member has steps left: bool [members]."""
+    return (self._status == RUNNING) & (self._ends > self.step)
 
   @property
   def updates(self) -> float:
-    """Updates of either player that were made so far, as `sweep.updates_per_step` counts."""
-    return float(member_mapping.steps_due(self.ends, 0, self.step) @ self._costs)
+    """Returns the updates of both players so far, as `updates_per_step` counts them."""
+    return float(member_mapping.steps_due(self._ends, 0, self.step) @ self._costs)
 
   @property
   def finished(self) -> bool:
-    """Whether there is nothing left to train."""
-    return not self.alive.any()
+    """Returns whether no member has steps left."""
+    return not self._training.any()
 
   def scores(self, step: int) -> dict[str, float]:
-    """By name, what evaluations found at `step`."""
-    return {
-      r['member']: r[metric_writers.BEST_BY]
-      for r in self.records
-      if metric_writers.BEST_BY in r and r['step'] == step
-    }
+    """Returns the scores of the members that were evaluated at `step`, by name."""
+    return {r['member']: r[SCORE_KEY] for r in self.metrics.evaluations() if r['step'] == step}
 
   def drop(self, names: set[str]) -> None:
-    """End these members here; the others have their places, and the time that these would have taken."""
+    """Ends the training of these members at the present step."""
     for i, member in enumerate(self.members):
-      if member.name in names and self.alive[i]:
-        self.status[i], self.ended_at[i] = DROPPED, self.step
-        self._listener.ended(member.name, STATUS[DROPPED], self.step)
+      if member.name in names and self._training[i]:
+        self._end_early(i, DROPPED, self.step)
 
-  def run(self, until: int, stop: Callable[[], bool] = lambda: False) -> None:
-    """Train to the step `until`, where it saves, or to the first stretch before which `stop` says so."""
+  def train(self, until: int, stop: Callable[[], bool] = lambda: False) -> None:
+    """Trains to step `until` and saves; once `stop` returns True it saves and returns early."""
     if self.finished:
       return
-    program, last = self._program, min(until, int(self.ends.max()))
-    alive = [i for i, there in enumerate(self.alive) if there]
-    placed = member_mapping.place(self._costs[alive].tolist(), len(program.devices), program.rows)
-    seats = np.where(
-      placed == member_mapping.EMPTY, member_mapping.EMPTY, np.asarray(alive)[placed]
-    )
-    arguments = group_program.arguments(program, self.members, seats)
-    states = program.placed(jax.tree.map(lambda x: x[seats], self._host))
+    program, last = self.program, min(until, int(self._ends.max()))
+    slots = self._assign_slots()
+    arguments = group_program.member_arguments(program, self.members, slots)
+    states = program.to_devices(jax.tree.map(lambda x: x[slots], self._host))
     began = time.monotonic()
     while self.step < last and not stop():
-      start, end = self.step, min(train.next_stop(self._lead, self.step), last)
-      due = np.where(self.alive, member_mapping.steps_due(self.ends, start, end), 0)
-      n = np.where(seats == member_mapping.EMPTY, 0, due[seats]).astype(np.int32)
-      on_devices = member_mapping.spread(n, program.devices)
+      start, end = self.step, min(events.next_stop(self._longest, self.step), last)
+      due = np.where(self._training, member_mapping.steps_due(self._ends, start, end), 0)
+      n = np.where(slots == member_mapping.EMPTY, 0, due[slots]).astype(np.int32)
+      on_devices = member_mapping.shard_members(n, program.devices)
       states, means = program.call(*arguments, states, program.data, on_devices)
-      self._read(seats)
-      self._unread, self.step = (start, end, means, due, time.monotonic()), end
-      at_end = due > 0
-      at_end &= (np.minimum(self.ends, end) % self._lead.eval_every == 0) | (self.ends <= end)
-      if at_end.any() or end % self._lead.checkpoint_every == 0 or end == last:
-        self._read(seats)
-        self._look(states, seats, at_end)
-        self.seconds, began = self.seconds + time.monotonic() - began, time.monotonic()
+      self._write_pending(slots)
+      self._pending, self.step = _Pending(start, end, means, due, time.monotonic()), end
+      evaluate = (np.minimum(self._ends, end) % self._longest.eval_every == 0) | (self._ends <= end)
+      evaluate &= due > 0
+      if evaluate.any() or end % self._longest.checkpoint_every == 0 or end == last:
+        self._write_pending(slots)
+        self._copy_to_host(states, slots, evaluate)
+        self._seconds, began = self._seconds + time.monotonic() - began, time.monotonic()
         self._save()
-    self._read(seats)
+    self._write_pending(slots)
     if self.step not in self._saved.steps() and self.step:
-      self._look(states, seats, np.zeros(len(self.members), bool))
+      self._copy_to_host(states, slots, np.zeros(len(self.members), bool))
       self._save()
     self._saved.wait()
 
-  def _read(self, seats: np.ndarray) -> None:
-    """Fetch and write the metrics of the last stretch, while the devices work on the next one."""
-    if self._unread is None:
+  def _assign_slots(self) -> np.ndarray:
+    """Returns the member index of each slot of the program, for members that have steps left."""
+    training = np.flatnonzero(self._training)
+    n_devices, per_device = len(self.program.devices), self.program.per_device
+    assigned = member_mapping.assign_slots(self._costs[training].tolist(), n_devices, per_device)
+    return np.where(assigned == member_mapping.EMPTY, member_mapping.EMPTY, training[assigned])
+
+  def _write_pending(self, slots: np.ndarray) -> None:
+    """Fetches and writes pending metrics, while the devices compute the next steps."""
+    if self._pending is None:
       return
-    (start, end, means, due, began), self._unread = self._unread, None
-    found = jax.device_get(means)
-    rate = (end - start) / max(time.monotonic() - began, 1e-9)
-    self._listener.trained(float(due @ self._costs))
+    (start, end, means, due, dispatched), self._pending = self._pending, None
+    means = jax.device_get(means)
+    rate = (end - start) / max(time.monotonic() - dispatched, 1e-9)
+    self._callback.on_updates(float(due @ self._costs))
     for i in range(len(self.members)):
-      if not due[i] or self.status[i] != RUNNING:
+      if not due[i] or self._status[i] != RUNNING:
         continue
-      seat = int(np.flatnonzero(seats == i)[0])
-      values = {name: float(x[seat]) for name, x in found.items()}
+      slot = int(np.flatnonzero(slots == i)[0])
+      values = {name: float(x[slot]) for name, x in means.items()}
       if not all(math.isfinite(x) for x in values.values()):
-        self._diverged(i, start)
+        self._end_early(i, DIVERGED, min(start, self._ends[i]))
         continue
-      if values['k'] == 0:  # D did not move, so there is nothing to say of its updates
+      if values['k'] == 0:  # no update of D, so its means are not defined
         values = {name: x for name, x in values.items() if not name.startswith('d_')}
       self._write(i, end, values | {'steps_per_second': rate})
 
-  def _diverged(self, i: int, good: int) -> None:
-    self.status[i], self.ended_at[i] = DIVERGED, min(good, self.ends[i])
-    self._listener.ended(self.members[i].name, STATUS[DIVERGED], int(self.ended_at[i]))
+  def _end_early(self, i: int, status: int, step: int) -> None:
+    self._status[i], self._ended_at[i] = status, step
+    self._callback.on_early_end(self.members[i].name, STATUS[status], int(step))
 
   def _write(self, i: int, at: int, values: dict[str, float]) -> None:
-    name, step = self.members[i].name, int(min(at, self.ends[i]))
-    record = {'member': name, 'at': at, 'step': step, **values}
-    self.records.append(record)
-    self._records.write(metric_writers.line(record))
+    self.metrics.write(self.members[i].name, at, int(min(at, self._ends[i])), values)
 
-  def _look(self, states: Any, seats: np.ndarray, due: np.ndarray) -> None:
-    """Take the states to the host, freeze those that are not finite, and evaluate those that are due."""
-    fetched = self._program.fetched(states)
-    sound = self._program.sound(states)
-    real = np.flatnonzero(seats != member_mapping.EMPTY)
-    members = seats[real]
-
-    def put(held: np.ndarray, new: np.ndarray) -> np.ndarray:
-      held = held if held.flags.writeable else held.copy()
-      held[members] = new[real]
-      return held
-
-    self._host = jax.tree.map(put, self._host, fetched)
-    for seat, i in zip(real, members, strict=True):
-      if not sound[seat] and self.status[i] == RUNNING:
-        self._diverged(i, self._last_good(i))
-      elif due[i] and self.status[i] == RUNNING:
+  def _copy_to_host(self, states: Any, slots: np.ndarray, evaluate: np.ndarray) -> None:
+    """Copies the states to the host, ends members that are not finite, and evaluates those in `evaluate`."""
+    copied, finite = self.program.to_host(states), self.program.all_finite(states)
+    used = np.flatnonzero(slots != member_mapping.EMPTY)
+    self._host = _replaced(self._host, slots[used], copied, used)
+    for slot, i in zip(used, slots[used], strict=True):
+      if not finite[slot] and self._status[i] == RUNNING:
+        self._end_early(i, DIVERGED, self.metrics.last_step(self.members[i].name))
+      elif evaluate[i] and self._status[i] == RUNNING:
         self._evaluate(i)
-    self._records.flush()
-
-  def _last_good(self, i: int) -> int:
-    name = self.members[i].name
-    return max((r['step'] for r in self.records if r['member'] == name), default=0)
-
-  def state(self, i: int) -> GanState:
-    """The state of a member at the last checkpoint or evaluation, on the host."""
-    return jax.tree.map(lambda x: x[i], self._host)
+    self.metrics.flush()
 
   def _evaluate(self, i: int) -> None:
     member = self.members[i]
-    measured = self._program.task.measure(self._program.gan, self.state(i), member.config.seed)
-    self._write(i, self.step, measured.values | {metric_writers.BEST_BY: measured.score})
-    self._listener.scored(member.name, self.records[-1]['step'], measured.score)
+    measured = self.program.task.evaluate_checkpoint(
+      self.program.gan, self.state(i), member.config.seed
+    )
+    best = self.metrics.best_score(member.name)
+    self._write(i, self.step, measured.metrics | {SCORE_KEY: measured.score})
+    step = self.metrics.records[-1]['step']
+    self._callback.on_evaluation(member.name, step, measured.score)
+    if self._keep_best and math.isfinite(measured.score) and measured.score > best:
+      self._best_steps[i] = step
+      self._best = _replaced(self._best, np.array([i]), self._host, np.array([i]))
 
-  def _save(self) -> None:
-    self._records.flush()
-    self._saved.save(self.step, self._tree())
+  def state(self, i: int) -> GanState:
+    """Returns the state of member `i` at the last checkpoint or evaluation, on the host."""
+    return jax.tree.map(lambda x: x[i], self._host)
 
-  def results(self) -> list[Result]:
-    """How each member ended."""
+  def best_state(self, i: int) -> tuple[int, GanState] | None:
+    """Returns the step and state of the best evaluation of member `i`, None where no state was saved."""
+    step = int(self._best_steps[i])
+    return (step, jax.tree.map(lambda x: x[i], self._best)) if step else None
+
+  def results(self) -> list[MemberResult]:
+    """Returns how each member ended."""
     counts = self._host.d.count
-    spent = np.asarray(counts + self._host.step, float)
-    found = []
+    updates = np.asarray(counts + self._host.step, float)
+    results = []
     for i, member in enumerate(self.members):
-      evaluated = [
-        r for r in self.records if r['member'] == member.name and metric_writers.BEST_BY in r
-      ]
-      values = dict(evaluated[-1]) if evaluated else {}
-      score = values.pop(metric_writers.BEST_BY, math.nan)
-      values |= self._last_means(member.name)
-      for name in ('member', 'at', 'step', 'steps_per_second'):
-        values.pop(name, None)
-      seconds = self.seconds * float(spent[i] / max(spent.sum(), 1))
-      step = int(min(self.ended_at[i], self._host.step[i]))
-      status = STATUS[self.status[i]]
-      found.append(Result(member, status, step, int(counts[i]), score, values, seconds))
-    return found
+      score, values = self.metrics.last_values(member.name)
+      seconds = self._seconds * float(updates[i] / max(updates.sum(), 1))
+      step = int(min(self._ended_at[i], self._host.step[i]))
+      status = STATUS[self._status[i]]
+      results.append(MemberResult(member, status, step, int(counts[i]), score, values, seconds))
+    return results
 
-  def _last_means(self, name: str) -> dict[str, float]:
-    """What training last said of a member: losses, beliefs and k."""
-    trained = [r for r in self.records if r['member'] == name and 'g_loss' in r]
-    return dict(trained[-1]) if trained else {}
 
-  def export(self, i: int, folder: Path) -> None:
-    """Write a member as a run's folder, which every other script can open."""
-    member, program = self.members[i], self._program
-    if folder.exists():  # of a process that was killed, perhaps in its middle
-      shutil.rmtree(folder)
-    run_directory.make(folder)
-    metrics = metric_writers.Metrics(folder, 0)
-    for record in self.records:
-      if record['member'] == member.name:
-        others = ('member', 'at', 'step')
-        metrics.write(record['step'], {k: v for k, v in record.items() if k not in others})
-    metrics.close()
-    with checkpoints.opened(folder / 'checkpoints', 1, {}) as saved:
-      saved.save(int(self._host.step[i]), self.state(i))
-    task, kind = program.task, program.devices[0].device_kind
-    where = (
-      f'a population of {len(self.members)} ({program.how}) on {len(program.devices)} x {kind}'
-    )
-    run_directory.describe(
-      folder, member.config, task.shape, task.n_classes, task.fingerprint, where
-    )
+def _replaced(states: GanState, to: np.ndarray, source: GanState, index: np.ndarray) -> GanState:
+  """Returns host states [members, ...] in which members `to` are those at `index` of `source`."""
+
+  def put(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    old = old if old.flags.writeable else old.copy()
+    old[to] = new[index]
+    return old
+
+  return jax.tree.map(put, states, source)

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: how far it is, how long it will take, and who leads."""
+"""Prints the progress of a sweep: the share that is done, the time left, and the best settings."""
 
 import math
 import statistics
@@ -9,17 +9,14 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from gan_jax.sweep.group_trainer import Listener
+from gan_jax.sweep.callbacks import SweepCallback
 
-_EVERY = 15.0  # seconds between tables where there is no terminal, and one second where there is
-_N_SHOWN = 8
+_LOG_SECONDS, _TERMINAL_SECONDS = 15.0, 1.0  # between two tables
+_N_SETTINGS = 8  # lines of a table
 
 
-class Leaders(Listener):
-  """A table of settings by the mean of their last scores, drawn again and again in one place.
-
-  `settings` names the setting of each member; `updates` are those of either player that are to come.
-  """
+class ProgressTable(SweepCallback):
+  """Prints settings in the order of their mean last scores; on a terminal a table replaces the last one."""
 
   def __init__(
     self,
@@ -29,75 +26,83 @@ class Leaders(Listener):
     sign: int,
     stream: TextIO | None = None,
   ):
+    """Starts an empty table.
+
+    Args:
+      settings: the label of each member's setting.
+      updates: the updates of both players that all members make.
+      metric: the name of the metric.
+      sign: the factor that turns a score into the metric.
+      stream: where to print; by default standard error.
+    """
     self._settings, self._metric, self._sign = settings, metric, sign
     self._stream = stream or sys.stderr
     self._terminal = self._stream.isatty()
     self._latest: dict[str, tuple[int, float]] = {}
-    self._lost: dict[str, str] = {}
+    self._ended: dict[str, str] = {}
     self._done, self._updates = 0.0, updates
-    self._first: tuple[float, float] | None = (
-      None  # when the first ones had been made, compiled by then
-    )
-    self._shown_at, self._lines = -math.inf, 0
+    # Time and updates at the first call, which includes compilation and is left out of the pace.
+    self._first: tuple[float, float] | None = None
+    self._printed_at, self._n_lines = -math.inf, 0
 
-  def trained(self, updates: float) -> None:
-    """Count, and show the table where it is time."""
+  def on_updates(self, updates: float) -> None:
+    """Counts updates, and prints the table when it is due."""
     self._done += updates
     now = time.monotonic()
     if self._first is None:
       self._first = (now, self._done)
       return
-    early = self._lines == 0 and now - self._first[0] > 2  # the first estimate, after seconds
-    if early or now - self._shown_at > (1.0 if self._terminal else _EVERY):
-      self.show()
+    early = self._n_lines == 0 and now - self._first[0] > 2  # a first estimate after seconds
+    if early or now - self._printed_at > (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS):
+      self.print_table()
 
-  def skipped(self, updates: float) -> None:
-    """What others did is done, and says nothing of the pace."""
+  def on_other_updates(self, updates: float) -> None:
+    """Subtracts updates that do not count for the pace of this process."""
     self._updates -= updates
 
-  def scored(self, name: str, step: int, score: float) -> None:
-    """Remember the latest."""
+  def on_evaluation(self, name: str, step: int, score: float) -> None:
+    """Stores the last score of a member."""
     if name in self._settings:
       self._latest[name] = (step, score)
 
-  def ended(self, name: str, status: str, step: int) -> None:
-    """Remember why."""
-    self._lost[name] = f'{status} at step {step}'
+  def on_early_end(self, name: str, status: str, step: int) -> None:
+    """Stores how a member ended, and leaves it out of the means."""
+    self._ended[name] = f'{status} at step {step}'
 
-  def left(self) -> float | None:
-    """Seconds to the end at the pace since the first updates; None before there is one."""
+  def seconds_left(self) -> float | None:
+    """Returns the seconds to the end at the pace since the first call; None before it is known."""
     if self._first is None or self._done <= self._first[1]:
       return None
     pace = (self._done - self._first[1]) / (time.monotonic() - self._first[0])
     return max(0.0, self._updates - self._done) / pace
 
-  def table(self) -> list[str]:
-    """Lines: the state of the whole, then the leaders."""
-    left = self.left()
+  def lines(self) -> list[str]:
+    """Returns the lines of the table."""
+    left = self.seconds_left()
     about = '' if left is None else f', about {tqdm.format_interval(left)} left'
     share = min(1.0, self._done / max(self._updates, 1))
     lines = [f'{100 * share:3.0f} % of {len(self._settings)} runs{about}']
-    named: dict[str, list[tuple[int, float]]] = {}
+    by_setting: dict[str, list[tuple[int, float]]] = {}
     for name, latest in self._latest.items():
-      if name not in self._lost:
-        named.setdefault(self._settings[name], []).append(latest)
-    order = sorted(named, key=lambda each: -statistics.mean(x for _, x in named[each]))
-    for place, each in enumerate(order[:_N_SHOWN], 1):
-      values = [self._sign * x for _, x in named[each]]
-      step = max(step for step, _ in named[each])
+      if name not in self._ended:
+        by_setting.setdefault(self._settings[name], []).append(latest)
+    order = sorted(by_setting, key=lambda x: -statistics.mean(score for _, score in by_setting[x]))
+    for rank, setting in enumerate(order[:_N_SETTINGS], 1):
+      values = [self._sign * score for _, score in by_setting[setting]]
+      step = max(step for step, _ in by_setting[setting])
       spread = f' +- {statistics.stdev(values):.2g}' if len(values) > 1 else ''
       lines.append(
-        f'{place:>3}. {each:<40} {self._metric} {statistics.mean(values):.4g}{spread} '
+        f'{rank:>3}. {setting:<40} {self._metric} {statistics.mean(values):.4g}{spread} '
         f'({len(values)} seeds, step {step})'
       )
-    if self._lost:
-      name, why = next(reversed(self._lost.items()))
-      lines.append(f'     {len(self._lost)} ended early, the last {name}: {why}')
+    if self._ended:
+      name, how = next(reversed(self._ended.items()))
+      lines.append(f'     {len(self._ended)} ended early, the last {name}: {how}')
     return lines
 
-  def show(self) -> None:
-    """Draw the table, on a terminal over the one before."""
-    lines = self.table()
-    up = f'\x1b[{self._lines}F\x1b[J' if self._terminal and self._lines else ''
+  def print_table(self) -> None:
+    """Prints the table, on a terminal over the one before."""
+    lines = self.lines()
+    up = f'\x1b[{self._n_lines}F\x1b[J' if self._terminal and self._n_lines else ''
     print(up + '\n'.join(lines), file=self._stream, flush=True)
-    self._shown_at, self._lines = time.monotonic(), len(lines)
+    self._printed_at, self._n_lines = time.monotonic(), len(lines)

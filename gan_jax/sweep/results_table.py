@@ -1,10 +1,11 @@
-"""What a sweep found: a row for each run, a table for each way of comparing, tests of what is real."""
+"""Writes the results of a sweep: a row for each run, and a Markdown summary with statistical tests."""
 
 import csv
 import io
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,21 +14,21 @@ from gan_jax.sweep.search_space import Setting, label
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
 
-_LISTED = 12  # pairs in a summary
+_MAX_PAIRS = 12  # listed in a summary
 
 
-class Row(NamedTuple):
-  """A run of a sweep and what became of it."""
+class ResultRow(NamedTuple):
+  """Holds the result of a run of a sweep."""
 
-  compared: str  # at equal what
+  compared: str  # the basis of the comparison: 'updates of G', 'gradients', 'examples' or 'flops'
   setting: Setting
   seed: int
-  status: str
-  metric: float  # NaN where the run broke, or was never evaluated
-  values: dict[str, Any]  # everything else that is known, by name
+  status: str  # 'finished', 'diverged' or 'dropped'
+  metric: float  # NaN where the run did not finish, or was not evaluated
+  values: dict[str, Any]  # all other columns
 
-  def flat(self) -> dict[str, Any]:
-    """As a line of a table."""
+  def to_columns(self) -> dict[str, Any]:
+    """Returns the row of a table, by column; a swept k takes the place of the k that training logs."""
     first = {
       'compared_at_equal': self.compared,
       **dict(self.setting),
@@ -35,39 +36,44 @@ class Row(NamedTuple):
       'status': self.status,
       'metric': self.metric,
     }
-    # What training says of k is not the setting of that name.
     return first | {name: x for name, x in self.values.items() if name not in first}
 
 
-def unflatten(flat: Mapping[str, Any], names: Sequence[str]) -> Row:
-  """The row that `Row.flat` made, `names` being those of its setting; None stands for NaN."""
-  known = ('compared_at_equal', 'seed', 'status', 'metric', *names)
-  metric = math.nan if flat['metric'] is None else flat['metric']
-  rest = {name: x for name, x in flat.items() if name not in known}
-  setting = tuple((name, flat[name]) for name in names)
-  return Row(flat['compared_at_equal'], setting, flat['seed'], flat['status'], metric, rest)
+def from_columns(columns: Mapping[str, Any], swept: Sequence[str]) -> ResultRow:
+  """Returns the row that `to_columns` wrote, given the names of its swept settings; None is read as NaN."""
+  known = ('compared_at_equal', 'seed', 'status', 'metric', *swept)
+  metric = math.nan if columns['metric'] is None else columns['metric']
+  values = {name: x for name, x in columns.items() if name not in known}
+  setting = tuple((name, columns[name]) for name in swept)
+  basis, seed, status = (columns[name] for name in known[:3])
+  return ResultRow(basis, setting, seed, status, metric, values)
 
 
-class Ranked(NamedTuple):
-  """The number by which runs are ranked."""
+class RankingMetric(NamedTuple):
+  """Holds the name of the metric by which runs are ranked."""
 
   name: str
   higher_is_better: bool
 
+  @property
+  def better(self) -> str:
+    """Returns 'higher' or 'lower'."""
+    return 'higher' if self.higher_is_better else 'lower'
 
-def write(folder: Path, rows: Sequence[Row]) -> None:
-  """Write results.csv and results.parquet."""
-  flat = [row.flat() for row in rows]
-  names = list(dict.fromkeys(name for row in flat for name in row))
+
+def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
+  """Writes results.csv and results.parquet."""
+  table = [row.to_columns() for row in rows]
+  names = list(dict.fromkeys(name for row in table for name in row))
   text = io.StringIO()
   writer = csv.DictWriter(text, names, restval='')
   writer.writeheader()
-  writer.writerows(flat)
+  writer.writerows(table)
   write_atomically(folder / 'results.csv', text.getvalue().encode())
-  import pyarrow  # comes with tensorflow-datasets; half a second of every start-up, were it at the top
+  import pyarrow  # comes with tensorflow-datasets; imported late, as it takes half a second
   from pyarrow import parquet
 
-  columns = {name: [row.get(name) for row in flat] for name in names}
+  columns = {name: [row.get(name) for row in table] for name in names}
   for name, column in columns.items():  # k may be a number and 'auto'
     if len({type(x) for x in column if x is not None} - {int, float}) and not all(
       isinstance(x, str) for x in column
@@ -78,14 +84,14 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
   write_atomically(folder / 'results.parquet', file.getvalue())
 
 
-def read(folder: Path, names: Sequence[str]) -> list[Row]:
-  """The rows of results.csv, `names` being those of a setting, whose values stay text; raises UserError."""
+def read_csv(folder: Path, swept: Sequence[str]) -> list[ResultRow]:
+  """Returns the rows of results.csv; the values of the swept settings stay text. Raises UserError."""
   path = folder / 'results.csv'
   try:
     with path.open(newline='') as file:
       lines = list(csv.DictReader(file))
     return [
-      unflatten({k: x if k in names else _parsed(x) for k, x in line.items()}, names)
+      from_columns({k: x if k in swept else _parse(x) for k, x in line.items()}, swept)
       for line in lines
     ]
   except OSError as error:
@@ -94,7 +100,7 @@ def read(folder: Path, names: Sequence[str]) -> list[Row]:
     raise UserError(f'{path} has no column {error}; name a sweep of it') from error
 
 
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
   try:
     number = float(text)
   except ValueError:
@@ -102,105 +108,104 @@ def _parsed(text: str) -> Any:
   return int(text) if text.isdecimal() else number
 
 
-def by_setting(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
-  """The seeds of each setting."""
-  found: dict[Setting, list[Row]] = {}
+def group_by_setting(rows: Sequence[ResultRow]) -> dict[Setting, list[ResultRow]]:
+  """Returns the rows of each setting."""
+  groups: dict[Setting, list[ResultRow]] = {}
   for row in rows:
-    found.setdefault(row.setting, []).append(row)
-  return found
+    groups.setdefault(row.setting, []).append(row)
+  return groups
 
 
-def ways(rows: Sequence[Row]) -> dict[str, list[Row]]:
-  """The rows of each way of comparing."""
-  found: dict[str, list[Row]] = {}
+def group_by_basis(rows: Sequence[ResultRow]) -> dict[str, list[ResultRow]]:
+  """Returns the rows of each comparison, by its basis."""
+  groups: dict[str, list[ResultRow]] = {}
   for row in rows:
-    found.setdefault(row.compared, []).append(row)
-  return found
+    groups.setdefault(row.compared, []).append(row)
+  return groups
 
 
-def summary(rows: Sequence[Row], ranked: Ranked, title: str) -> str:
-  """Markdown: for each way of comparing a table of settings, best first, and what the tests say."""
-  parts = [f'# {title}', '', _key(ranked), '']
-  for way, some in ways(rows).items():
-    parts += [f'## At equal {way}', '', *_table(some, ranked), '', *_tests(some, ranked), '']
+def mean_finite(values: Iterable[float]) -> float:
+  """Returns the mean of the finite values, NaN without any."""
+  finite = [x for x in values if math.isfinite(x)]
+  return statistics.mean(finite) if finite else math.nan
+
+
+def summary_text(rows: Sequence[ResultRow], metric: RankingMetric, title: str) -> str:
+  """Returns Markdown: for each comparison a table of settings, best first, and the significant differences."""
+  parts = [
+    f'# {title}',
+    '',
+    f'{metric.name} of averaged weights, {metric.better} is better: mean +- standard deviation over seeds, '
+    'and the 95 % interval of the mean. D(x) and D(G(z)) are means over the last logged steps.',
+    '',
+  ]
+  for basis, some in group_by_basis(rows).items():
+    parts += [f'## At equal {basis}', '', *_table(some, metric), '', *_tests(some, metric), '']
   return '\n'.join(parts).rstrip() + '\n'
 
 
-def _key(ranked: Ranked) -> str:
-  better = 'higher' if ranked.higher_is_better else 'lower'
-  return (
-    f'{ranked.name} of averaged weights, {better} is better: mean +- standard deviation over seeds, and '
-    'the 95 % interval of the mean. Beliefs are means over the last steps that were logged.'
-  )
+def _column_mean(rows: Sequence[ResultRow], name: str) -> float:
+  values = [row.values.get(name) for row in rows]
+  return mean_finite(x for x in values if isinstance(x, int | float))
 
 
-def _mean(rows: Sequence[Row], name: str) -> float:
-  values = [row.values[name] for row in rows if isinstance(row.values.get(name), int | float)]
-  good = [x for x in values if math.isfinite(x)]
-  return statistics.mean(good) if good else math.nan
-
-
-def _table(rows: Sequence[Row], ranked: Ranked) -> list[str]:
-  settings = by_setting(rows)
-  found = {
-    each: significance.summarize([r.metric for r in some]) for each, some in settings.items()
+def _table(rows: Sequence[ResultRow], metric: RankingMetric) -> list[str]:
+  settings = group_by_setting(rows)
+  summaries = {
+    setting: significance.summarize_seeds([r.metric for r in some])
+    for setting, some in settings.items()
   }
-  sign = -1 if ranked.higher_is_better else 1
-  order = sorted(found, key=lambda s: sign * found[s].mean if found[s].n else math.inf)
+  sign = -1 if metric.higher_is_better else 1
+  order = sorted(settings, key=lambda s: sign * summaries[s].mean if summaries[s].n else math.inf)
   verdicts = any(row.values.get('verdict') for row in rows)
   lines = [
-    f'| setting | {ranked.name} | 95 % | D(x) | D(G(z)) | D per G | G updates | gradients | examples '
+    f'| setting | {metric.name} | 95 % | D(x) | D(G(z)) | D per G | G updates | gradients | examples '
     f'| FLOPs | lost |{" verdicts |" if verdicts else ""}',
     '|---|---|---|---|---|---|---|---|---|---|---|' + ('---|' if verdicts else ''),
   ]
-  for each in order:
-    some, x = settings[each], found[each]
-    numbers = [_mean(some, name) for name in ('d_real', 'd_fake', 'd_per_g')]
-    spent = [_mean(some, name) for name in ('g_updates', 'gradients', 'examples', 'flops')]
+  for setting in order:
+    some, x = settings[setting], summaries[setting]
+    outputs = [_column_mean(some, name) for name in ('d_real', 'd_fake', 'd_per_g')]
+    costs = [_column_mean(some, name) for name in ('g_updates', 'gradients', 'examples', 'flops')]
     cells = [
-      label(each),
+      label(setting),
       f'{x.mean:.4g} +- {x.deviation:.2g}',
       f'{x.low:.4g} to {x.high:.4g}',
-      *(f'{value:.3g}' for value in numbers),
-      *(f'{value:.4g}' for value in spent),
+      *(f'{value:.3g}' for value in outputs),
+      *(f'{value:.4g}' for value in costs),
       str(x.lost),
     ]
     if verdicts:
-      cells.append(_counted([str(r.values.get('verdict') or '-') for r in some]))
+      counts = Counter(sorted(str(r.values.get('verdict') or '-') for r in some))
+      cells.append(', '.join(f'{n} {verdict}' for verdict, n in counts.most_common()))
     lines.append(f'| {" | ".join(cells)} |')
   return lines
 
 
-def _counted(words: Sequence[str]) -> str:
-  each = sorted(set(words), key=lambda word: (-words.count(word), word))
-  return ', '.join(f'{words.count(word)} {word}' for word in each)
-
-
-def _tests(rows: Sequence[Row], ranked: Ranked) -> list[str]:
-  values = {label(each): [r.metric for r in some] for each, some in by_setting(rows).items()}
-  found = significance.pairs(values, ranked.higher_is_better)
-  if not found:
-    return ['One seed, or one setting: there is nothing to test.']
-  real = [pair for pair in found if pair.real]
+def _tests(rows: Sequence[ResultRow], metric: RankingMetric) -> list[str]:
+  values = {label(each): [r.metric for r in some] for each, some in group_by_setting(rows).items()}
+  tests = significance.compare_pairs(values, metric.higher_is_better)
+  if not tests:
+    return ['No test: it needs two settings with two seeds each.']
+  significant = [test for test in tests if test.significant]
   lines = [
-    f'{len(real)} of {len(found)} differences are real (Mann-Whitney, two-sided, p corrected after Holm '
-    f'below {significance.LEVEL:g}; a run that broke has the worst rank):',
+    f'{len(significant)} of {len(tests)} differences are significant (Mann-Whitney, two-sided, p corrected '
+    f'after Holm below {significance.LEVEL:g}; a run that diverged has the worst rank):',
     '',
-    *(f'- {p.better} beats {p.worse}: p {p.corrected:.2g}' for p in real[:_LISTED]),
+    *(f'- {x.better} beats {x.worse}: p {x.corrected:.2g}' for x in significant[:_MAX_PAIRS]),
   ]
-  if len(real) > _LISTED:
-    lines.append(f'- and {len(real) - _LISTED} more')
-  if not real:
-    lines[-1:] = [
-      f'- the surest is {found[0].better} before {found[0].worse}: p {found[0].corrected:.2g}'
-    ]
+  if len(significant) > _MAX_PAIRS:
+    lines.append(f'- and {len(significant) - _MAX_PAIRS} more')
+  if not significant:
+    first = tests[0]
+    lines[-1:] = [f'- the smallest p: {first.better} before {first.worse}: {first.corrected:.2g}']
   return lines
 
 
-def examples(rows: Sequence[Row], ranked: Ranked) -> Mapping[str, Row]:
-  """The best, the median and the worst run that can be shown."""
-  shown = [row for row in rows if math.isfinite(row.metric)]
-  if not shown:
+def best_median_worst(rows: Sequence[ResultRow], metric: RankingMetric) -> Mapping[str, ResultRow]:
+  """Returns the best, the median and the worst run among those with a finite metric; {} without any."""
+  finite = [row for row in rows if math.isfinite(row.metric)]
+  if not finite:
     return {}
-  order = sorted(shown, key=lambda row: -row.metric if ranked.higher_is_better else row.metric)
+  order = sorted(finite, key=lambda row: -row.metric if metric.higher_is_better else row.metric)
   return {'best': order[0], 'median': order[(len(order) - 1) // 2], 'worst': order[-1]}

@@ -1,4 +1,4 @@
-"""Which differences between settings are real: intervals over seeds, and rank tests."""
+"""Tests which differences between settings are significant: confidence intervals over seeds, and rank tests."""
 
 import itertools
 import math
@@ -9,23 +9,23 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.05  # below which a corrected p counts as a difference
+LEVEL = 0.05  # a corrected p below it is significant
 
 
-class Summary(NamedTuple):
-  """What the seeds of a setting reached; values that are not finite are counted and left out."""
+class SeedSummary(NamedTuple):
+  """Holds statistics of a metric over the seeds of a setting; values that are not finite are left out."""
 
-  n: int
-  lost: int
+  n: int  # finite values
+  lost: int  # other values
   mean: float
   deviation: float
-  low: float  # of the 95 % interval of the mean
+  low: float  # of the 95 % confidence interval of the mean
   high: float
   median: float
 
 
-class Pair(NamedTuple):
-  """Two settings, the one with the better median first."""
+class PairTest(NamedTuple):
+  """Holds the comparison of two settings, the one with the better median first."""
 
   better: str
   worse: str
@@ -33,54 +33,52 @@ class Pair(NamedTuple):
   corrected: float  # over all pairs, Holm (1979)
 
   @property
-  def real(self) -> bool:
-    """Whether chance is no good explanation."""
+  def significant(self) -> bool:
+    """Returns whether the corrected p is below LEVEL."""
     return self.corrected < LEVEL
 
 
-def summarize(values: Sequence[float]) -> Summary:
-  """Mean, deviation and Student's interval of the mean over seeds."""
-  good = [x for x in values if math.isfinite(x)]
-  n, lost = len(good), len(values) - len(good)
-  if not good:
-    return Summary(0, lost, *([math.nan] * 5))
-  mean = statistics.mean(good)
+def summarize_seeds(values: Sequence[float]) -> SeedSummary:
+  """Returns mean, standard deviation and Student's confidence interval of the mean over seeds."""
+  finite = [x for x in values if math.isfinite(x)]
+  n, lost = len(finite), len(values) - len(finite)
+  if not finite:
+    return SeedSummary(0, lost, *([math.nan] * 5))
+  mean = statistics.mean(finite)
   if n == 1:
-    return Summary(1, lost, mean, math.nan, math.nan, math.nan, mean)
-  deviation = statistics.stdev(good)
+    return SeedSummary(1, lost, mean, math.nan, math.nan, math.nan, mean)
+  deviation = statistics.stdev(finite)
   half = float(stats.t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
-  return Summary(n, lost, mean, deviation, mean - half, mean + half, statistics.median(good))
+  return SeedSummary(n, lost, mean, deviation, mean - half, mean + half, statistics.median(finite))
 
 
-def holm(p: Sequence[float]) -> list[float]:
-  """P-values corrected for their number, step by step: Holm (1979)."""
-  order = np.argsort(p)
+def holm_correction(p: Sequence[float]) -> list[float]:
+  """Returns p-values corrected for their number by the step-down procedure of Holm (1979)."""
   corrected = np.empty(len(p))
   largest = 0.0
-  for place, i in enumerate(order):
-    largest = max(largest, min(1.0, (len(p) - place) * p[i]))
+  for rank, i in enumerate(np.argsort(p)):
+    largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
     corrected[i] = largest
   return [float(x) for x in corrected]
 
 
-def pairs(values: Mapping[str, Sequence[float]], higher_is_better: bool) -> list[Pair]:
-  """Every two settings compared by ranks, the surest difference first.
+def compare_pairs(values: Mapping[str, Sequence[float]], higher_is_better: bool) -> list[PairTest]:
+  """Returns a rank test of every pair of settings, in order of rising p.
 
-  A run that diverged has the worst rank. Two settings of fewer than two runs each say nothing and are
-  left out.
+  `values` are the metrics of the seeds of each setting. A run without a finite metric has the worst rank.
+  Settings with fewer than two runs are left out.
   """
   worst = -math.inf if higher_is_better else math.inf
   ranked = {k: [x if math.isfinite(x) else worst for x in v] for k, v in values.items()}
   ranked = {k: v for k, v in ranked.items() if len(v) > 1}
-  found: list[tuple[str, str, float]] = []
+  pairs: list[tuple[str, str, float]] = []
   for a, b in itertools.combinations(ranked, 2):
     x, y = ranked[a], ranked[b]
     same = len({*x, *y}) == 1
-    # Ranks only, so that infinities are numbers like any other.
-    ranks = stats.rankdata([*x, *y])
+    ranks = stats.rankdata([*x, *y])  # the test takes ranks for values, so infinities do no harm
     p = 1.0 if same else float(stats.mannwhitneyu(ranks[: len(x)], ranks[len(x) :]).pvalue)
-    first_wins = np.median(ranks[: len(x)]) > np.median(ranks[len(x) :])
-    found.append((a, b, p) if first_wins == higher_is_better else (b, a, p))
-  corrected = holm([p for *_, p in found])
-  every = [Pair(a, b, p, q) for (a, b, p), q in zip(found, corrected, strict=True)]
-  return sorted(every, key=lambda pair: (pair.corrected, pair.p))
+    first_is_higher = np.median(ranks[: len(x)]) > np.median(ranks[len(x) :])
+    pairs.append((a, b, p) if first_is_higher == higher_is_better else (b, a, p))
+  corrected = holm_correction([p for *_, p in pairs])
+  tests = [PairTest(a, b, p, q) for (a, b, p), q in zip(pairs, corrected, strict=True)]
+  return sorted(tests, key=lambda test: (test.corrected, test.p))

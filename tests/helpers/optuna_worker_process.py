@@ -1,43 +1,43 @@
-"""A worker of a study whose trials take a moment and train nothing: for tests that kill it."""
+"""Runs a worker whose trials take a moment and train nothing, for tests that kill it."""
 
 import random
 import sys
 import time
 
-from gan_jax.sweep import optuna_worker, search_space
+from gan_jax.sweep import optuna_study, optuna_worker, search_space
 from gan_jax.utils.errors import UserError
 
-AXES = search_space.axes(['g_lr=log(1e-4,1e-1,20)', 'k=1,2,3,4,5,6,7,8,9,10'])
-FACTS = {'sweep': 'of the tests'}
+AXES = search_space.parse_axes(['g_lr=log(1e-4,1e-1,20)', 'k=1,2,3,4,5,6,7,8,9,10'])
+DESCRIPTION = {'sweep': 'of the tests'}
 
 
 def join(
-  store, beat=0.5, patience=20.0, axes=AXES, facts=FACTS, sampler='grid', trials=0, **options
+  store, heartbeat=0.5, patience=20.0, axes=AXES, description=DESCRIPTION, sampler='grid', trials=0
 ):
-  """The study as every worker of these tests sees it."""
-  return optuna_worker.join(
-    store, 'test', facts, axes, sampler, trials, False, beat=beat, patience=patience, **options
+  """Returns the study that all workers of a test share."""
+  return optuna_study.join_study(
+    store, 'test', description, axes, sampler, trials, False, heartbeat=heartbeat, patience=patience
   )
 
 
 def evaluate(trial, lost):
-  """The value is a function of the setting, so that a doubled or mixed up trial would show."""
-  setting = dict(optuna_worker.suggest(trial, AXES, continuous=False))
+  """Returns a value that tells the setting, so that a doubled or exchanged trial would show."""
+  setting = dict(optuna_study.suggest_setting(trial, AXES, continuous=False))
   until = time.monotonic() + random.uniform(0.02, 0.3)
   while time.monotonic() < until and not lost():
     time.sleep(0.02)
-  return optuna_worker.Found(value_of(setting), {'rows': '[]'})
+  return optuna_worker.TrialResult(value_of(setting), {'rows': '[]'})
 
 
 def value_of(setting):
-  """Of a setting, different for each."""
+  """Returns a number that is different for each setting."""
   return 1000 * float(setting['g_lr']) + float(setting['k'])
 
 
 def serve(store, patience):
-  """A worker's life: exit code 0 where all trials are done, 1 with a line on stderr for a user's mistake."""
+  """Runs a worker to its end; exits with 0 where all trials are finished, with 1 for a UserError."""
   try:
-    ended = optuna_worker.work(join(store, patience=patience), evaluate)
+    ended = optuna_worker.run_trials(join(store, patience=patience), evaluate)
   except UserError as error:
     sys.exit(f'error: {error}')
   sys.exit(0 if ended else 3)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL on loopback for a test, in a temporary folder; installed by apt-get where it is absent."""
+"""Runs a real PostgreSQL on loopback for a test, in a temporary folder; apt-get installs a missing one."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ _INSTALL = (
 
 
 def binaries():
-  """The folder of initdb and postgres; installs Debian's package as root, and skips the test elsewhere."""
+  """Returns the folder of initdb and postgres; installs Debian's package as root, else skips the test."""
   found = _find()
   if found is None and os.geteuid() == 0 and shutil.which('apt-get'):
     for command in _INSTALL:
@@ -27,7 +27,7 @@ def binaries():
       )
     found = _find()
   if found is None:
-    pytest.skip('no PostgreSQL here, and it cannot be installed: apt-get install postgresql')
+    pytest.skip('PostgreSQL is missing and cannot be installed: apt-get install postgresql')
   return found
 
 
@@ -39,7 +39,7 @@ def _find():
 
 
 class Server:
-  """Starts and stops the same database again and again; its folder is everybody's to pass through."""
+  """Starts and stops one database; every user may enter its folder."""
 
   def __init__(self, folder):
     self._bin, self._data = binaries(), pathlib.Path(folder) / 'data'
@@ -63,19 +63,19 @@ class Server:
     )
 
   def start(self):
-    """Accept connections."""
+    """Starts the server and waits until it accepts connections."""
     options = f'-h 127.0.0.1 -p {self.port} -k {self._data} -c fsync=off'
     self._run('pg_ctl', '-D', self._data, '-l', self._data / 'log', '-o', options, '-w', 'start')
 
   def stop(self):
-    """As if the machine had gone: connections are cut."""
+    """Stops the server at once and cuts all connections."""
     self._run('pg_ctl', '-D', self._data, '-m', 'immediate', '-w', 'stop')
 
 
 @contextlib.contextmanager
 def running():
-  """A server that is stopped at the end."""
-  # Not in pytest's folder, which every session of pytest closes to others.
+  """Yields a running server."""
+  # Not in the folder of pytest, which other users cannot enter.
   with tempfile.TemporaryDirectory() as folder:
     server = Server(folder)
     server.start()

@@ -2,6 +2,8 @@ import csv
 import json
 import time
 
+import jax
+import numpy as np
 import pytest
 
 from tests.helpers import commands
@@ -11,6 +13,7 @@ GAME = (
   *('--latent_size=2', '--batch_size=16', '--r1=0.1', '--steps=20', '--log_every=10'),
   *('--eval_every=10', '--checkpoint_every=10', '--devices=2', '--referee_every=0'),
 )
+LONGER = ('--steps=60',)
 SWEEP = ('--sweep=k=0.5,1,2', '--seeds=2')
 
 
@@ -25,15 +28,15 @@ def rows(folder):
     return list(csv.DictReader(file))
 
 
-def test_a_line_gives_tables_plots_and_samples(swept):
+def test_a_sweep_writes_tables_plots_and_samples(swept):
   folder, ended = swept
   assert ended.code == 0, ended.err
   assert 'at most 12 runs' in ended.out
-  found = rows(folder)
-  assert len(found) == 12
-  assert {row['compared_at_equal'] for row in found} == {'updates of G', 'gradients'}
-  assert {row['k'] for row in found} == {'0.5', '1', '2'}
-  assert {row['status'] for row in found} == {'finished'}
+  table = rows(folder)
+  assert len(table) == 12
+  assert {row['compared_at_equal'] for row in table} == {'updates of G', 'gradients'}
+  assert {row['k'] for row in table} == {'0.5', '1', '2'}
+  assert {row['status'] for row in table} == {'finished'}
   for name in ('summary.md', 'results.parquet', 'k.png', 'samples/updates_best'):
     assert (folder / name).exists()
   text = (folder / 'summary.md').read_text()
@@ -41,11 +44,11 @@ def test_a_line_gives_tables_plots_and_samples(swept):
   assert '## At equal gradients' in text
 
 
-def test_at_an_equal_budget_every_setting_has_spent_as_much(swept):
-  spent = [
+def test_at_an_equal_budget_all_settings_cost_the_same(swept):
+  cost = [
     float(row['gradients']) for row in rows(swept[0]) if row['compared_at_equal'] == 'gradients'
   ]
-  assert max(spent) - min(spent) <= 3
+  assert max(cost) - min(cost) <= 3
 
 
 def test_a_member_is_a_run_that_other_scripts_open(swept, scripts):
@@ -64,16 +67,16 @@ def test_the_same_command_again_trains_nothing(swept, scripts):
 
 
 @pytest.mark.slow
-def test_processes_that_see_the_same_folder_share_its_waves_whoever_of_them_is_killed(tmp_path):
-  """Three programs are three waves each way: of three processes one is killed while it trains."""
+def test_processes_share_the_groups_of_a_folder_though_one_is_killed(tmp_path):
+  """Three programs are three groups in each comparison; one of three processes is killed in training."""
   longer = ('--steps=400', '--log_every=20', '--eval_every=200', '--checkpoint_every=40')
   command = ('sweep', *GAME, *longer, '--sweep=k=1,2,auto', '--seeds=2')
   shared = [commands.start(*command, f'--run={tmp_path / "shared"}') for _ in range(3)]
-  held = lambda: [
+  begun = lambda: [
     x for x in (tmp_path / 'shared').glob('*/waves/*_0/metrics.jsonl') if x.stat().st_size
   ]
   began = time.monotonic()
-  while len(held()) < 2:
+  while len(begun()) < 2:
     assert time.monotonic() - began < 240
     time.sleep(0.2)
   shared[0].kill()
@@ -81,25 +84,25 @@ def test_processes_that_see_the_same_folder_share_its_waves_whoever_of_them_is_k
   for process in shared[1:]:
     ended = commands.finish(process, timeout=400)
     assert ended.code == 0, ended.err
-  alone = commands.finish(commands.start(*command, f'--run={tmp_path / "alone"}'), timeout=400)
-  assert alone.code == 0, alone.err
+  single = commands.finish(commands.start(*command, f'--run={tmp_path / "single"}'), timeout=400)
+  assert single.code == 0, single.err
   clockless = lambda folder: [
     {name: x for name, x in row.items() if name not in ('seconds', 'run')} for row in rows(folder)
   ]
-  assert clockless(tmp_path / 'shared') == clockless(tmp_path / 'alone')
-  assert len(clockless(tmp_path / 'alone')) == 12
+  assert clockless(tmp_path / 'shared') == clockless(tmp_path / 'single')
+  assert len(clockless(tmp_path / 'single')) == 12
 
 
-def test_another_sweep_in_the_same_folder_is_refused(swept, scripts):
+def test_another_sweep_in_the_same_folder_raises(swept, scripts):
   ended = scripts('sweep', *GAME, '--sweep=k=1,2', '--seeds=2', f'--run={swept[0]}')
   assert ended.code == 2
   assert 'holds another sweep' in ended.err
 
 
-def test_workers_of_a_store_make_one_table(scripts, tmp_path):
+def test_workers_of_a_store_write_one_table(scripts, tmp_path):
   store = f'--store=journal:{tmp_path / "store.log"}'
   args = (*GAME, '--sweep=k=1', '--sweep=g_lr=1e-4,1e-3', '--seeds=2', store)
-  for name in ('a', 'b'):  # the second finds everything done
+  for name in ('a', 'b'):  # when the second starts all trials are finished
     ended = scripts('sweep', *args, f'--run={tmp_path / name}', timeout=400)
     assert ended.code == 0, ended.err
   one, other = rows(tmp_path / 'a'), rows(tmp_path / 'b')
@@ -108,6 +111,43 @@ def test_workers_of_a_store_make_one_table(scripts, tmp_path):
   ended = scripts('sweep', *GAME, '--sweep=k=2', store, f'--run={tmp_path / "c"}')
   assert ended.code == 2
   assert 'of another sweep' in ended.err
+
+
+@pytest.fixture(scope='module')
+def seeds(scripts, tmp_path_factory):
+  """One setting with two seeds, whose best checkpoints may be earlier than the last."""
+  folder = tmp_path_factory.mktemp('seeds') / 'sweep'
+  return folder, scripts('sweep', *GAME, *LONGER, '--seeds=2', f'--run={folder}', timeout=400)
+
+
+def test_without_axes_a_sweep_prints_mean_and_range_of_last_and_best_test_scores(seeds):
+  folder, ended = seeds
+  assert (ended.code, commands.errors(ended)) == (0, [])
+  values = json.loads((folder / 'summary.json').read_text())['values']['covariance_ratio']
+  assert set(values) == {'last raw', 'last ema', 'best raw', 'best ema'}
+  assert len(set(values['last ema'])) == 2  # each seed is another run
+  for name in values:
+    mean = f'{np.mean(values[name]):.4g} +- {np.std(values[name], ddof=1):.2g}'
+    assert mean in ended.out
+  assert (folder / 'summary.md').read_text() in ended.out
+  assert len(rows(folder)) == 2
+
+
+@pytest.mark.parametrize('checkpoint', ['last', 'best'])
+def test_a_seed_without_axes_is_the_run_of_the_train_script(checkpoint, seeds, scripts, tmp_path):
+  ended = scripts('train', *GAME, *LONGER, '--devices=1', '--seed=1', f'--run={tmp_path}')
+  assert ended.code == 0, ended.err
+  member = seeds[0] / 'updates' / 'members' / 'preset-seed_1'
+  assert commands.records(member) == commands.records(tmp_path)
+  one, other = (commands.state(folder, checkpoint) for folder in (member, tmp_path))
+  jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_without_axes_a_seed_that_diverges_is_named(scripts, tmp_path):
+  broken = ('--d_lr=1e38', '--d_optimizer=sgd', '--r1=0', '--seeds=1')
+  ended = scripts('sweep', *GAME, *broken, f'--run={tmp_path / "sweep"}')
+  assert ended.code == 0, ended.err
+  assert 'seed 0 diverged' in (tmp_path / 'sweep' / 'summary.md').read_text()
 
 
 @pytest.mark.parametrize(
@@ -121,6 +161,7 @@ def test_workers_of_a_store_make_one_table(scripts, tmp_path):
     (('--sweep=k=0.001',), '1/64'),
     (('--sweep=k=1,2', '--seeds=200'), 'add --yes'),
     (('--sweep=k=1', '--seeds=0'), '--seeds=0'),
+    (('--seeds=0',), '--seeds=0'),
     (('--sweep=k=1', '--halving=1'), '--halving=1'),
     (('--sweep=k=1', '--devices=-1'), '--devices=-1'),
     (('--sweep=k=1', '--store=redis://x'), 'journal:FILE or postgresql'),
@@ -140,17 +181,17 @@ def test_mistakes_are_one_line_and_exit_code_2(args, fragment, scripts, tmp_path
   assert fragment in line
 
 
-def test_a_folder_of_something_else_is_refused(scripts, tmp_path):
+def test_a_folder_without_a_sweep_raises(scripts, tmp_path):
   (tmp_path / 'file').touch()
   ended = scripts('sweep', *GAME, '--sweep=k=1', f'--run={tmp_path}')
   assert ended.code == 2
   assert 'holds no sweep' in ended.err
 
 
-def test_what_is_written_can_be_read_by_other_programs(swept):
-  facts = json.loads((swept[0] / 'sweep.json').read_text())
-  assert facts['sweep'] == ['k=0.5,1,2']
-  assert facts['flags']['dataset'] == 'ring'
+def test_json_and_parquet_can_be_read_by_other_programs(swept):
+  description = json.loads((swept[0] / 'sweep.json').read_text())
+  assert description['sweep'] == ['k=0.5,1,2']
+  assert description['flags']['dataset'] == 'ring'
   from pyarrow import parquet
 
   assert parquet.read_table(swept[0] / 'results.parquet').num_rows == 12

@@ -1,15 +1,13 @@
-"""What settings are given before they are compared at an equal budget."""
-
 import json
 
 import numpy as np
 import pytest
 
 from gan_jax.config.config import Config
-from gan_jax.evaluation.tasks import open_task
-from gan_jax.gan.update_ratio import Balance
+from gan_jax.evaluation.tasks import load_task
+from gan_jax.gan.update_ratio import RatioController
 from gan_jax.sweep import equal_compute, search_space
-from gan_jax.sweep.results_table import Row
+from gan_jax.sweep.results_table import ResultRow
 
 BASE = Config(
   dataset='ring', network='relu', g_width=16, d_width=8, g_depth=1, d_depth=1, latent='normal',
@@ -19,18 +17,18 @@ BASE = Config(
 
 @pytest.fixture(scope='module')
 def task():
-  return open_task(BASE, None)
+  return load_task(BASE, None)
 
 
-def game(task, *axes):
-  return equal_compute.Contest(
-    BASE, search_space.settings(search_space.axes(axes)), 2, 'gradients', 0, None, lambda c: task,
+def comparison(task, *axes):
+  return equal_compute.Comparison(
+    BASE, search_space.setting_product(search_space.parse_axes(axes)), 2, 'gradients', 0, None, lambda c: task,
     [], 'map', {}, {}
   )  # fmt: skip
 
 
 def test_a_budget_buys_as_many_gradients_of_every_setting(task):
-  steps = equal_compute._steps(game(task, 'k=0.5,1,2,5'), 'gradients', [])
+  steps = equal_compute._steps_by_setting(comparison(task, 'k=0.5,1,2,5'), 'gradients', [])
   spent = [n * (1 + float(dict(setting)['k'])) for setting, n in steps.items()]
   np.testing.assert_allclose(spent, 2 * BASE.steps, rtol=0.01)
 
@@ -42,19 +40,21 @@ def trained(folder, setting, seed, first, then):
   (folder / 'metrics.jsonl').write_text(
     ''.join(json.dumps({'step': step, 'k': k}) + '\n' for step, k in ks)
   )
-  return Row(equal_compute.UPDATES, setting, seed, 'finished', 0.0, {'run': str(folder)})
+  return ResultRow(equal_compute.G_UPDATES, setting, seed, 'finished', 0.0, {'run': str(folder)})
 
 
 @pytest.mark.parametrize('then', [1.0, 5.0])
-def test_a_controlled_k_costs_what_it_did_at_the_same_age(task, tmp_path, then):
+def test_a_controlled_k_costs_what_it_did_at_the_same_step(task, tmp_path, then):
   """A budget that ends in the first half is spent at the k of the first half, whatever came later."""
-  asked = game(task, 'k=auto')
-  (setting,) = asked.settings
+  compared = comparison(task, 'k=auto')
+  (setting,) = compared.settings
   rows = [trained(tmp_path / str(i), setting, i, first, then) for i, first in enumerate((4.0, 5.0))]
-  (steps,) = equal_compute._steps(asked, 'gradients', rows).values()
-  assert abs(steps * (1 + 4.5) + 2 * Balance().spent(steps) - 2 * BASE.steps) <= 3
+  (steps,) = equal_compute._steps_by_setting(compared, 'gradients', rows).values()
+  assert (
+    abs(steps * (1 + 4.5) + 2 * RatioController().lookahead_updates(steps) - 2 * BASE.steps) <= 3
+  )
 
 
-def test_where_no_run_of_a_controlled_k_is_left_something_is_affordable(task):
-  (steps,) = equal_compute._steps(game(task, 'k=auto'), 'gradients', []).values()
+def test_without_finished_runs_of_a_controlled_k_some_steps_are_affordable(task):
+  (steps,) = equal_compute._steps_by_setting(comparison(task, 'k=auto'), 'gradients', []).values()
   assert 1 <= steps <= BASE.steps

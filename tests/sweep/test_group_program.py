@@ -9,9 +9,10 @@ import pytest
 from gan_jax.config.config import Config
 from gan_jax.distributed import device_memory
 from gan_jax.evaluation.tasks import load_task
-from gan_jax.sweep import equal_compute, group_program, member_mapping, scheduler
+from gan_jax.sweep import equal_compute, group_program, member_export, scheduler, sweep_directory
+from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_program import Member
-from gan_jax.sweep.group_trainer import Listener, Wave
+from gan_jax.sweep.group_trainer import GroupTrainer
 from gan_jax.training import load_run, metric_writers, train
 from gan_jax.training.run_directory import RunLockedError
 from gan_jax.utils.errors import UserError
@@ -53,8 +54,8 @@ def task():
 
 
 def program_of(members, task, n_devices=2, **options):
-  options = {'how': 'map', **options}
-  return group_program.open_program(members, task, jax.devices()[:n_devices], **options)
+  options = {'mapping': 'map', **options}
+  return group_program.compile_group_program(members, task, jax.devices()[:n_devices], **options)
 
 
 @pytest.fixture(scope='module')
@@ -63,9 +64,13 @@ def program(task):
 
 
 def finish(folder, members, program, until=10**6):
-  with Wave(folder, members, program, Listener()) as wave:
-    wave.run(until)
-    return [wave.state(i) for i in range(len(members))], wave.results(), wave.records
+  with GroupTrainer(folder, members, program, SweepCallback()) as trainer:
+    trainer.train(until)
+    return (
+      [trainer.state(i) for i in range(len(members))],
+      trainer.results(),
+      trainer.metrics.records,
+    )
 
 
 def equal(left, right):
@@ -93,18 +98,18 @@ def unbroken(program, tmp_path_factory):
 def test_a_member_is_its_solo_run_bit_for_bit(changes, tmp_path, task):
   members = members_of(changes)
   program = program_of(members, task)
-  with Wave(tmp_path / 'wave', members, program, Listener()) as wave:
-    wave.run(10**6)
+  with GroupTrainer(tmp_path / 'group', members, program, SweepCallback()) as trainer:
+    trainer.train(10**6)
     for i, member in enumerate(members):
-      wave.export(i, tmp_path / member.name)
+      member_export.export_member(trainer, i, tmp_path / member.name)
   for member in members:
-    alone = tmp_path / f'{member.name}_alone'
-    train.train(member.config, alone, jax.devices()[:1])
-    one, other = (load_run.load_run(x, 'last') for x in (alone, tmp_path / member.name))
+    solo = tmp_path / f'{member.name}_solo'
+    train.train(member.config, solo, jax.devices()[:1])
+    one, other = (load_run.load_run(x, 'last') for x in (solo, tmp_path / member.name))
     assert one.step == other.step == member.config.steps
     equal(one.state, other.state)
     records = [
-      metric_writers.read_metrics(x / 'metrics.jsonl') for x in (alone, tmp_path / member.name)
+      metric_writers.read_metrics(x / 'metrics.jsonl') for x in (solo, tmp_path / member.name)
     ]
     assert clockless(records[0]) == clockless(records[1])
 
@@ -113,19 +118,19 @@ def test_members_of_one_program_share_it_and_others_do_not(task):
   members = members_of(
     ({'k': '1'}, {'k': '2'}, {'k': '5'}, {'k': 'auto'}, {'r1': 0.0}, {'g_lr': 1.0})
   )
-  names = [[m.name for m in group] for group in group_program.by_program(members, 'map')]
+  names = [[m.name for m in group] for group in group_program.group_by_program(members, 'map')]
   assert names == [['m0', 'm5'], ['m1', 'm2'], ['m3'], ['m4']]
   # At once all would pay for the largest k.
-  for how in ('vmap', 'measure'):
-    names = [[m.name for m in group] for group in group_program.by_program(members, how)]
+  for mapping in ('vmap', 'measure'):
+    names = [[m.name for m in group] for group in group_program.group_by_program(members, mapping)]
     assert names == [['m0', 'm5'], ['m1'], ['m2'], ['m3'], ['m4']]
 
 
 def test_members_that_take_turns_are_those_of_one_call_bit_for_bit(task, tmp_path):
   members = members_of(({'k': '2'}, {'k': '3', 'seed': 1, 'g_lr': 1e-3}, {'k': '2', 'steps': 4}))
   one, other = (
-    finish(tmp_path / how, members, program_of(members, task, how=how), until=6)
-    for how in ('map', 'turns')
+    finish(tmp_path / mapping, members, program_of(members, task, mapping=mapping), until=6)
+    for mapping in ('map', 'turns')
   )
   for ours, theirs in zip(one[0], other[0], strict=True):
     equal(ours, theirs)
@@ -133,28 +138,32 @@ def test_members_that_take_turns_are_those_of_one_call_bit_for_bit(task, tmp_pat
 
 
 def test_large_networks_take_turns_at_one_device_and_small_ones_share_a_call(task):
-  how = {
-    width: program_of(members_of(({},), dataclasses.replace(BASE, d_width=width)), task, how='size')
+  programs = {
+    width: program_of(
+      members_of(({},), dataclasses.replace(BASE, d_width=width)), task, mapping='size'
+    )
     for width in (8, 512)
   }
-  assert {width: program.how for width, program in how.items()} == {8: 'map', 512: 'turns'}
-  assert len(how[512].devices) == 1
+  assert {width: program.mapping for width, program in programs.items()} == {8: 'map', 512: 'turns'}
+  assert len(programs[512].devices) == 1
 
 
 def test_members_that_take_turns_are_as_many_as_fit(task):
   members = members_of([{'seed': i} for i in range(6)])
-  sizes = {free: program_of(members, task, how='turns', free=free).size for free in (32_000, 10**9)}
+  sizes = {
+    free: program_of(members, task, mapping='turns', free=free).capacity for free in (32_000, 10**9)
+  }
   assert 1 <= sizes[32_000] < 6 == sizes[10**9]
   with pytest.raises(UserError, match='not even one member fits'):
-    program_of(members, task, how='turns', free=1000)
+    program_of(members, task, mapping='turns', free=1000)
 
 
-def test_members_at_once_stay_near_their_solo_runs(task, tmp_path):
-  """Within 1e-5 after 6 steps: what rounding alone does to weights of about 1."""
+def test_members_under_vmap_stay_near_their_solo_runs(task, tmp_path):
+  """Within 1e-5 after 6 steps: what rounding solo does to weights of about 1."""
   members = members_of(({'k': '2'}, {'k': '2', 'seed': 1, 'g_lr': 1e-3}))
   found = [
-    finish(tmp_path / how, members, program_of(members, task, how=how), until=6)[0]
-    for how in ('map', 'vmap')
+    finish(tmp_path / mapping, members, program_of(members, task, mapping=mapping), until=6)[0]
+    for mapping in ('map', 'vmap')
   ]
   for one, other in zip(*found, strict=True):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), one.g_ema, other.g_ema)
@@ -170,7 +179,7 @@ def test_resumed_equals_unbroken(program, unbroken, tmp_path):
   assert [r._replace(seconds=0) for r in results] == [r._replace(seconds=0) for r in unbroken[1]]
 
 
-def test_what_came_after_the_checkpoint_is_made_again(program, unbroken, tmp_path):
+def test_records_after_the_checkpoint_are_written_again(program, unbroken, tmp_path):
   members = members_of(CHANGES)
   finish(tmp_path, members, program, until=HALF_WAY)
   with (tmp_path / 'metrics.jsonl').open('a') as file:  # as of a process killed later
@@ -179,28 +188,28 @@ def test_what_came_after_the_checkpoint_is_made_again(program, unbroken, tmp_pat
   assert clockless(finish(tmp_path, members, program)[2]) == clockless(unbroken[2])
 
 
-def test_a_signal_leaves_a_checkpoint_from_which_all_goes_on(program, unbroken, tmp_path):
+def test_a_signal_leaves_a_checkpoint_that_resumes_bit_for_bit(program, unbroken, tmp_path):
   members = members_of(CHANGES)
   calls = iter(range(100))
-  with Wave(tmp_path, members, program, Listener()) as wave:
-    wave.run(10**6, stop=lambda: next(calls) == 2)  # at step 6, where nothing else is saved
-    assert wave.step == 6
+  with GroupTrainer(tmp_path, members, program, SweepCallback()) as trainer:
+    trainer.train(10**6, stop=lambda: next(calls) == 2)  # at step 6, where nothing else is saved
+    assert trainer.step == 6
   states, _, _ = finish(tmp_path, members, program)
   for one, other in zip(states, unbroken[0], strict=True):
     equal(one, other)
 
 
-def test_a_wave_has_one_writer(program, tmp_path):
+def test_a_group_has_one_writer(program, tmp_path):
   members = members_of(CHANGES)
   with (
-    Wave(tmp_path, members, program, Listener()),
+    GroupTrainer(tmp_path, members, program, SweepCallback()),
     pytest.raises(RunLockedError),
-    Wave(tmp_path, members, program, Listener()),
+    GroupTrainer(tmp_path, members, program, SweepCallback()),
   ):
     pass
 
 
-def test_a_member_that_diverges_is_frozen_and_harms_no_other(task, program, unbroken, tmp_path):
+def test_a_member_that_diverges_ends_early_and_changes_no_other(task, program, unbroken, tmp_path):
   members = members_of((*CHANGES[:3], {'k': '3', 'g_lr': 1e30}))
   states, results, records = finish(tmp_path, members, program)
   assert [r.status for r in results] == ['finished'] * 3 + ['diverged']
@@ -217,21 +226,23 @@ def test_results_count_what_was_done(unbroken):
     assert result.d_updates == math.ceil(k * result.step)
 
 
-def test_more_members_than_fit_run_in_waves(task, unbroken, tmp_path):
+def test_more_members_than_fit_train_in_several_groups(task, unbroken, tmp_path):
   members = members_of(CHANGES)
   needed = device_memory.peak_bytes(program_of(members, task).call)
   small = program_of(members, task, free=int(needed * 0.75 / 0.8))
-  assert small.size == 2
+  assert small.capacity == 2
   with pytest.raises(UserError, match='not even one member fits'):
     program_of(members, task, free=1000)
-  plan = plan_of(tmp_path, members)._replace(programs=Programs(small))
-  assert scheduler.run(plan, Listener())
+  schedule = schedule_of(tmp_path, members)._replace(programs=OneProgram(small))
+  assert scheduler.train_members(schedule, SweepCallback())
   assert len(list((tmp_path / 'waves').glob('0_*/'))) == 2
-  assert [r.score for r in scheduler.results(tmp_path, members)] == [r.score for r in unbroken[1]]
+  assert [r.score for r in scheduler.read_results(tmp_path, members)] == [
+    r.score for r in unbroken[1]
+  ]
 
 
-class Programs(dict):
-  """One program for all."""
+class OneProgram(dict):
+  """A cache that has one program for all keys."""
 
   def __init__(self, program):
     super().__init__()
@@ -244,12 +255,12 @@ class Programs(dict):
     return self._program
 
 
-def plan_of(folder, members, halving=0, settings=None):
-  return scheduler.Plan(
+def schedule_of(folder, members, halving=0, settings=None):
+  return scheduler.Schedule(
     folder,
     members,
     settings or {m.name: m.name for m in members},
-    equal_compute.once(lambda config: load_task(config, None)),
+    equal_compute.cache_tasks(lambda config: load_task(config, None)),
     jax.devices()[:2],
     'map',
     halving,
@@ -257,16 +268,18 @@ def plan_of(folder, members, halving=0, settings=None):
   )
 
 
-def test_halving_drops_the_worst_and_the_rest_are_as_if_alone(program, unbroken, tmp_path):
+def test_halving_drops_the_worst_and_changes_no_other_member(program, unbroken, tmp_path):
   members = members_of(CHANGES)
-  plan = plan_of(tmp_path, members, halving=2)._replace(programs=Programs(program))
-  assert scheduler.run(plan, Listener())
-  at_rung = {r['member']: r['score'] for r in unbroken[2] if 'score' in r and r['step'] == HALF_WAY}
-  results = scheduler.results(tmp_path, members)
+  schedule = schedule_of(tmp_path, members, halving=2)._replace(programs=OneProgram(program))
+  assert scheduler.train_members(schedule, SweepCallback())
+  at_halving = {
+    r['member']: r['score'] for r in unbroken[2] if 'score' in r and r['step'] == HALF_WAY
+  }
+  results = scheduler.read_results(tmp_path, members)
   dropped = {r.member.name for r in results if r.status == 'dropped'}
   assert len(dropped) == 1  # of the three that had not ended there, as m3 had
-  kept = set(at_rung) - dropped - {'m3'}
-  assert max(at_rung[name] for name in dropped) <= min(at_rung[name] for name in kept)
+  kept = set(at_halving) - dropped - {'m3'}
+  assert max(at_halving[name] for name in dropped) <= min(at_halving[name] for name in kept)
   for result, full in zip(results, unbroken[1], strict=True):
     if result.status == 'finished':
       assert result.score == full.score
@@ -274,37 +287,37 @@ def test_halving_drops_the_worst_and_the_rest_are_as_if_alone(program, unbroken,
       assert result.step == HALF_WAY
 
 
-def test_rungs_are_evaluated_steps():
+def test_halving_steps_are_evaluated_steps():
   config = dataclasses.replace(BASE, steps=96)
-  assert scheduler.rungs(config, 2) == [12, 24, 48]
-  assert scheduler.rungs(config, 8) == [12]
-  assert scheduler.rungs(config, 0) == []
+  assert scheduler.halving_steps(config, 2) == [12, 24, 48]
+  assert scheduler.halving_steps(config, 8) == [12]
+  assert scheduler.halving_steps(config, 0) == []
 
 
 def test_survivors_are_the_best_settings_by_the_mean_of_their_seeds():
   settings = {'a0': 'a', 'a1': 'a', 'b0': 'b', 'b1': 'b', 'c0': 'c', 'c1': 'c'}
   scores = {'a0': 1.0, 'a1': 1.0, 'b0': 3.0, 'b1': -9.0, 'c0': 0.5, 'c1': math.nan}
-  assert scheduler.survivors(scores, settings, 2) == {'a', 'c'}
-  assert scheduler.survivors({}, settings, 2)  # never nobody
+  assert scheduler.surviving_settings(scores, settings, 2) == {'a', 'c'}
+  assert scheduler.surviving_settings({}, settings, 2)  # at least one
 
 
-def test_a_folder_keeps_its_sweep(tmp_path):
-  scheduler.describe(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
-  scheduler.describe(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
+def test_the_folder_of_another_sweep_raises(tmp_path):
+  sweep_directory.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
+  sweep_directory.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
   with pytest.raises(UserError, match=r'another sweep.*seeds'):
-    scheduler.describe(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 3})
+    sweep_directory.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 3})
   (tmp_path / 'file').touch()
   with pytest.raises(UserError, match='holds no sweep'):
-    scheduler.describe(tmp_path, {})
+    sweep_directory.open_sweep(tmp_path, {})
 
 
-def test_an_exported_member_says_where_it_was_trained_and_has_its_events(tmp_path, program):
+def test_an_exported_member_has_its_devices_and_events(tmp_path, program):
   members = members_of(CHANGES)
-  with Wave(tmp_path / 'wave', members, program, Listener()) as wave:
-    wave.run(1)
-    wave.export(0, tmp_path / 'm0')
+  with GroupTrainer(tmp_path / 'group', members, program, SweepCallback()) as trainer:
+    trainer.train(1)
+    member_export.export_member(trainer, 0, tmp_path / 'm0')
     (tmp_path / 'm0' / 'config.json').unlink()  # as after a kill in its middle
-    wave.export(0, tmp_path / 'm0')
+    member_export.export_member(trainer, 0, tmp_path / 'm0')
   described = json.loads((tmp_path / 'm0' / 'config.json').read_text())
   assert 'a population of 4 (map)' in described['ran_on'][0]['devices']
   (events,) = (tmp_path / 'm0').glob('events.*')

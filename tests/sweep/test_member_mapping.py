@@ -10,22 +10,22 @@ from gan_jax.sweep import member_mapping
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
 
 
-def test_every_member_has_one_seat_and_loads_are_even():
+def test_every_member_has_one_slot_and_loads_are_even():
   costs = [1.5] * 8 + [2.0] * 8 + [3.0] * 8 + [6.0] * 8
-  seats = member_mapping.place(costs, 2, 16)
-  assert sorted(seats) == list(range(32))
-  loads = np.asarray(costs)[seats].reshape(2, 16).sum(axis=1)
+  slots = member_mapping.assign_slots(costs, 2, 16)
+  assert sorted(slots) == list(range(32))
+  loads = np.asarray(costs)[slots].reshape(2, 16).sum(axis=1)
   assert loads[0] == loads[1]
 
 
-def test_seats_without_a_member_are_empty():
-  seats = member_mapping.place([1.0, 5.0, 1.0], 2, 2)
-  assert sorted(seats) == [member_mapping.EMPTY, 0, 1, 2]
+def test_slots_without_a_member_are_empty():
+  slots = member_mapping.assign_slots([1.0, 5.0, 1.0], 2, 2)
+  assert sorted(slots) == [member_mapping.EMPTY, 0, 1, 2]
 
 
-def test_too_many_members_are_refused():
+def test_too_many_members_raise():
   with pytest.raises(ValueError, match='do not fit'):
-    member_mapping.place([1.0] * 5, 2, 2)
+    member_mapping.assign_slots([1.0] * 5, 2, 2)
 
 
 def test_a_member_takes_its_own_steps_and_no_more():
@@ -37,45 +37,47 @@ def test_a_member_takes_its_own_steps_and_no_more():
 
 
 @pytest.mark.parametrize('free', [0, 99, 100, 139, 140, 180, 1000])
-def test_rows_that_fit_are_the_most_that_fit(free):
-  fixed, per_member, rows = 100, 40, 8
-  fit = member_mapping.rows_that_fit(fixed + rows * per_member, fixed, rows, free)
-  assert fit == 0 or fixed + fit * per_member <= free
-  assert fit == rows or fixed + (fit + 1) * per_member > free
+def test_as_many_members_fit_as_memory_allows(free):
+  shared, per_member, n = 100, 40, 8
+  fit = member_mapping.members_that_fit(shared + n * per_member, shared, n, free)
+  assert fit == 0 or shared + fit * per_member <= free
+  assert fit == n or shared + (fit + 1) * per_member > free
 
 
-def run(numbers, key, state, data, n):
-  """A walk whose steps depend on everything that a member has."""
-  step = lambda i, x: x + numbers['rate'] * jax.random.normal(jax.random.fold_in(key, i)) + data
-  return jax.lax.fori_loop(0, n, step, state), numbers['rate'] * n
+def run(hyperparameters, key, state, data, n):
+  """A random walk that depends on all arguments."""
+  step = lambda i, x: (
+    x + hyperparameters['rate'] * jax.random.normal(jax.random.fold_in(key, i)) + data
+  )
+  return jax.lax.fori_loop(0, n, step, state), hyperparameters['rate'] * n
 
 
 @pytest.mark.parametrize(
-  ('how', 'n_devices'), [*itertools.product(('map', 'vmap'), (1, 2, 4)), ('turns', 1)]
+  ('mapping', 'n_devices'), [*itertools.product(('map', 'vmap'), (1, 2, 4)), ('turns', 1)]
 )
-def test_members_are_what_they_are_alone(how, n_devices):
+def test_members_equal_solo_calls(mapping, n_devices):
   devices = jax.devices()[:n_devices]
   seeds, rates = np.arange(4, dtype=np.int32), np.float32([0.1, 0.2, 0.3, 0.4])
   n, data = np.int32([3, 0, 5, 7]), jnp.float32(0.01)
   call = (
-    member_mapping.in_turn(jax.jit(run))
-    if how == 'turns'
-    else member_mapping.program(run, devices, how)
+    member_mapping.call_in_turn(jax.jit(run))
+    if mapping == 'turns'
+    else member_mapping.map_members(run, devices, mapping)
   )
-  spread = lambda tree: member_mapping.spread(tree, devices)
+  shard = lambda tree: member_mapping.shard_members(tree, devices)
   states, means = call(
-    spread({'rate': rates}),
-    spread(seeds),
-    [jnp.ones(()) for _ in range(4)] if how == 'turns' else spread(np.ones(4, np.float32)),
-    member_mapping.copied(data, devices),
-    spread(n),
+    shard({'rate': rates}),
+    shard(seeds),
+    [jnp.ones(()) for _ in range(4)] if mapping == 'turns' else shard(np.ones(4, np.float32)),
+    member_mapping.replicate(data, devices),
+    shard(n),
   )
   for i in range(4):
-    alone = jax.jit(run)({'rate': rates[i]}, jax.random.key(i), jnp.ones(()), data, n[i])
-    np.testing.assert_array_equal(states[i], alone[0])
-    np.testing.assert_array_equal(means[i], alone[1])
+    solo = jax.jit(run)({'rate': rates[i]}, jax.random.key(i), jnp.ones(()), data, n[i])
+    np.testing.assert_array_equal(states[i], solo[0])
+    np.testing.assert_array_equal(means[i], solo[1])
 
 
-def test_a_member_that_is_not_finite_is_known_and_no_other_is():
+def test_all_finite_is_false_for_the_member_with_a_nan_only():
   tree = {'a': jnp.ones((3, 2)), 'b': jnp.asarray([0.0, jnp.nan, 1.0]), 'none': jnp.zeros((3, 0))}
-  np.testing.assert_array_equal(member_mapping.finite(tree), [True, False, True])
+  np.testing.assert_array_equal(member_mapping.all_finite(tree), [True, False, True])

@@ -1,4 +1,4 @@
-"""Workers of a study in a real PostgreSQL that are killed again and again, and a database that goes away."""
+"""Kills workers of a study in a real PostgreSQL again and again, and stops the database."""
 
 import gc
 import multiprocessing
@@ -8,12 +8,11 @@ import time
 import pytest
 from optuna.trial import TrialState
 
-from gan_jax.sweep import optuna_worker
 from tests.helpers import optuna_worker_process, postgresql
 
 pytestmark = [
   pytest.mark.slow,
-  # Optuna leaves its connections to the end of the process, and so to whoever collects garbage.
+  # Optuna closes its connections only when they are collected as garbage.
   pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
 ]
 CONTEXT = multiprocessing.get_context('forkserver')
@@ -26,7 +25,7 @@ LIMIT = 1500  # seconds, on a machine that does much else
 def server():
   with postgresql.running() as server:
     yield server
-  gc.collect()  # connections, while their warnings are ignored: later they would fail the session
+  gc.collect()  # closes connections while their warnings are ignored
 
 
 def start(server, patience=60):
@@ -36,31 +35,31 @@ def start(server, patience=60):
   return worker
 
 
-def finished(joined):
-  return [t for t in optuna_worker.trials(joined) if t.state == TrialState.COMPLETE]
+def finished(shared):
+  return [t for t in shared.planned_trials() if t.state == TrialState.COMPLETE]
 
 
-def assert_each_once(joined):
-  trials = optuna_worker.trials(joined)
+def assert_each_once(shared):
+  trials = shared.planned_trials()
   assert [t.state for t in trials] == [TrialState.COMPLETE] * 200
   assert len({tuple(sorted(t.params.items())) for t in trials}) == 200
   for trial in trials:
     assert trial.value == pytest.approx(optuna_worker_process.value_of(trial.params))
   others = (
-    len(joined.study.get_trials(deepcopy=False)) - 200
-  )  # put there by two at once, taken out again
-  failed = [t for t in joined.study.get_trials(deepcopy=False) if t.state == TrialState.FAIL]
+    len(shared.study.get_trials(deepcopy=False)) - 200
+  )  # duplicates, enqueued by two workers at once
+  failed = [t for t in shared.study.get_trials(deepcopy=False) if t.state == TrialState.FAIL]
   assert len(failed) == others
 
 
 def test_four_workers_killed_every_few_seconds_lose_nothing_and_double_nothing(server):
   workers = [start(server) for _ in range(N_WORKERS)]
-  joined = optuna_worker_process.join(server.url)
+  shared = optuna_worker_process.join(server.url)
   kills, began, draw, done = 0, time.monotonic(), random.Random(0), -1
   while any(worker.is_alive() for worker in workers):
     assert time.monotonic() - began < LIMIT
     time.sleep(draw.uniform(1, 3))
-    now = len(finished(joined))
+    now = len(finished(shared))
     if now == done < 200:
       continue  # on a busy machine kills could outrun the work for good
     done = now
@@ -70,16 +69,16 @@ def test_four_workers_killed_every_few_seconds_lose_nothing_and_double_nothing(s
       workers[i].join()
       workers[i] = start(server)
       kills += 1
-  assert_each_once(joined)
+  assert_each_once(shared)
   assert kills >= 5
   assert {worker.exitcode for worker in workers} <= {0, -9}
   print(f'{kills} kills in {time.monotonic() - began:.0f} s')
 
 
-def test_a_database_that_comes_back_is_waited_for(server):
+def test_workers_wait_for_a_database_that_comes_back(server):
   worker = start(server)
-  joined = optuna_worker_process.join(server.url)
-  while not finished(joined):
+  shared = optuna_worker_process.join(server.url)
+  while not finished(shared):
     time.sleep(0.2)
   server.stop()
   time.sleep(5)
@@ -92,8 +91,8 @@ def test_a_database_that_comes_back_is_waited_for(server):
 
 def test_a_database_that_stays_away_ends_the_worker(server):
   worker = start(server, patience=4)
-  joined = optuna_worker_process.join(server.url)
-  while not finished(joined):
+  shared = optuna_worker_process.join(server.url)
+  while not finished(shared):
     time.sleep(0.2)
   server.stop()
   worker.join(120)

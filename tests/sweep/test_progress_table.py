@@ -10,25 +10,25 @@ class Terminal(io.StringIO):
     return True
 
 
-def scored(sign, stream=None):
-  table = progress_table.Leaders(SETTINGS, 100.0, 'distance', sign, stream or io.StringIO())
+def table_with_scores(sign, stream=None):
+  table = progress_table.ProgressTable(SETTINGS, 100.0, 'distance', sign, stream or io.StringIO())
   for name, x in (('a0', 1.0), ('a1', 3.0), ('b0', 5.0), ('b1', 5.0)):
-    table.scored(name, 10, sign * x)
+    table.on_evaluation(name, 10, sign * x)
   return table
 
 
-def test_the_best_setting_leads():
-  lines = scored(-1).table()
+def test_settings_are_in_order_of_their_scores():
+  lines = table_with_scores(-1).lines()
   assert 'k=1' in lines[1]
   assert 'distance 2 +- 1.4 (2 seeds, step 10)' in lines[1]
   assert 'k=2' in lines[2]
-  assert 'k=2' in scored(1).table()[1]
+  assert 'k=2' in table_with_scores(1).lines()[1]
 
 
-def test_who_is_lost_is_told_and_counts_no_more():
-  table = scored(-1)
-  table.ended('a0', 'diverged', 7)
-  lines = table.table()
+def test_members_that_ended_early_are_printed_and_left_out():
+  table = table_with_scores(-1)
+  table.on_early_end('a0', 'diverged', 7)
+  lines = table.lines()
   assert 'distance 3 (1 seeds, step 10)' in lines[1]
   assert 'the last a0: diverged at step 7' in lines[-1]
 
@@ -36,18 +36,18 @@ def test_who_is_lost_is_told_and_counts_no_more():
 def test_the_time_left_is_that_of_the_pace_so_far(monkeypatch):
   clock = iter([0.0, 10.0, 10.0, 10.0, 10.0, 10.0])
   monkeypatch.setattr(progress_table.time, 'monotonic', lambda: next(clock))
-  table = progress_table.Leaders(SETTINGS, 100.0, 'distance', 1, io.StringIO())
-  assert table.left() is None
-  table.trained(20.0)  # with the compilation, which tells nothing of the pace
-  table.trained(40.0)
-  assert table.left() == 10.0
+  table = progress_table.ProgressTable(SETTINGS, 100.0, 'distance', 1, io.StringIO())
+  assert table.seconds_left() is None
+  table.on_updates(20.0)  # includes compilation
+  table.on_updates(40.0)
+  assert table.seconds_left() == 10.0
 
 
-def test_on_a_terminal_the_table_stays_in_its_place():
+def test_on_a_terminal_a_table_replaces_the_last_one():
   stream = Terminal()
-  table = scored(1, stream)
-  table.show()
+  table = table_with_scores(1, stream)
+  table.print_table()
   first = stream.getvalue()
-  table.show()
+  table.print_table()
   assert '\x1b' not in first
   assert f'\x1b[{first.count(chr(10))}F' in stream.getvalue()

@@ -6,28 +6,28 @@ from gan_jax.sweep import search_space
 from gan_jax.utils.errors import UserError
 
 
-def test_a_list_is_taken_as_it_stands():
-  assert search_space.axis('k=0.5,1,auto') == search_space.Axis('k', ('0.5', '1', 'auto'))
-  assert search_space.axis('d_dropout=true,false').values == (True, False)
-  assert search_space.axis('loss=hinge, non_saturating').values == ('hinge', 'non_saturating')
+def test_a_list_keeps_its_values():
+  assert search_space.parse_axis('k=0.5,1,auto') == search_space.Axis('k', ('0.5', '1', 'auto'))
+  assert search_space.parse_axis('d_dropout=true,false').values == (True, False)
+  assert search_space.parse_axis('loss=hinge, non_saturating').values == ('hinge', 'non_saturating')
 
 
 def test_a_log_range_has_equal_ratios_and_both_ends():
-  values = np.asarray(search_space.axis('g_lr=log(1e-4,1e-2,5)').values)
+  values = np.asarray(search_space.parse_axis('g_lr=log(1e-4,1e-2,5)').values)
   np.testing.assert_allclose(values, np.geomspace(1e-4, 1e-2, 5), rtol=1e-5)
 
 
 def test_a_lin_range_has_equal_steps_and_both_ends():
-  np.testing.assert_allclose(search_space.axis('r1=lin(0,1,5)').values, np.linspace(0, 1, 5))
-  assert search_space.axis('g_width=lin(8,32,4)').values == (8, 16, 24, 32)
-  assert search_space.axis('k=lin(1,3,3)').values == ('1', '2', '3')
+  np.testing.assert_allclose(search_space.parse_axis('r1=lin(0,1,5)').values, np.linspace(0, 1, 5))
+  assert search_space.parse_axis('g_width=lin(8,32,4)').values == (8, 16, 24, 32)
+  assert search_space.parse_axis('k=lin(1,3,3)').values == ('1', '2', '3')
 
 
 def test_settings_are_the_product():
-  settings = search_space.settings(search_space.axes(['k=1,2', 'r1=0,1,2']))
+  settings = search_space.setting_product(search_space.parse_axes(['k=1,2', 'r1=0,1,2']))
   assert len(settings) == len(set(settings)) == 6
   assert settings[1] == (('k', '1'), ('r1', 1.0))
-  assert search_space.settings([]) == [()]
+  assert search_space.setting_product([]) == [()]
 
 
 @pytest.mark.parametrize(
@@ -56,23 +56,25 @@ def test_settings_are_the_product():
 )
 def test_bad_axes_are_named(text, fragment):
   with pytest.raises(UserError) as raised:
-    search_space.axes([text])
+    search_space.parse_axes([text])
   assert fragment in str(raised.value)
   assert str(raised.value).startswith(f'--sweep={text}')
 
 
-def test_one_flag_twice_is_refused():
+def test_one_flag_twice_raises():
   with pytest.raises(UserError, match='given twice'):
-    search_space.axes(['k=1', 'k=2'])
+    search_space.parse_axes(['k=1', 'k=2'])
 
 
 def test_a_setting_that_cannot_be_run_is_named():
   with pytest.raises(UserError, match='k=9999'):
-    search_space.configure(Config(), (('k', '9999'),))
+    search_space.apply_setting(Config(), (('k', '9999'),))
 
 
-def test_slugs_are_different_and_may_be_part_of_a_path():
-  settings = search_space.settings(search_space.axes(['k=0.5,1,auto', 'g_lr=log(1e-4,1e-2,5)']))
-  slugs = {search_space.slug(setting) for setting in settings}
-  assert len(slugs) == len(settings)
-  assert not any('/' in slug for slug in slugs)
+def test_names_are_different_and_may_be_part_of_a_path():
+  settings = search_space.setting_product(
+    search_space.parse_axes(['k=0.5,1,auto', 'g_lr=log(1e-4,1e-2,5)'])
+  )
+  names = {search_space.path_name(setting) for setting in settings}
+  assert len(names) == len(settings)
+  assert not any('/' in slug for slug in names)

@@ -1,0 +1,68 @@
+"""Keeps the metrics of all members of a group in one metrics.jsonl."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from gan_jax.training import metric_writers
+from gan_jax.training.metric_writers import SCORE_KEY
+from gan_jax.utils.files import write_atomically
+
+_NOT_METRICS = ('member', 'at', 'step')
+
+
+class GroupMetrics:
+  """Holds the records of a group and appends new ones to its file.
+
+  A record has the member's name, the group's step ('at'), the member's step, and metrics by name.
+  """
+
+  def __init__(self, path: Path, step: int):
+    """Reads the records up to the group's step `step`, that of its checkpoint, and deletes later ones."""
+    self.records = [r for r in metric_writers.read_metrics(path) if r['at'] <= step]
+    write_atomically(path, ''.join(metric_writers.json_line(r) for r in self.records).encode())
+    self._file = path.open('a')
+
+  def write(self, name: str, at: int, step: int, values: dict[str, float]) -> None:
+    """Appends a record of the member called `name`."""
+    record = {'member': name, 'at': at, 'step': step, **values}
+    self.records.append(record)
+    self._file.write(metric_writers.json_line(record))
+
+  def of_member(self, name: str) -> list[tuple[int, dict[str, Any]]]:
+    """Returns the member's step and metrics of each record of one member."""
+    return [
+      (r['step'], {k: v for k, v in r.items() if k not in _NOT_METRICS})
+      for r in self.records
+      if r['member'] == name
+    ]
+
+  def evaluations(self) -> list[dict[str, Any]]:
+    """Returns the records that have a score."""
+    return [r for r in self.records if SCORE_KEY in r]
+
+  def best_score(self, name: str) -> float:
+    """Returns the highest finite score of a member, -inf without one."""
+    scores = [r[SCORE_KEY] for r in self.evaluations() if r['member'] == name]
+    return max((x for x in scores if math.isfinite(x)), default=-math.inf)
+
+  def last_step(self, name: str) -> int:
+    """Returns the step of the last record of a member, 0 without one."""
+    return max((r['step'] for r in self.records if r['member'] == name), default=0)
+
+  def last_values(self, name: str) -> tuple[float, dict[str, float]]:
+    """Returns the last score of a member (NaN without one), and its last evaluation and training metrics."""
+    records = [values for _, values in self.of_member(name)]
+    values: dict[str, float] = next((r for r in reversed(records) if SCORE_KEY in r), {})
+    trained: dict[str, float] = next((r for r in reversed(records) if 'g_loss' in r), {})
+    score = values.get(SCORE_KEY, math.nan)
+    both = values | trained
+    return score, {k: v for k, v in both.items() if k not in (SCORE_KEY, 'steps_per_second')}
+
+  def flush(self) -> None:
+    """Writes all records to the file, so that no checkpoint is newer than the records."""
+    self._file.flush()
+
+  def close(self) -> None:
+    """Closes the file."""
+    self._file.close()
