@@ -1,4 +1,4 @@
-"""A headless Chromium as the tests see it: one page, driven through a pipe, with no package between."""
+"""Drives one page of a headless Chromium over the DevTools protocol."""
 
 import base64
 import contextlib
@@ -11,8 +11,7 @@ import signal
 import time
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
-# The DevTools protocol on file descriptors 3 and 4: no port, and no client library.
-_IN, _OUT = 3, 4
+_IN, _OUT = 3, 4  # file descriptors that --remote-debugging-pipe reads commands from and answers on
 _FLAGS = (
   *('--headless', '--remote-debugging-pipe', '--no-sandbox', '--disable-gpu', '--no-first-run'),
   *('--disable-dev-shm-usage', '--disable-background-networking', '--disable-extensions'),
@@ -20,25 +19,25 @@ _FLAGS = (
 )
 
 
-def find():
-  """The path of a Chromium or Chrome; None where there is none."""
+def find_browser():
+  """Returns the path of an installed Chromium or Chrome, or None."""
   return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Browser:
-  """One tab; what it complains of is kept in `complaints`, what it asked for in `requests`."""
+  """Holds a browser with one tab: `complaints` lists console errors, `requests` the URLs that were loaded."""
 
   def __init__(self, executable, profile):
-    theirs, self._commands = map(_high, os.pipe())
-    self._answers, answering = map(_high, os.pipe())
+    reading, self._commands = map(_move_to_high_descriptor, os.pipe())
+    self._answers, answering = map(_move_to_high_descriptor, os.pipe())
     quiet = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
-    duplicates = [(os.POSIX_SPAWN_DUP2, theirs, _IN), (os.POSIX_SPAWN_DUP2, answering, _OUT)]
+    duplicates = [(os.POSIX_SPAWN_DUP2, reading, _IN), (os.POSIX_SPAWN_DUP2, answering, _OUT)]
     command = [executable, *_FLAGS, f'--user-data-dir={profile}', 'about:blank']
-    # A group of its own, so that its helpers end with it.
+    # A new process group, so that `close` can end the child processes too.
     self._process = os.posix_spawn(
       executable, command, os.environ, file_actions=[quiet, *duplicates], setpgroup=0
     )
-    os.close(theirs)
+    os.close(reading)
     os.close(answering)
     self._buffer, self._last = b'', 0
     self._session = None
@@ -55,26 +54,26 @@ class Browser:
     if self._session:
       message['sessionId'] = self._session
     os.write(self._commands, json.dumps(message).encode() + b'\0')
-    while (answer := self._next()).get('id') != self._last:
+    while (answer := self._receive()).get('id') != self._last:
       pass
     assert 'error' not in answer, (method, answer['error'])
     return answer['result']
 
-  def _next(self, timeout=60):
-    """The next message; events are noted on the way."""
+  def _receive(self, timeout=60):
+    """Returns the next message; events are recorded."""
     deadline = time.monotonic() + timeout
     while b'\0' not in self._buffer:
       ready, _, _ = select.select([self._answers], [], [], max(0, deadline - time.monotonic()))
-      assert ready, f'the browser said nothing for {timeout} s'
+      assert ready, f'no message of the browser for {timeout} s'
       received = os.read(self._answers, 1 << 20)
       assert received, 'the browser has ended'
       self._buffer += received
     line, self._buffer = self._buffer.split(b'\0', 1)
     message = json.loads(line)
-    self._note(message.get('method'), message.get('params'))
+    self._record(message.get('method'), message.get('params'))
     return message
 
-  def _note(self, method, params):
+  def _record(self, method, params):
     if method == 'Page.loadEventFired':
       self._loaded += 1
     elif method == 'Network.requestWillBeSent':
@@ -87,7 +86,7 @@ class Browser:
       self.complaints.append(str(params['exceptionDetails']))
 
   def open(self, path, width, height=900, scheme='light'):
-    """Load a file in a window of this size, in CSS pixels, and wait until it and its pictures are there."""
+    """Loads a file in a window of `width` x `height` CSS pixels, with its pictures."""
     self._call(
       'Emulation.setDeviceMetricsOverride',
       width=width,
@@ -100,21 +99,21 @@ class Browser:
     self.complaints, self.requests, before = [], [], self._loaded
     assert 'errorText' not in self._call('Page.navigate', url=path.resolve().as_uri())
     while self._loaded == before:
-      self._next()
+      self._receive()
 
   def evaluate(self, expression):
-    """The value of an expression in the page."""
-    found = self._call('Runtime.evaluate', expression=expression, returnByValue=True)
-    assert 'exceptionDetails' not in found, found
-    return found['result'].get('value')
+    """Returns the value of a JavaScript expression in the page."""
+    answer = self._call('Runtime.evaluate', expression=expression, returnByValue=True)
+    assert 'exceptionDetails' not in answer, answer
+    return answer['result'].get('value')
 
   def screenshot(self, path):
-    """The whole page as a PNG."""
+    """Writes the whole page as a PNG."""
     taken = self._call('Page.captureScreenshot', captureBeyondViewport=True)
     path.write_bytes(base64.b64decode(taken['data']))
 
   def close(self):
-    """End the browser and all that it started."""
+    """Ends the browser with its child processes."""
     with contextlib.suppress(ProcessLookupError):
       os.killpg(self._process, signal.SIGKILL)
     os.waitpid(self._process, 0)
@@ -122,8 +121,8 @@ class Browser:
     os.close(self._answers)
 
 
-def _high(descriptor):
-  """The same file under a number that the browser's own two do not overwrite."""
+def _move_to_high_descriptor(descriptor):
+  """Moves a file to a descriptor of 10 or more, since the browser gets 3 and 4."""
   moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
   os.close(descriptor)
   return moved

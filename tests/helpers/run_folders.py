@@ -1,4 +1,4 @@
-"""The files of a run that was never trained, with every part that its page reads."""
+"""Writes the folder of an invented run, with each file that a report reads."""
 
 import dataclasses
 import json
@@ -73,7 +73,7 @@ PARTS = ('config.json', 'metrics.jsonl', 'referee.json', 'evaluation_test_000000
 
 
 def write_run(folder):
-  """A run's folder with every part that the page reads."""
+  """Writes a run folder with each file that a report reads."""
   (folder / 'samples').mkdir(parents=True)
   described = {
     'flags': dataclasses.asdict(Config(d_lr=1e-3, conditional=True, steps=60)),
@@ -89,10 +89,12 @@ def write_run(folder):
 
 
 def write_picture(path, side):
+  """Writes a PNG of noise, `side` x `side` pixels."""
   pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
   Image.fromarray(pixels).save(path)
 
 
-def change(folder, name, **values):
+def update_json(folder, name, **values):
+  """Replaces entries of the JSON object in a file."""
   path = folder / name
   path.write_text(json.dumps(json.loads(path.read_text()) | values))

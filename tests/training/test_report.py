@@ -1,4 +1,4 @@
-"""The page of a run: what it says first, what it leaves out, what it never lets through."""
+"""The report of a run: order, missing parts, and safety against hostile text."""
 
 import base64
 import dataclasses
@@ -17,7 +17,7 @@ from gan_jax.training import report
 from gan_jax.training.report import figures, tables
 from gan_jax.utils.errors import UserError
 from tests.helpers import run_folders
-from tests.helpers.run_folders import HOSTILE, PARTS, RECORDS, VERDICT, change, write_picture
+from tests.helpers.run_folders import HOSTILE, PARTS, RECORDS, VERDICT, update_json, write_picture
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def run(tmp_path):
 
 
 class Parsed(html.parser.HTMLParser):
-  """Elements, their attributes, and all text of a page."""
+  """Holds the elements, with attributes, and the text of a page."""
 
   def __init__(self, path):
     super().__init__()
@@ -45,7 +45,7 @@ class Parsed(html.parser.HTMLParser):
     return [attributes for name, attributes in self.elements if name == tag]
 
 
-# What the page says
+# Content
 
 
 def test_the_verdict_comes_first_then_evidence_then_how_to_get_there(run):
@@ -80,7 +80,7 @@ def test_the_command_to_train_names_every_flag_that_is_not_at_its_default(run):
     default = getattr(Config(), name)
     given[name] = True if not value else type(default)(value)
   assert Config(**given) == config
-  change(run, 'config.json', flags=dataclasses.asdict(config))
+  update_json(run, 'config.json', flags=dataclasses.asdict(config))
   line = next(
     x for x in Parsed(report.write_run_page(run)).text.splitlines() if 'experiments.train' in x
   )
@@ -104,11 +104,11 @@ def test_the_score_is_named_by_the_measurement_that_it_is():
 
 def test_a_run_that_went_on_is_said_to_have_an_old_verdict(run):
   assert 'judge it again' not in report.write_run_page(run).read_text()
-  change(run, 'referee.json', step=20)
+  update_json(run, 'referee.json', step=20)
   assert 'judge it again' in report.write_run_page(run).read_text()
 
 
-# What is missing
+# Missing parts
 
 
 @pytest.mark.parametrize('name', PARTS[1:])
@@ -147,20 +147,33 @@ def test_a_bare_config_is_enough(run):
   report.write_run_page(run)
 
 
+def without_each_key(values):
+  """`values` without each key in turn, and with None in its place."""
+  for key in values:
+    yield {name: value for name, value in values.items() if name != key}
+    yield values | {key: None}
+
+
+def assert_page_shows_no_missing_value(path, verdict):
+  text = Parsed(report.write_verdict_page(path, verdict)).text
+  assert ('Undefined' in text, 'None' in text, 'nan' in text) == (False, False, False), verdict
+
+
 def test_every_key_of_a_verdict_is_optional(tmp_path):
+  evidence = list(without_each_key(VERDICT['evidence']))
+  less = [{}, {'verdict': 'not enough evidence'}, *without_each_key(VERDICT)]
+  for verdict in (*less, *(VERDICT | {'evidence': fewer} for fewer in evidence)):
+    assert_page_shows_no_missing_value(tmp_path / 'page.html', verdict)
+
+
+@pytest.mark.parametrize(
+  'group', [k for k, v in VERDICT['evidence'].items() if isinstance(v, dict)]
+)
+def test_every_key_of_the_evidence_is_optional(group, tmp_path):
   evidence = VERDICT['evidence']
-  less = [{}, {'verdict': 'not enough evidence'}]
-  for key in VERDICT:
-    less += [{k: v for k, v in VERDICT.items() if k != key}, VERDICT | {key: None}]
-  for key, value in evidence.items():
-    fewer = [{k: v for k, v in evidence.items() if k != key}, evidence | {key: None}]
-    if isinstance(value, dict):
-      fewer += [evidence | {key: {k: v for k, v in value.items() if k != name}} for name in value]
-      fewer += [evidence | {key: value | {name: None}} for name in value]
-    less += [VERDICT | {'evidence': found} for found in fewer]
-  for i, verdict in enumerate(less):
-    text = Parsed(report.write_verdict_page(tmp_path / 'page.html', verdict)).text
-    assert ('Undefined' in text, 'None' in text, 'nan' in text) == (False, False, False), less[i]
+  for fewer in without_each_key(evidence[group]):
+    verdict = VERDICT | {'evidence': evidence | {group: fewer}}
+    assert_page_shows_no_missing_value(tmp_path / 'page.html', verdict)
 
 
 def test_samples_of_no_run_have_verdict_evidence_and_nothing_of_a_run(tmp_path):
@@ -171,12 +184,12 @@ def test_samples_of_no_run_have_verdict_evidence_and_nothing_of_a_run(tmp_path):
     assert words not in text
 
 
-# What it never lets through
+# Hostile text, network, size
 
 
 def test_hostile_strings_stay_text(run):
   flags = dataclasses.asdict(Config()) | {'dataset': HOSTILE, HOSTILE: HOSTILE}
-  change(run, 'config.json', flags=flags, data=HOSTILE, ran_on=[{'commit': HOSTILE}])
+  update_json(run, 'config.json', flags=flags, data=HOSTILE, ran_on=[{'commit': HOSTILE}])
   verdict = json.loads(json.dumps(VERDICT).replace('D too weak', json.dumps(HOSTILE)[1:-1]))
   verdict |= {
     'facts': [HOSTILE],
@@ -184,7 +197,7 @@ def test_hostile_strings_stay_text(run):
     'protocol': {HOSTILE: HOSTILE},
   }
   (run / 'referee.json').write_text(json.dumps(verdict))
-  change(
+  update_json(
     run,
     'evaluation_test_00000040.json',
     watched={'raw': {HOSTILE: 1}},

@@ -1,4 +1,4 @@
-"""The page of a run in a browser: complaints, width, what is on the first screen, colours."""
+"""The report of a run in a browser: console errors, width, first screen, colours, rows."""
 
 import dataclasses
 import re
@@ -9,7 +9,7 @@ import pytest
 from gan_jax.config.config import Config
 from gan_jax.training import report
 from tests.helpers import browser, run_folders
-from tests.helpers.run_folders import VERDICT, change
+from tests.helpers.run_folders import VERDICT, update_json
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def run(tmp_path):
 
 @pytest.fixture(scope='module')
 def chromium(tmp_path_factory):
-  executable = browser.find()
+  executable = browser.find_browser()
   if executable is None:
     pytest.skip(
       'there is no Chromium or Chrome on PATH (`make browser` as root on Debian installs one)'
@@ -32,16 +32,16 @@ def chromium(tmp_path_factory):
 
 
 def pages(run, tmp_path):
-  """A full page, one of a run that has just begun, one of samples alone, and one with words without end."""
+  """Yields reports: of a full run, of samples without a run, with endless words, with missing parts."""
   yield report.write_run_page(run)
   yield report.write_verdict_page(tmp_path / 'theirs.html', VERDICT)
   endless = 'x' * 400
-  change(
+  update_json(
     run, 'referee.json', facts=[endless], advice=[f'--{endless}=1: {endless}'], verdict=endless
   )
   flags = dataclasses.asdict(Config()) | {'dataset': endless, 'data_dir': f'/{endless} {endless}'}
-  change(run, 'config.json', flags=flags, data=endless)
-  change(
+  update_json(run, 'config.json', flags=flags, data=endless)
+  update_json(
     run, 'evaluation_test_00000040.json', watched={'raw': {endless: 1}}, protocol={endless: endless}
   )
   yield report.write_run_page(run)

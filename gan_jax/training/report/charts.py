@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -34,7 +35,8 @@ class Chart:
 
     self.title, self.note, self.is_empty = title, note, True
     with _style():
-      self.axes = Figure().subplots()
+      self.figure = Figure()
+      self.axes = self.figure.subplots()
     self.axes.set(xlabel=x_label, ylabel=y_label[:30])
     for axis, integer in ((self.axes.xaxis, True), (self.axes.yaxis, False)):
       axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=integer))
@@ -72,8 +74,8 @@ class Chart:
       ends = (np.clip(pick(end), *limits) for end in band)
       self.axes.fill_between(xs, *ends, color=COLORS[color], alpha=0.2, linewidth=0)
     kept, marker = _thin(ys), 'o' if dots and len(xs) <= _MAX_DOTS else ''
-    style = {'color': COLORS[color], 'markerfacecolor': COLORS['card'], 'markersize': 5}
-    style['clip_on'] = False  # else half of a dot on a limit is missing
+    style: dict[str, Any] = {'color': COLORS[color], 'markerfacecolor': COLORS['card']}
+    style |= {'markersize': 5, 'clip_on': False}  # dots on a limit stay whole
     self.axes.plot(xs[kept], ys[kept], label=label, marker=marker, **style)
     for i in range(len(xs) if marker else 0):
       tooltip = f'{label}: {format_value(values[i])}'.removeprefix(': ')
@@ -85,7 +87,7 @@ class Chart:
 
   def event(self, x: float, color: str, label: str, tooltip: str) -> None:
     """Draws a vertical line."""
-    style = {'color': COLORS[color], 'linewidth': 1.4, 'alpha': 0.75, 'zorder': 1.5}
+    style: dict[str, Any] = {'color': COLORS[color], 'linewidth': 1.4, 'alpha': 0.75, 'zorder': 1.5}
     self.axes.axvline(x, label=label, gid=_tooltip(tooltip), **style)
 
   def bars(self, names: Sequence[str], shares: Mapping[tuple[str, str], Numbers]) -> None:
@@ -129,15 +131,14 @@ class Chart:
       self.axes.yaxis.set_major_formatter(_format_tick)
 
   def svg(self) -> Markup:
-    """Returns the figure with a legend as an SVG element; equal data give equal bytes."""
+    """Returns the figure with a legend as an SVG element; the same data give the same bytes."""
     file, no_metadata = io.StringIO(), dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
     handles, labels = self.axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    figure = self.axes.figure
     with _style():
-      if unique and not figure.legends:
-        figure.legend(unique.values(), unique.keys(), loc='outside upper left', ncols=2)
-      figure.savefig(file, format='svg', metadata=no_metadata)
+      if unique and not self.figure.legends:
+        self.figure.legend(unique.values(), unique.keys(), loc='outside upper left', ncols=2)
+      self.figure.savefig(file, format='svg', metadata=no_metadata)
     svg = re.sub(r'<defs>\s*<style.*?</defs>', '', file.getvalue(), count=1, flags=re.DOTALL)
     svg = re.sub(r'<g id=(["\'])tooltip (.*?)\1>', r'<g><title>\2</title>', svg, flags=re.DOTALL)
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if f'#{m[1]}' in svg else '', svg)
@@ -166,11 +167,11 @@ def _finite_or_zero(values: Numbers) -> np.ndarray:
   return np.array([value if is_number(value) else 0.0 for value in values])
 
 
-def _format_tick(value: float, _: int | None = None) -> str:
+def _format_tick(value: float, _: float = 0) -> str:
   return f'{value:,.7g}'.replace('-', '−')
 
 
-def _format_percent(share: float, _: int | None = None) -> str:
+def _format_percent(share: float, _: float = 0) -> str:
   return f'{100 * share:.4g} %'
 
 

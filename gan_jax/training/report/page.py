@@ -24,6 +24,9 @@ FILENAME = 'report.html'
 _MAX_BYTES = 600_000  # of a picture that is embedded unchanged
 _MAX_SIDE = 900  # pixels of a picture that is made smaller
 _SAMPLE_PICTURES = ('grid', 'points')  # of image data, of a synthetic distribution
+_NO_VERDICT = (
+  'Losses do not show whether a GAN worked; the referee tests it with a new discriminator.'
+)
 # {verdict of the referee: (CSS class, sign, meaning)}
 _VERDICTS = {
   'converged': ('good', '✓', 'Samples cannot be told from held-out data.'),
@@ -36,6 +39,7 @@ _VERDICTS = {
   'memorised training data': ('bad', '✕', 'Samples are copies of training data.'),
   'diverged or cycling': ('bad', '✕', 'Training does not settle.'),
   'not enough evidence': ('unknown', '?', 'The measurements decide nothing with confidence.'),
+  'no verdict yet': ('unknown', '?', _NO_VERDICT),
 }
 _NEIGHBOURS_NOTE = (
   'Samples in odd columns, each with its nearest training image to the right. A generator that memorises '
@@ -63,7 +67,7 @@ def write_run_page(folder: Path) -> Path:
     | {
       'name': folder.resolve().name,
       'step': step,
-      'stale': step > verdict['step'] if is_number(verdict.get('step')) else False,
+      'stale': is_number(verdict.get('step')) and step > verdict['step'],
       'tiles': _tiles(flags, records, curve, step),
       'alarms': figures.alarm_records(records),
       'training': figures.training_charts(records, flags, verdict.get('evidence') or {}),
@@ -145,18 +149,20 @@ def _config_values(folder: Path, config: Values) -> Values:
 
 def _verdict_values(verdict: Values, evaluation: Values) -> Values:
   """Returns the template's values from a verdict, its evidence and the newest evaluation."""
-  evidence, name = verdict.get('evidence') or {}, verdict.get('verdict')
-  tone, sign, meaning = _VERDICTS.get(str(name).lower(), ('unknown', '?', ''))
-  counts = (evidence.get('n') or {}).items()
+  evidence, judged = verdict.get('evidence') or {}, verdict if verdict.get('verdict') else {}
+  name = str(judged.get('verdict', 'No verdict yet'))
+  tone, sign, meaning = _VERDICTS.get(name.lower(), ('unknown', '?', ''))
+  counts = (evidence.get('n') or {}).items() if judged else ()
   return {
+    'judged': bool(judged),
     'verdict': name,
     'tone': tone,
     'sign': sign,
     'meaning': meaning,
-    'confidence': verdict.get('confidence'),
-    'judged_step': verdict.get('step'),
-    'facts': verdict.get('facts') or [],
-    'advice': [_split_at_flags(str(line)) for line in verdict.get('advice') or []],
+    'confidence': judged.get('confidence'),
+    'judged_step': judged.get('step'),
+    'facts': judged.get('facts') or [],
+    'advice': [_split_at_flags(str(line)) for line in judged.get('advice') or []],
     'counts': [f'{format_value(n)} {_SET_NAMES.get(name, name)}' for name, n in counts],
     'evidence': figures.evidence_charts(evidence, evaluation),
     'evidence_tables': tables.evidence_tables(evidence),
