@@ -6,8 +6,15 @@ import pytest
 from scipy import integrate, stats
 from scipy.spatial.distance import jensenshannon
 
-from gan_jax.data.synthetic import SYNTHETIC, density_of, mixtures, optimal_discriminator
+from gan_jax.data.synthetic import SYNTHETIC, density_of, mixtures
 from gan_jax.data.synthetic.distribution import Density, shifted
+from gan_jax.data.synthetic.optimal_discriminator import (
+  jsd_by_quadrature,
+  jsd_by_sampling,
+  jsd_of_histograms,
+  optimal_logit,
+  optimal_loss,
+)
 from gan_jax.data.synthetic.perturbed_densities import PERTURBED_DENSITIES
 from gan_jax.gan.losses import LOSSES
 
@@ -33,7 +40,7 @@ def draws(density, seed, n):
 @pytest.mark.parametrize('p', [[0.5, 0.5, 0], [0.2, 0.3, 0.5], [1, 0, 0]])
 def test_jsd_of_histograms_equals_scipy(p):
   p, q = np.array(p, float), np.array([0.1, 0.6, 0.3])
-  actual = optimal_discriminator.jsd_of_histograms(jnp.asarray(p), jnp.asarray(q))
+  actual = jsd_of_histograms(jnp.asarray(p), jnp.asarray(q))
   assert float(actual) == pytest.approx(jensenshannon(p, q) ** 2, abs=1e-6)
 
 
@@ -43,7 +50,7 @@ def test_jsd_of_histograms_equals_scipy(p):
 )
 def test_quadrature_on_the_line_equals_scipy(fault, mean_and_std):
   p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian'][fault]
-  actual = optimal_discriminator.jsd_by_quadrature(p.log_density, q.log_density, (-5.0, 7.0), 2000)
+  actual = jsd_by_quadrature(p.log_density, q.log_density, (-5.0, 7.0), 2000)
   expected = scipy_jsd(stats.norm(1, 0.5), stats.norm(*mean_and_std), -5, 7)
   assert float(actual) == pytest.approx(expected, abs=1e-5)
 
@@ -61,12 +68,8 @@ def test_quadrature_equals_the_closed_form_for_missing_modes_and_uneven_weights(
 ):
   p, q = density_of(SYNTHETIC[name]), PERTURBED_DENSITIES[name][fault]
   shares = jnp.asarray(list(weights)) / sum(weights)
-  expected = float(
-    optimal_discriminator.jsd_of_histograms(jnp.full(len(shares), 1 / len(shares)), shares)
-  )
-  actual = optimal_discriminator.jsd_by_quadrature(
-    p.log_density, q.log_density, SYNTHETIC[name].extent, 500
-  )
+  expected = float(jsd_of_histograms(jnp.full(len(shares), 1 / len(shares)), shares))
+  actual = jsd_by_quadrature(p.log_density, q.log_density, SYNTHETIC[name].extent, 500)
   assert float(actual) == pytest.approx(expected, abs=1e-3)
 
 
@@ -86,8 +89,8 @@ def test_sampling_agrees_with_quadrature(name, fault):
   extent = WIDE_EXTENT.get(name, SYNTHETIC[name].extent)
   cells, n = (150, 1500) if name == 'moons' else (600, 5000)
   logs = p.log_density, q.log_density
-  exact = jax.jit(lambda: optimal_discriminator.jsd_by_quadrature(*logs, extent, cells))()
-  sampled = jax.jit(lambda a, b: optimal_discriminator.jsd_by_sampling(*logs, a, b))
+  exact = jax.jit(lambda: jsd_by_quadrature(*logs, extent, cells))()
+  sampled = jax.jit(lambda a, b: jsd_by_sampling(*logs, a, b))
   estimate = sampled(draws(p, 0, n), draws(q, 1, n))
   assert 0 < estimate.standard_error < 0.02
   assert abs(float(estimate.value - exact)) < 4 * float(estimate.standard_error) + 1e-4
@@ -96,9 +99,7 @@ def test_sampling_agrees_with_quadrature(name, fault):
 def test_the_standard_error_of_sampling_equals_its_standard_deviation():
   p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian']['wide']
   estimate = jax.jit(
-    lambda a, b: optimal_discriminator.jsd_by_sampling(
-      p.log_density, q.log_density, a[:, None], b[:, None]
-    )
+    lambda a, b: jsd_by_sampling(p.log_density, q.log_density, a[:, None], b[:, None])
   )
   xs = 1 + 0.5 * jax.random.normal(jax.random.key(0), (300, 200))
   ys = 1 + 1.0 * jax.random.normal(jax.random.key(1), (300, 200))
@@ -108,19 +109,19 @@ def test_the_standard_error_of_sampling_equals_its_standard_deviation():
 
 def test_equal_densities_have_a_divergence_of_0_and_a_loss_of_log_4():
   p = density_of(SYNTHETIC['gaussian'])
-  jsd = optimal_discriminator.jsd_by_quadrature(p.log_density, p.log_density, (-3.0, 5.0))
+  jsd = jsd_by_quadrature(p.log_density, p.log_density, (-3.0, 5.0))
   assert float(jsd) == pytest.approx(0, abs=1e-6)
-  assert float(optimal_discriminator.optimal_loss(jsd)) == pytest.approx(np.log(4), abs=1e-5)
+  assert float(optimal_loss(jsd)) == pytest.approx(np.log(4), abs=1e-5)
   x = draws(p, 0, 50)
-  assert not jax.vmap(optimal_discriminator.optimal_logit(*[p.log_density] * 2))(x).any()
+  assert not jax.vmap(optimal_logit(*[p.log_density] * 2))(x).any()
 
 
 def test_disjoint_densities_have_a_divergence_of_log_2_and_a_loss_of_0():
   p = density_of(SYNTHETIC['gaussian'])
   far = shifted(p, np.array([40.0]))
-  jsd = optimal_discriminator.jsd_by_quadrature(p.log_density, far.log_density, (-5.0, 50.0), 2000)
+  jsd = jsd_by_quadrature(p.log_density, far.log_density, (-5.0, 50.0), 2000)
   assert float(jsd) == pytest.approx(np.log(2), abs=1e-5)
-  assert float(optimal_discriminator.optimal_loss(jsd)) == pytest.approx(0, abs=1e-4)
+  assert float(optimal_loss(jsd)) == pytest.approx(0, abs=1e-4)
 
 
 def test_densities_may_be_zero():
@@ -130,22 +131,18 @@ def test_densities_may_be_zero():
     inside = lambda x: (x[0] > low) & (x[0] < low + 1)
     return lambda x: jnp.where(inside(x), 0.0, -jnp.inf)
 
-  jsd = optimal_discriminator.jsd_by_quadrature(uniform(0.0), uniform(0.5), (-1.0, 3.0), 4000)
+  jsd = jsd_by_quadrature(uniform(0.0), uniform(0.5), (-1.0, 3.0), 4000)
   assert float(jsd) == pytest.approx(np.log(2) / 2, abs=1e-3)
 
 
 @pytest.mark.parametrize('fault', PERTURBED_DENSITIES['gaussian'])
 def test_the_optimal_logit_has_the_optimal_loss_and_any_other_a_higher_one(fault):
   p, q = density_of(SYNTHETIC['gaussian']), PERTURBED_DENSITIES['gaussian'][fault]
-  jsd = optimal_discriminator.jsd_by_quadrature(
-    p.log_density, q.log_density, WIDE_EXTENT['gaussian'], 2000
-  )
-  optimal = optimal_discriminator.optimal_logit(p.log_density, q.log_density)
-  assert expected_d_loss(optimal, p, q) == pytest.approx(
-    float(optimal_discriminator.optimal_loss(jsd)), abs=1e-5
-  )
+  jsd = jsd_by_quadrature(p.log_density, q.log_density, WIDE_EXTENT['gaussian'], 2000)
+  optimal = optimal_logit(p.log_density, q.log_density)
+  assert expected_d_loss(optimal, p, q) == pytest.approx(float(optimal_loss(jsd)), abs=1e-5)
   for wrong in (lambda x: optimal(x) + 0.1, lambda x: optimal(x) * 0.8, lambda x: optimal(-x)):
-    assert expected_d_loss(wrong, p, q) > optimal_discriminator.optimal_loss(jsd) + 1e-4
+    assert expected_d_loss(wrong, p, q) > optimal_loss(jsd) + 1e-4
 
 
 def expected_d_loss(logit, p, q):
@@ -189,7 +186,7 @@ def test_a_trained_quadratic_discriminator_of_gaussians_becomes_the_optimal_one(
 
   params = train_logit(logit, jnp.zeros(3), p, q)
   x = jnp.linspace(0, 2, 21)[:, None]  # the mean of p +- two sigmas
-  optimal = jax.vmap(optimal_discriminator.optimal_logit(p.log_density, q.log_density))(x)
+  optimal = jax.vmap(optimal_logit(p.log_density, q.log_density))(x)
   actual = jax.vmap(lambda x: logit(params, x))(x)
   np.testing.assert_allclose(jax.nn.sigmoid(actual), jax.nn.sigmoid(optimal), atol=0.03)
   check_loss(lambda x: logit(params, x), p, q, 0.005)
@@ -213,7 +210,7 @@ def test_a_trained_network_becomes_the_optimal_discriminator_of_lost_modes(weigh
 
   params = train_logit(logit, params, p, q, lr=0.01)
   x = draws(p, 5, 500)
-  optimal = jax.vmap(optimal_discriminator.optimal_logit(p.log_density, q.log_density))(x)
+  optimal = jax.vmap(optimal_logit(p.log_density, q.log_density))(x)
   actual = jax.vmap(lambda x: logit(params, x))(x)
   error = jnp.abs(jax.nn.sigmoid(actual) - jax.nn.sigmoid(optimal))
   assert float(error.mean()) < 0.03
@@ -222,8 +219,6 @@ def test_a_trained_network_becomes_the_optimal_discriminator_of_lost_modes(weigh
 
 def check_loss(logit, p: Density, q: Density, tolerance):
   """Asserts that the expected loss exceeds log 4 - 2 JSD by less than `tolerance`."""
-  jsd = optimal_discriminator.jsd_by_quadrature(
-    p.log_density, q.log_density, WIDE_EXTENT['gaussian'], 4000
-  )
-  excess = expected_d_loss(logit, p, q) - float(optimal_discriminator.optimal_loss(jsd))
+  jsd = jsd_by_quadrature(p.log_density, q.log_density, WIDE_EXTENT['gaussian'], 4000)
+  excess = expected_d_loss(logit, p, q) - float(optimal_loss(jsd))
   assert -1e-5 < excess < tolerance

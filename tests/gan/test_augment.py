@@ -10,12 +10,12 @@ from gan_jax.distributed.randomness import example_keys
 from gan_jax.gan.augment import (
   AUGMENTATIONS,
   ada_controller,
-  ada_transforms,
   augment_images,
   check_augmentation,
   diffaugment,
   instance_noise,
 )
+from gan_jax.gan.augment import ada_transforms as ada
 from gan_jax.utils.errors import UserError
 
 CHANGING = [name for name in AUGMENTATIONS if name != 'none']
@@ -156,11 +156,11 @@ def test_cutout_zeroes_a_window_of_half_the_size_where_it_lies_inside(h, w):
 
 @jax.jit
 def _transformed(image, transform):
-  return ada_transforms.warp(image, *ada_transforms.source_coordinates(transform, *image.shape[:2]))
+  return ada.warp(image, *ada.source_coordinates(transform, *image.shape[:2]))
 
 
 def transformed(image, **transform):
-  return _transformed(image, ada_transforms.GeometricTransform(**transform))
+  return _transformed(image, ada.GeometricTransform(**transform))
 
 
 @pytest.mark.parametrize('size', [7, 8])
@@ -183,15 +183,11 @@ def test_shifts_move_pixels_exactly_and_mirror_at_the_border():
     np.testing.assert_array_equal(transformed(image, shift=(float(down), float(right))), expected)
 
 
-@pytest.mark.parametrize(
-  'warp', [ada_transforms.warp_by_gather, ada_transforms.warp_by_matmul, ada_transforms.warp]
-)
+@pytest.mark.parametrize('warp', [ada.warp_by_gather, ada.warp_by_matmul, ada.warp])
 def test_every_warp_equals_bilinear_interpolation_by_scipy(warp):
   image = jax.random.normal(KEYS[3], (9, 7, 3))
-  transform = ada_transforms.GeometricTransform(
-    (1.3, -0.4), 0.5, 1.2, -0.3, 0.9, (1.0, 2.0), 1, True
-  )
-  rows, columns = jax.jit(lambda: ada_transforms.source_coordinates(transform, 9, 7))()
+  transform = ada.GeometricTransform((1.3, -0.4), 0.5, 1.2, -0.3, 0.9, (1.0, 2.0), 1, True)
+  rows, columns = jax.jit(lambda: ada.source_coordinates(transform, 9, 7))()
   expected = np.stack(
     [
       ndimage.map_coordinates(np.asarray(image[..., i]), (rows, columns), order=1, mode='mirror')
@@ -199,7 +195,7 @@ def test_every_warp_equals_bilinear_interpolation_by_scipy(warp):
     ],
     axis=-1,
   )
-  inside = [ada_transforms._mirror(rows, 9), ada_transforms._mirror(columns, 7)]
+  inside = [ada._mirror(rows, 9), ada._mirror(columns, 7)]
   np.testing.assert_allclose(warp(image, *inside), expected, atol=1e-5)
 
 
@@ -208,7 +204,7 @@ def test_both_warps_have_the_same_gradient():
   places = jax.random.uniform(jax.random.key(9), (2, 8, 8), maxval=7.0)
   gradients = [
     jax.jit(jax.grad(lambda x, warp=warp: jnp.vdot(weights, warp(x, *places))))(image)
-    for warp in (ada_transforms.warp_by_gather, ada_transforms.warp_by_matmul)
+    for warp in (ada.warp_by_gather, ada.warp_by_matmul)
   ]
   np.testing.assert_allclose(*gradients, atol=1e-5)
 
@@ -223,9 +219,9 @@ def test_recolor_equals_the_product_of_the_published_matrices():
   for luma_flip in (False, True):
     luma = np.eye(3) - 2 * vv * luma_flip
     expected = (np.asarray(RGB) + brightness) * contrast @ (saturate @ turn @ luma).T
-    result = ada_transforms.recolor(RGB, brightness, contrast, luma_flip, hue, saturation)
+    result = ada.recolor(RGB, brightness, contrast, luma_flip, hue, saturation)
     np.testing.assert_allclose(result, expected, atol=1e-5)
-    grey = ada_transforms.recolor(GREY, brightness, contrast, luma_flip, hue, saturation)
+    grey = ada.recolor(GREY, brightness, contrast, luma_flip, hue, saturation)
     sign = -1 if luma_flip else 1
     np.testing.assert_allclose(grey, sign * contrast * (np.asarray(GREY) + brightness), atol=1e-6)
 

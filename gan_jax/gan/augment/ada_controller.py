@@ -39,7 +39,7 @@ def update_ada(
     mean_sign: mean of sign D(x) over the minibatch, of all devices.
     batch_size: of all devices.
     target: value of r_t that leaves p unchanged.
-    images_to_one: number of images in which p can rise from 0 to 1.
+    images_to_one: number of images in which p could rise from 0 to 1.
     max_p: upper bound of p.
   """
   r_t = R_T_DECAY * state.r_t + (1 - R_T_DECAY) * mean_sign

@@ -25,7 +25,7 @@ def contrast(key: jax.Array, image: jax.Array) -> jax.Array:
 
 
 def channel_means(image: jax.Array) -> jax.Array:
-  """Returns each pixel's mean over channels, in every channel [h, w, c]; on a CPU rolls are faster than `mean`."""
+  """Returns each pixel's mean over channels, in every channel [h, w, c]; rolls are faster on a CPU."""
   c = image.shape[-1]
   return sum((jnp.roll(image, i, axis=-1) for i in range(1, c)), start=image) / c
 

@@ -14,16 +14,11 @@ from gan_jax.gan.networks.initializers import (
   LayerInit,
   layer_init_of,
   mean_image_bias,
-  replace_bias_init,
+  with_bias_init,
 )
 from gan_jax.gan.networks.layers import Conditioned, Dropout, Logit, apply_layer, make_dense
 from gan_jax.gan.networks.mlp_2014 import Maxout
-from gan_jax.gan.networks.network_spec import (
-  NetworkSpec,
-  SupportedOptions,
-  compute_dtype,
-  resolve_spec,
-)
+from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, resolve_spec
 from gan_jax.utils.errors import UserError
 
 # Of D's convolutions: channels / width, kernel size, padding, and the size of the pool of stride 2.
@@ -59,7 +54,7 @@ class Generator(nn.Module):
       stride=3,
       padding=0,
       transposed=True,
-      layer_init=replace_bias_init(self.layer_init, self.output_bias),
+      layer_init=with_bias_init(self.layer_init, self.output_bias),
       dtype=self.dtype,
       as_matmul=self.as_matmul,
     )(x).astype(jnp.float32)
@@ -105,9 +100,7 @@ class Discriminator(nn.Module):
     return Logit(self.n_classes, self.layer_init, self.norm)(x, labels, train)
 
 
-SUPPORTED = SupportedOptions(
-  d_norms=('none', 'spectral'), inits=('scaled', '2014', 'torch'), dropout=True
-)
+SUPPORTED = Supported(d_norms=('none', 'spectral'), inits=('scaled', '2014', 'torch'), dropout=True)
 
 
 def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
@@ -129,14 +122,10 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
       f'--g_width={g_width}: conv_2014 needs a multiple of {area} for {h}x{w}; '
       f'use --g_width={-(-g_width // area) * area}'
     )
+  output_bias = mean_image_bias(spec.mean_image, 'linear', per_channel=True)
+  layer_init = layer_init_of(spec.init, 0.05)
   generator = Generator(
-    tuple(spec.shape),
-    g_width,
-    layer_init_of(spec.init, 0.05),
-    spec.n_classes,
-    compute_dtype(spec),
-    mean_image_bias(spec.mean_image, 'linear', per_channel=True),
-    spec.as_matmul,
+    tuple(spec.shape), g_width, layer_init, output_bias=output_bias, **spec.conv_options()
   )
   discriminator = Discriminator(
     spec.d_width or 32,
@@ -144,8 +133,6 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
     0.2 if spec.d_dropout else 0.0,
     0.5 if spec.d_dropout else 0.0,
     spec.d_norm,
-    spec.n_classes,
-    compute_dtype(spec),
-    spec.as_matmul,
+    **spec.conv_options(),
   )
   return generator, discriminator

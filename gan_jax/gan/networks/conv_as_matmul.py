@@ -70,21 +70,16 @@ def convolve(
 
   Args:
     x: images.
-    kernel: [height, width, inputs, outputs]; group i of the input channels makes the i-th share of outputs.
+    kernel: [height, width, inputs, outputs]; the i-th group of inputs makes the i-th share of outputs.
     stride: in pixels, in both directions.
     padding: zero pixels on each side.
     groups: number of groups of channels.
-    as_matmul: whether to compute by matrix products instead of XLA's convolution.
+    as_matmul: whether to use matrix products instead of XLA's convolution.
   """
   if not as_matmul:
     edges = [(padding, padding)] * 2
     return lax.conv_general_dilated(
-      x,
-      kernel,
-      (stride,) * 2,
-      edges,
-      dimension_numbers=_DIMENSIONS,
-      feature_group_count=groups,
+      x, kernel, (stride,) * 2, edges, dimension_numbers=_DIMENSIONS, feature_group_count=groups
     )
   if groups > 1:
     return _convolve_groups(x, kernel, stride, padding, groups)

@@ -16,16 +16,10 @@ from gan_jax.gan.networks.initializers import (
   lecun_uniform,
   mean_image_bias,
   normal_weights,
-  replace_bias_init,
+  with_bias_init,
 )
 from gan_jax.gan.networks.layers import Conditioned, Logit, apply_layer, batch_norm, make_dense
-from gan_jax.gan.networks.network_spec import (
-  NetworkSpec,
-  SupportedOptions,
-  compute_dtype,
-  count_doublings,
-  resolve_spec,
-)
+from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, count_doublings, resolve_spec
 
 DENSE_UNITS = 1024  # of each optional dense layer before G's or after D's convolutions
 
@@ -69,7 +63,7 @@ class Generator(nn.Module):
         kernel_size=4,
         stride=2,
         transposed=True,
-        layer_init=replace_bias_init(layer_init, self.output_bias) if last else layer_init,
+        layer_init=with_bias_init(layer_init, self.output_bias) if last else layer_init,
         dtype=self.dtype,
         as_matmul=self.as_matmul,
       )(x)
@@ -111,9 +105,7 @@ class Discriminator(nn.Module):
 
 # Batch norm is the default in G only: in D it makes a logit depend on the other examples of the batch,
 # which gradient penalties such as R1 do not allow.
-SUPPORTED = SupportedOptions(
-  g_norms=('batch', 'none'), d_norms=('none', 'batch', 'spectral'), depth=True
-)
+SUPPORTED = Supported(g_norms=('batch', 'none'), d_norms=('none', 'batch', 'spectral'), depth=True)
 
 
 def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
@@ -124,24 +116,17 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   """
   spec = resolve_spec('dcgan', spec, SUPPORTED)
   doublings = count_doublings('dcgan', spec)
+  output_bias = mean_image_bias(spec.mean_image, 'tanh', per_channel=True)
   generator = Generator(
     tuple(spec.shape),
     spec.g_width or 64,
     doublings,
     spec.g_depth,
     spec.g_norm,
-    spec.n_classes,
-    compute_dtype(spec),
-    mean_image_bias(spec.mean_image, 'tanh', per_channel=True),
-    spec.as_matmul,
+    output_bias=output_bias,
+    **spec.conv_options(),
   )
   discriminator = Discriminator(
-    spec.d_width or 64,
-    doublings,
-    spec.d_depth,
-    spec.d_norm,
-    spec.n_classes,
-    compute_dtype(spec),
-    spec.as_matmul,
+    spec.d_width or 64, doublings, spec.d_depth, spec.d_norm, **spec.conv_options()
   )
   return generator, discriminator

@@ -5,12 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.distributed.randomness import BatchAxis
-from gan_jax.gan.networks.network_spec import (
-  NetworkSpec,
-  SupportedOptions,
-  check_labels,
-  resolve_spec,
-)
+from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, check_labels, resolve_spec
 from gan_jax.utils.errors import UserError
 
 
@@ -52,7 +47,7 @@ class Discriminator(nn.Module):
 
 def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   """Builds G(z) = theta and D(x) = psi x; theta = psi = 1 at the start, and 0 at the equilibrium for data 0."""
-  spec = resolve_spec('dirac', spec, SupportedOptions(points=True))
+  spec = resolve_spec('dirac', spec, Supported(points=True))
   if tuple(spec.shape) != (1,):
     raise UserError(
       f'--network=dirac: makes points of shape (1,), not {tuple(spec.shape)}; use --network=relu'

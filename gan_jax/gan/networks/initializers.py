@@ -40,14 +40,12 @@ def normal_weights(stddev: float) -> LayerInit:
 
 def layer_init_of(init: str, bound_2014: float) -> LayerInit:
   """Returns the layer init that a spec's `init` names; '2014' draws weights from U(+-bound_2014)."""
-  return {
-    'scaled': lecun_uniform,
-    'torch': torch_uniform,
-    '2014': uniform_weights(bound_2014),
-  }[init]
+  if init == '2014':
+    return uniform_weights(bound_2014)
+  return {'scaled': lecun_uniform, 'torch': torch_uniform}[init]
 
 
-def replace_bias_init(layer_init: LayerInit, bias: Initializer | None) -> LayerInit:
+def with_bias_init(layer_init: LayerInit, bias: Initializer | None) -> LayerInit:
   """Returns `layer_init` with `bias` as the initializer of biases, unchanged where `bias` is None."""
   return layer_init if bias is None else lambda fan_in: (layer_init(fan_in)[0], bias)
 

@@ -15,8 +15,8 @@ from gan_jax.gan.networks.initializers import (
   layer_init_of,
   lecun_uniform,
   mean_image_bias,
-  replace_bias_init,
   uniform_weights,
+  with_bias_init,
 )
 from gan_jax.gan.networks.layers import (
   Conditioned,
@@ -26,12 +26,7 @@ from gan_jax.gan.networks.layers import (
   batch_norm,
   make_dense,
 )
-from gan_jax.gan.networks.network_spec import (
-  NetworkSpec,
-  SupportedOptions,
-  compute_dtype,
-  resolve_spec,
-)
+from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, resolve_spec
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -86,7 +81,7 @@ class Generator(nn.Module):
     for activation in self.activations:
       x = make_dense(x, self.width, self.layer_init, self.dtype)(x)
       x = activation(batch_norm(x, train, axis_name, self.norm, self.dtype))
-    output_init = replace_bias_init(self.output_init, self.output_bias)
+    output_init = with_bias_init(self.output_init, self.output_bias)
     x = make_dense(x, math.prod(self.shape), output_init, self.dtype)(x)
     return self.output(x.astype(jnp.float32)).reshape(-1, *self.shape)
 
@@ -119,7 +114,7 @@ class Discriminator(nn.Module):
     return Logit(self.n_classes, self.layer_init, self.norm)(x, labels, train)
 
 
-SUPPORTED = SupportedOptions(
+SUPPORTED = Supported(
   g_norms=('none', 'batch'),
   d_norms=('none', 'spectral'),
   inits=('scaled', '2014', 'torch'),
@@ -145,7 +140,7 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
     output_bias=mean_image_bias(spec.mean_image, 'half_tanh', per_channel=False),
     norm=spec.g_norm,
     n_classes=spec.n_classes,
-    dtype=compute_dtype(spec),
+    dtype=spec.compute_dtype,
   )
   return generator, _build_discriminator(spec, 240, black_is_zero=True)
 
@@ -167,7 +162,7 @@ def build_cifar_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
     output_init=uniform_weights(0.5) if released else layer_init_of(spec.init, 0.5),
     output_bias=mean_image_bias(spec.mean_image, 'linear', per_channel=False),
     n_classes=spec.n_classes,
-    dtype=compute_dtype(spec),
+    dtype=spec.compute_dtype,
   )
   return generator, _build_discriminator(spec, 1600, black_is_zero=False)
 
@@ -183,5 +178,5 @@ def _build_discriminator(spec: NetworkSpec, width: int, *, black_is_zero: bool) 
     black_is_zero=black_is_zero,
     norm=spec.d_norm,
     n_classes=spec.n_classes,
-    dtype=compute_dtype(spec),
+    dtype=spec.compute_dtype,
   )

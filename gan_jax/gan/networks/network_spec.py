@@ -32,8 +32,17 @@ class NetworkSpec(NamedTuple):
   remat: bool = False  # recompute the activations of blocks in the backward pass
   as_matmul: bool | None = None  # convolutions as matrix products; None: on a CPU backend only
 
+  @property
+  def compute_dtype(self) -> Any:
+    """Returns the dtype that layers compute in."""
+    return jnp.dtype(self.dtype)
 
-class SupportedOptions(NamedTuple):
+  def conv_options(self) -> dict[str, Any]:
+    """Returns the fields that all convolutional generators and discriminators share."""
+    return {'n_classes': self.n_classes, 'dtype': self.compute_dtype, 'as_matmul': self.as_matmul}
+
+
+class Supported(NamedTuple):
   """Holds the options that a network supports; its default norm comes first."""
 
   g_norms: Sequence[str] = ('none',)
@@ -46,7 +55,7 @@ class SupportedOptions(NamedTuple):
   scale: bool = False
 
 
-def resolve_spec(name: str, spec: NetworkSpec, supported: SupportedOptions) -> NetworkSpec:
+def resolve_spec(name: str, spec: NetworkSpec, supported: Supported) -> NetworkSpec:
   """Returns `spec` with default norms filled in; raises UserError for options not in `supported`."""
   if len(spec.shape) != 3 and not supported.points:
     raise UserError(
@@ -99,11 +108,6 @@ def count_doublings(name: str, spec: NetworkSpec) -> int:
       f'not {h}x{w}; resize them, or use --network=mlp'
     )
   return count
-
-
-def compute_dtype(spec: NetworkSpec) -> Any:
-  """Returns the dtype that layers compute in."""
-  return jnp.dtype(spec.dtype)
 
 
 def check_labels(labels: jax.Array | None, n_classes: int) -> None:

@@ -13,16 +13,10 @@ from gan_jax.gan.networks.initializers import (
   Initializer,
   LayerInit,
   mean_image_bias,
-  replace_bias_init,
+  with_bias_init,
 )
 from gan_jax.gan.networks.layers import Conditioned, Logit, make_dense
-from gan_jax.gan.networks.network_spec import (
-  NetworkSpec,
-  SupportedOptions,
-  compute_dtype,
-  count_doublings,
-  resolve_spec,
-)
+from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, count_doublings, resolve_spec
 from gan_jax.gan.networks.resampling import downsample_bilinear, upsample_bilinear
 from gan_jax.utils.errors import UserError
 
@@ -100,7 +94,7 @@ class Generator(nn.Module):
         x = upsample_bilinear(x)
       for j in range(self.depth):
         x = block(self.depth * len(self.widths), **options, name=f'block_{i}_{j}')(x)
-    output_init = replace_bias_init(scaled_normal(1.0), self.output_bias)
+    output_init = with_bias_init(scaled_normal(1.0), self.output_bias)
     return Conv(c, 1, padding=0, layer_init=output_init, **options)(x).astype(jnp.float32)
 
 
@@ -142,26 +136,16 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   Published for CIFAR-10: widths 768, depths 2 and latents of 64. G's output is linear. From the fifth
   resolution on, each has half the channels of the one before.
   """
-  spec = resolve_spec('r3gan', spec, SupportedOptions(depth=True, remat=True))
+  spec = resolve_spec('r3gan', spec, Supported(depth=True, remat=True))
   doublings = count_doublings('r3gan', spec)
+  g_widths = _resolution_widths('--g_width', spec.g_width or 64, doublings)
+  d_widths = _resolution_widths('--d_width', spec.d_width or 64, doublings)[::-1]
+  output_bias = mean_image_bias(spec.mean_image, 'linear', per_channel=True)
+  options = {'remat': spec.remat, **spec.conv_options()}
   generator = Generator(
-    tuple(spec.shape),
-    _resolution_widths('--g_width', spec.g_width or 64, doublings),
-    spec.g_depth or 1,
-    spec.n_classes,
-    compute_dtype(spec),
-    mean_image_bias(spec.mean_image, 'linear', per_channel=True),
-    spec.remat,
-    spec.as_matmul,
+    tuple(spec.shape), g_widths, spec.g_depth or 1, output_bias=output_bias, **options
   )
-  discriminator = Discriminator(
-    _resolution_widths('--d_width', spec.d_width or 64, doublings)[::-1],
-    spec.d_depth or 1,
-    spec.n_classes,
-    compute_dtype(spec),
-    spec.remat,
-    spec.as_matmul,
-  )
+  discriminator = Discriminator(d_widths, spec.d_depth or 1, **options)
   return generator, discriminator
 
 

@@ -19,12 +19,7 @@ from gan_jax.gan.networks.initializers import (
 )
 from gan_jax.gan.networks.layers import Logit, apply_layer, batch_norm, make_dense
 from gan_jax.gan.networks.mlp_2014 import Generator, identity
-from gan_jax.gan.networks.network_spec import (
-  NetworkSpec,
-  SupportedOptions,
-  compute_dtype,
-  resolve_spec,
-)
+from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, resolve_spec
 
 
 def lecun_uniform_random_bias(fan_in: int) -> tuple[Initializer, Initializer]:
@@ -55,7 +50,7 @@ class Discriminator(nn.Module):
     return Logit(self.n_classes, self.layer_init, self.norm)(x, labels, train)
 
 
-SUPPORTED = SupportedOptions(
+SUPPORTED = Supported(
   g_norms=('none', 'batch'),
   d_norms=('none', 'batch', 'spectral'),
   inits=('scaled', 'torch'),
@@ -85,7 +80,7 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
     output_bias=mean_image_bias(spec.mean_image, 'linear', per_channel=False),
     norm=spec.g_norm,
     n_classes=spec.n_classes,
-    dtype=compute_dtype(spec),
+    dtype=spec.compute_dtype,
   )
   discriminator = Discriminator(
     spec.d_width or 128,
@@ -94,6 +89,6 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
     spec.d_norm,
     spec.scale,
     spec.n_classes,
-    compute_dtype(spec),
+    spec.compute_dtype,
   )
   return generator, discriminator

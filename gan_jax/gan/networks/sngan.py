@@ -14,16 +14,10 @@ from gan_jax.gan.networks.initializers import (
   Initializer,
   LayerInit,
   mean_image_bias,
-  replace_bias_init,
+  with_bias_init,
 )
 from gan_jax.gan.networks.layers import Conditioned, Logit, apply_layer, batch_norm, make_dense
-from gan_jax.gan.networks.network_spec import (
-  NetworkSpec,
-  SupportedOptions,
-  compute_dtype,
-  count_doublings,
-  resolve_spec,
-)
+from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, count_doublings, resolve_spec
 from gan_jax.gan.networks.resampling import downsample_mean, upsample_nearest
 
 
@@ -83,7 +77,7 @@ class Generator(nn.Module):
         x, train, collective_axis_name(axis_name)
       )
     x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
-    output_init: LayerInit = replace_bias_init(glorot_uniform, self.output_bias)
+    output_init: LayerInit = with_bias_init(glorot_uniform, self.output_bias)
     x = Conv(c, layer_init=output_init, dtype=self.dtype, as_matmul=self.as_matmul)(x)
     return jnp.tanh(x.astype(jnp.float32))
 
@@ -143,7 +137,7 @@ class Discriminator(nn.Module):
     return Logit(self.n_classes, glorot_uniform, self.norm)(features, labels, train)
 
 
-SUPPORTED = SupportedOptions(g_norms=('batch', 'none'), d_norms=('spectral', 'none'), remat=True)
+SUPPORTED = Supported(g_norms=('batch', 'none'), d_norms=('spectral', 'none'), remat=True)
 
 
 def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
@@ -164,23 +158,10 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   else:
     g_widths = [g_width << min(doublings - i, 4) for i in range(doublings + 1)]
     d_widths, halvings = [d_width << min(i, 4) for i in range(doublings + 1)], doublings
+  output_bias = mean_image_bias(spec.mean_image, 'tanh', per_channel=True)
+  options = {'remat': spec.remat, **spec.conv_options()}
   generator = Generator(
-    tuple(spec.shape),
-    tuple(g_widths),
-    spec.g_norm,
-    spec.n_classes,
-    compute_dtype(spec),
-    mean_image_bias(spec.mean_image, 'tanh', per_channel=True),
-    spec.remat,
-    spec.as_matmul,
+    tuple(spec.shape), tuple(g_widths), spec.g_norm, output_bias=output_bias, **options
   )
-  discriminator = Discriminator(
-    tuple(d_widths),
-    halvings,
-    spec.d_norm,
-    spec.n_classes,
-    compute_dtype(spec),
-    spec.remat,
-    spec.as_matmul,
-  )
+  discriminator = Discriminator(tuple(d_widths), halvings, spec.d_norm, **options)
   return generator, discriminator
