@@ -1,1 +1,1 @@
-"""Measures of generated samples: pure functions from arrays to numbers."""
+"""Scores generated samples: pure functions from arrays to numbers."""

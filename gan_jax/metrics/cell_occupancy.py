@@ -1,4 +1,4 @@
-"""Where samples are too many, too few or too close together: cells of the data, one by one."""
+"""Compares samples with data per cell of a partition: shares of examples, and spread within a cell."""
 
 from typing import NamedTuple
 
@@ -7,52 +7,53 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from gan_jax.metrics.kmeans import assign_cells, fit_centres
+from gan_jax.metrics.kmeans import assign_cells
 
-_FEW = 20  # examples of a cell below which its spread is not compared
+_MIN_FOR_SPREAD = 20  # examples of a cell, of real and of fake ones, to compare their spread
 
 
 class CellOccupancy(NamedTuple):
-  """Shares of held-out examples and of fakes in each cell, and how wide the fakes lie there."""
+  """Holds, per cell, the shares of held-out examples and of fakes, and the ratio of their spreads."""
 
   real: np.ndarray  # [cells], sums to 1
   fake: np.ndarray
   n_real: int
   n_fake: int
-  spread: np.ndarray  # mean square distance to the cell's own mean, fakes' over reals'; NaN for few
+  spread: (
+    np.ndarray
+  )  # [cells], median squared distance to the cell's median, fakes over reals; NaN for few
 
   @property
   def divergence(self) -> float:
-    """Jensen-Shannon divergence of both histograms in nats, less what sampling alone would give."""
+    """Jensen-Shannon divergence of both histograms in nats, less its bias for finite samples."""
     m = len(self.real)
-    chance = (m - 1) / 8 * (1 / self.n_real + 1 / self.n_fake)
+    bias = (m - 1) / 8 * (1 / self.n_real + 1 / self.n_fake)
     middle = (self.real + self.fake) / 2
     terms = [np.where(p > 0, p * np.log(np.maximum(p, 1e-30) / middle), 0) for p in self[:2]]
-    return float((terms[0].sum() + terms[1].sum()) / 2 - chance)
+    return float((terms[0].sum() + terms[1].sum()) / 2 - bias)
 
   @property
   def missing(self) -> float:
-    """Share of the data that lies in cells with less than a tenth of the fakes that belong there."""
+    """Share of the data in cells whose share of fakes is below a tenth of their share of data."""
     return float(self.real[self.fake < 0.1 * self.real].sum())
 
   @property
   def width(self) -> float:
-    """Median over cells of how wide fakes lie, 1 as the data do; NaN where no cell has enough."""
-    found = self.spread[np.isfinite(self.spread)]
-    return float(np.median(found)) if found.size else float('nan')
-
-
-def partition_of(key: jax.Array, train: jax.Array, n_cells: int) -> jax.Array:
-  """Centres [n_cells, d] of cells of the training set, by k-means."""
-  return fit_centres(key, train, n_cells)
+    """Median of `spread` over cells: 1 for fakes as wide as the data; NaN if no cell has enough examples."""
+    known = self.spread[np.isfinite(self.spread)]
+    return float(np.median(known)) if known.size else float('nan')
 
 
 def cell_occupancy(
   centres: jax.Array, held_out: npt.ArrayLike, fake: npt.ArrayLike
 ) -> CellOccupancy:
-  """Compare fakes [m, d] with held-out examples [n, d] in the cells around `centres` [k, d]."""
-  ours, theirs = (np.asarray(assign_cells(jnp.asarray(x), centres)) for x in (held_out, fake))
-  return occupancy_from_labels(ours, theirs, len(centres), np.asarray(held_out), np.asarray(fake))
+  """Compares fakes [m, d] with held-out examples [n, d] in the Voronoi cells of `centres` [k, d]."""
+  real_cells, fake_cells = (
+    np.asarray(assign_cells(jnp.asarray(x), centres)) for x in (held_out, fake)
+  )
+  return occupancy_from_labels(
+    real_cells, fake_cells, len(centres), np.asarray(held_out), np.asarray(fake)
+  )
 
 
 def occupancy_from_labels(
@@ -62,16 +63,25 @@ def occupancy_from_labels(
   real_points: np.ndarray,
   fake_points: np.ndarray,
 ) -> CellOccupancy:
-  """The same from the cell of each example, [n] and [m]: classes, say."""
+  """Compares fakes with real examples, given the cell of each.
+
+  Args:
+    real: cell or class of each real example, int [n].
+    fake: cell or class of each fake, int [m].
+    n_cells: number of cells.
+    real_points: real examples [n, d].
+    fake_points: fakes [m, d].
+  """
   shares, variances = [], []
   for labels, points in ((real, real_points), (fake, fake_points)):
     counts = np.bincount(labels, minlength=n_cells)
     shares.append(counts / len(labels))
     within = np.full(n_cells, np.nan)
-    for cell in np.flatnonzero(counts >= _FEW):
-      # Quartiles rather than variances: one stray sample is not a wide cell.
-      own = points[labels == cell]
-      within[cell] = np.median(np.sum((own - np.median(own, axis=0)[None]) ** 2, axis=1))
+    for cell in np.flatnonzero(counts >= _MIN_FOR_SPREAD):
+      # Medians rather than means: a single outlier does not widen a cell.
+      members = points[labels == cell]
+      offsets = members - np.median(members, axis=0)[None]
+      within[cell] = np.median(np.sum(offsets**2, axis=1))
     variances.append(within)
   spread = np.full(n_cells, np.nan)
   fit = np.isfinite(variances[0]) & np.isfinite(variances[1]) & (variances[0] > 0)

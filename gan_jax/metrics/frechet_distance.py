@@ -1,8 +1,7 @@
-"""Frechet distance between Gaussians fitted to features (Heusel et al., 2017), at any number of them.
+"""Computes the Frechet distance between Gaussians fitted to features (Heusel et al., 2017: FID).
 
-NumPy in float64 on the host: a feature's variance may be a small difference of large sums, and
-devices count in float32. Each tile is centred by its own mean before it is squared, and tiles are
-joined by the pairwise update of Chan et al. (1979), so nothing large is ever subtracted.
+In float64 NumPy on the host, since float32 loses small variances: tiles of features are centred by their mean
+before squaring and joined by the pairwise update of Chan et al. (1979).
 """
 
 import functools
@@ -14,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 _TILE = 4096
-_N_SIZES = 15  # numbers of fakes that the extrapolation fits
+_N_SIZES = 15  # numbers of fakes that `frechet_infinity` extrapolates from
 
 
 class Moments(NamedTuple):
-  """What is known of n features: their mean [d] and the sum of squares about it [d, d], float64."""
+  """Holds the number n of features, their mean [d] and the scatter matrix about it [d, d], float64."""
 
   n: int
   mean: np.ndarray
@@ -26,20 +25,20 @@ class Moments(NamedTuple):
 
   @property
   def covariance(self) -> np.ndarray:
-    """The unbiased covariance [d, d]; raises ValueError below two features."""
+    """Unbiased covariance [d, d]; raises ValueError below two features."""
     if self.n < 2:
       raise ValueError(f'{self.n} features have no covariance')
     return self.scatter / (self.n - 1)
 
 
 def moments(features: npt.ArrayLike) -> Moments:
-  """The moments of features [n, d], a tile at a time."""
+  """Returns the moments of features [n, d]."""
   rows = np.asarray(features)
   return merge_moments(_tile_moments(rows[i : i + _TILE]) for i in range(0, len(rows), _TILE))
 
 
 def merge_moments(parts: Iterable[Moments]) -> Moments:
-  """The moments of all features together, from those of disjoint parts; raises without a part."""
+  """Returns the moments of a union of disjoint sets of features; raises TypeError without a set."""
   return functools.reduce(_join, parts)
 
 
@@ -60,18 +59,18 @@ def _join(a: Moments, b: Moments) -> Moments:
 def frechet_distance(
   mean1: np.ndarray, covariance1: np.ndarray, mean2: np.ndarray, covariance2: np.ndarray
 ) -> float:
-  """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2): the squared distance of Dowson & Landau (1982).
+  """Returns |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2), the squared distance of Dowson & Landau (1982).
 
-  The trace of the root is that of the symmetric (C1^1/2 C2 C1^1/2)^1/2, from its eigenvalues. NaN
-  where an argument is not finite.
+  tr (C1 C2)^1/2 is computed from the eigenvalues of the symmetric C1^1/2 C2 C1^1/2. Means are [d],
+  covariances [d, d]. NaN where an argument is not finite.
   """
   if not all(np.isfinite(x).all() for x in (mean1, covariance1, mean2, covariance2)):
     return float('nan')
-  return _distance(mean1, _root(covariance1), mean2, covariance2, np.trace(covariance1))
+  return _distance(mean1, _sqrt(covariance1), mean2, covariance2, np.trace(covariance1))
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-  """The symmetric root of a covariance; most of a distance's cost, and the same for all that it is of."""
+def _sqrt(covariance: np.ndarray) -> np.ndarray:
+  """Returns the symmetric square root of a covariance, the most expensive part of a distance."""
   values, vectors = np.linalg.eigh(covariance)
   return vectors * np.sqrt(_without_noise(values)) @ vectors.T
 
@@ -87,12 +86,11 @@ def _distance(
 
 
 def frechet_infinity(real: Moments, fake: npt.ArrayLike, key: jax.Array) -> float:
-  """Frechet distance to infinitely many fakes, from fake features [n, d] (Chong & Forsyth, 2020).
+  """Returns the Frechet distance extrapolated to infinitely many fakes (Chong & Forsyth, 2020: FID_inf).
 
-  The distance to n fakes is too large by about b / n, so scores at different n do not compare: fit
-  a + b / n at 15 sizes from n / 10 to n, each a fresh draw of the fakes, and report a. It may fall
-  below 0 where the distributions are equal, and keeps what the number of reals adds. Raises
-  ValueError where a tenth of the fakes does not exceed d: below that the bias is no b / n.
+  The distance to n fakes has a bias near b / n. Fits a + b / n at 15 sizes from n / 10 to n, each a random
+  subset of fake features [n, d], and returns a, which may be below 0 for equal distributions. The bias from
+  the number of reals remains. Raises ValueError unless n / 10 > d: below, the bias is not of the form b / n.
   """
   rows = np.asarray(fake)
   n, d = rows.shape
@@ -104,7 +102,7 @@ def frechet_infinity(real: Moments, fake: npt.ArrayLike, key: jax.Array) -> floa
   covariance = real.covariance
   if not (np.isfinite(covariance).all() and np.isfinite(rows).all()):
     return float('nan')
-  root, trace, distances = _root(covariance), np.trace(covariance), []
+  root, trace, distances = _sqrt(covariance), np.trace(covariance), []
   for i, size in enumerate(sizes):
     order = np.asarray(jax.random.permutation(jax.random.fold_in(key, i), n))
     drawn = moments(rows[order[:size]])
@@ -113,6 +111,6 @@ def frechet_infinity(real: Moments, fake: npt.ArrayLike, key: jax.Array) -> floa
 
 
 def _without_noise(eigenvalues: np.ndarray) -> np.ndarray:
-  """Eigenvalues with those set to 0 that rounding made: a root would make 1e-8 of a 1e-16."""
-  least = len(eigenvalues) * np.finfo(np.float64).eps * np.abs(eigenvalues).max()
-  return np.where(eigenvalues > least, eigenvalues, 0)
+  """Sets eigenvalues at the level of rounding to 0, since a square root would magnify 1e-16 to 1e-8."""
+  threshold = len(eigenvalues) * np.finfo(np.float64).eps * np.abs(eigenvalues).max()
+  return np.where(eigenvalues > threshold, eigenvalues, 0)

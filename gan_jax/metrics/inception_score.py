@@ -1,4 +1,4 @@
-"""What a classifier's probabilities say of samples."""
+"""Computes the Inception score from class probabilities."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,10 @@ from jax.scipy.special import xlogy
 
 
 def inception_score(probabilities: jax.Array) -> float:
-  """The exponential of E KL(p(y|x) || p(y)) over class probabilities [n, c] (Salimans et al., 2016).
+  """Returns exp(E KL(p(y|x) || p(y))) over class probabilities [n, c] (Salimans et al., 2016).
 
-  From 1, where every sample looks the same to the classifier, to c, where it is sure of each and finds
-  all classes equally often. Over all n at once, and blind to what happens within a class. Raises
-  ValueError without a sample.
+  Lies between 1 (all samples get the same probabilities) and c (certain predictions, all classes equally
+  frequent). Computed over all n samples at once, without splits. Raises ValueError without a sample.
   """
   if len(probabilities) < 1:
     raise ValueError('no samples: a score needs at least 1')

@@ -1,4 +1,4 @@
-"""Kernel distance of two sets of features: KID where they are Inception's (Binkowski et al., 2018)."""
+"""Computes the kernel distance of two sets of features: KID for Inception features (Binkowski et al., 2018)."""
 
 import math
 from typing import NamedTuple
@@ -8,22 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-BLOCK = 1000  # features of each set in a block, and in a tile
+BLOCK = 1000  # features per block of the standard error, and per tile of the sums
 
 
 class KernelDistance(NamedTuple):
-  """The squared MMD of two whole sets, and how far it may be off."""
+  """Holds an estimate of the squared MMD and its standard error."""
 
-  value: float  # unbiased, so below 0 half of the time where the distributions are equal
+  value: float  # unbiased: below 0 half of the time for equal distributions
   standard_error: float  # of the mean over disjoint blocks of 1000; NaN without two blocks
 
 
 def kernel_distance(real: jax.Array, fake: jax.Array) -> KernelDistance:
-  """Unbiased squared MMD of `real` [n, d] and `fake` [m, d] under the kernel (x.y / d + 1)^3.
+  """Returns the unbiased squared MMD of `real` [n, d] and `fake` [m, d] under the kernel (x.y / d + 1)^3.
 
-  All pairs of both sets enter the value. Customary KIDs average over blocks; the standard error is that
-  of such a mean, and the value errs rather less. Sums of tiles are joined in float64. Raises
-  ValueError without two features in each set.
+  The value uses all pairs, unlike KID's customary mean over blocks; the standard error is that of such a
+  mean, larger than the value's own. Raises ValueError without two features in each set.
   """
   n, m = len(real), len(fake)
   if min(n, m) < 2:
@@ -43,7 +42,7 @@ def kernel_distance(real: jax.Array, fake: jax.Array) -> KernelDistance:
 def _mmd(
   within_real: np.ndarray, within_fake: np.ndarray, across: np.ndarray, n: int, m: int
 ) -> np.ndarray:
-  """The unbiased estimate (Gretton et al., 2012) from sums over pairs; within a set, of different ones."""
+  """Returns the unbiased squared MMD (Gretton et al., 2012) from kernel sums over pairs, without self-pairs."""
   return within_real / (n * (n - 1)) + within_fake / (m * (m - 1)) - 2 * across / (n * m)
 
 
@@ -58,10 +57,10 @@ def _all_sums(real: jax.Array, fake: jax.Array) -> tuple[jax.Array, jax.Array, j
 
 
 def _tile_sums(x: jax.Array, y: jax.Array, origin: jax.Array, *, same: bool) -> jax.Array:
-  """Sums over tiles of pairs of k(x_i, y_j) - k(origin, origin): [tiles of x, tiles of y].
+  """Returns sums of k(x_i, y_j) - k(origin, origin) over tiles of pairs: [tiles of x, tiles of y].
 
-  The constant cancels in the MMD. Left out of each term, from an inner product that is taken about the
-  origin, it takes no digits from the small difference that remains. `same` leaves out i = j.
+  The constant cancels in the MMD; leaving it out of each term, with inner products taken about the origin,
+  saves float32 digits. `same` leaves out pairs with i = j.
   """
   d = len(origin)
   base = origin @ origin / d + 1
@@ -81,6 +80,6 @@ def _tile_sums(x: jax.Array, y: jax.Array, origin: jax.Array, *, same: bool) -> 
 
 
 def _tiles(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Features [n, d] as [tiles, 1000, d], its end padded with zeros, and their numbers [tiles, 1000]."""
+  """Returns features [n, d] as zero-padded tiles [tiles, 1000, d], and their indices [tiles, 1000]."""
   padded = jnp.pad(x, ((0, -len(x) % BLOCK), (0, 0))).reshape(-1, BLOCK, x.shape[1])
   return padded, jnp.arange(padded.shape[0] * BLOCK).reshape(-1, BLOCK)

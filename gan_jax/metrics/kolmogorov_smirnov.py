@@ -1,4 +1,4 @@
-"""The Kolmogorov-Smirnov distance of samples to a known distribution."""
+"""Computes the Kolmogorov-Smirnov distance of samples to a known distribution."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 def ks_distance(samples: jax.Array, cdf: Callable[[jax.Array], jax.Array]) -> jax.Array:
-  """Largest difference between the empirical distribution of `samples` [n] and `cdf`, which takes [n]."""
+  """Returns sup |F_n - F|: F_n the empirical CDF of `samples` [n], F the `cdf`, a function of arrays [n]."""
   n = samples.shape[0]
   values = jnp.sort(cdf(samples))
   steps = jnp.arange(n)
@@ -16,9 +16,9 @@ def ks_distance(samples: jax.Array, cdf: Callable[[jax.Array], jax.Array]) -> ja
 
 
 def expected_ks_distance(n: int) -> float:
-  """The mean distance of n draws from the very distribution that they are compared with.
+  """Returns the mean KS distance of n samples to the distribution they are drawn from.
 
-  The mean sqrt(pi / 2) log 2 of Kolmogorov's limit, with the finite-n scale of Stephens (1970).
+  The mean sqrt(pi / 2) log 2 of Kolmogorov's limit over sqrt(n) + 0.12 + 0.11 / sqrt(n) (Stephens, 1970).
   """
   root = math.sqrt(n)
   return math.sqrt(math.pi / 2) * math.log(2) / (root + 0.12 + 0.11 / root)

@@ -1,4 +1,4 @@
-"""Whether a generator hands out its training data: distances to it that fresh data would not have."""
+"""Tests for memorisation: whether samples lie nearer to training data than held-out data do."""
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +13,16 @@ from gan_jax.metrics.nearest_neighbours import (
   squared_distances,
 )
 
-MIN_FAKES = 20  # a cell counts with more fakes than this: tau = 20 / m, as the authors have it
+MIN_FAKES = 20  # cells with more fakes than this enter C_T: the authors' tau = 20 / m
 
 
 def authenticity(train: jax.Array, fake: jax.Array) -> float:
-  """Percentage of fakes [m, d] that copy nothing: AuthPct of Alaa et al. (2022).
+  """Returns the percentage of authentic fakes [m, d]: AuthPct of Alaa et al. (2022).
 
-  A fake is authentic if its nearest training point, of `train` [n, d], is nearer to another training
-  point than to the fake. A perfect sampler gets the odds that nearest neighbours are not mutual: 38 in
-  the plane, and more where few points of many dimensions are neighbours of many (85 with 10,000 of a
-  normal in 64). Measure a test set beside it. NaN where a feature is not finite; raises ValueError
-  without two training points and a fake.
+  A fake is authentic if its nearest training point, of `train` [n, d], is nearer to another training point
+  than to the fake. The value of a perfect sampler depends on the data (38 in the plane, 85 for 10,000 points
+  of a normal in 64 dimensions): compare with a test set. NaN where a feature is not finite; raises
+  ValueError without two training points and a fake.
   """
   train, fake = jnp.asarray(train), jnp.asarray(fake)
   if len(train) < 2 or len(fake) < 1:
@@ -46,12 +45,12 @@ def _authenticity(train: jax.Array, fake: jax.Array) -> jax.Array:
 def data_copying_score(
   train: jax.Array, test: jax.Array, fake: jax.Array, key: jax.Array, n_cells: int = 10
 ) -> float:
-  """C_T of Meehan et al. (2020): how much farther fakes [m, d] are from `train` [l, d] than `test` [n, d].
+  """Returns the data-copying statistic C_T of Meehan et al. (2020).
 
-  In each cell of k-means on the training set: the Mann-Whitney z of distances to the cell's nearest
-  training point, fakes against test; then their mean, weighted by the share of test points.
-  Far below 0 (-3, say): copies; far above: fakes lie farther off than fresh data. Cells without more
-  than 20 fakes do not enter. NaN where none is left, or where a feature is not finite; raises
+  In each k-means cell of `train` [l, d]: the Mann-Whitney z of the distances to the nearest training point
+  of the cell, of `fake` [m, d] against `test` [n, d]. C_T is the mean of z, weighted by the test points of a
+  cell. Below about -3, fakes are copies; far above 0, they lie farther from training data than test data do.
+  Cells without more than 20 fakes are left out. NaN if no cell is left or a feature is not finite; raises
   ValueError without n_cells training points, a test point and 21 fakes.
   """
   train, test, fake = jnp.asarray(train), jnp.asarray(test), jnp.asarray(fake)
@@ -67,10 +66,10 @@ def data_copying_score(
   fake_cells, fake_distances = map(np.asarray, _distances_in_cells(train, centres, fake))
   scores, weights = [], []
   for cell in range(n_cells):
-    ours, theirs = fake_distances[fake_cells == cell], test_distances[test_cells == cell]
-    if len(ours) > MIN_FAKES and len(theirs):
-      scores.append(mann_whitney_z(ours, theirs))
-      weights.append(len(theirs))
+    in_fake, in_test = fake_distances[fake_cells == cell], test_distances[test_cells == cell]
+    if len(in_fake) > MIN_FAKES and len(in_test):
+      scores.append(mann_whitney_z(in_fake, in_test))
+      weights.append(len(in_test))
   return float(np.average(scores, weights=weights)) if scores else float('nan')
 
 
@@ -78,7 +77,7 @@ def data_copying_score(
 def _distances_in_cells(
   train: jax.Array, centres: jax.Array, points: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """The cell of each point [n, d], and its distance to the nearest training point of that cell: [n], [n]."""
+  """Returns each point's cell and its distance to the nearest training point of the cell: [n], [n]."""
   origin = train.mean(axis=0, keepdims=True)
   train, centres, points = train - origin, centres - origin, points - origin
   train_cells, cells = assign_cells(train, centres), assign_cells(points, centres)
@@ -92,10 +91,9 @@ def _distances_in_cells(
 
 
 def mann_whitney_z(a: np.ndarray, b: np.ndarray) -> float:
-  """The z of the Mann-Whitney U of numbers [m] against numbers [n]: below 0 where `a` tends to be smaller.
+  """Returns the z score of the Mann-Whitney U of `a` [m] against `b` [n]: below 0 if `a` tends to be smaller.
 
-  Ties share their mean rank and narrow the null; there is no correction for continuity. 0 where all
-  are tied.
+  Ties get their mean rank and reduce the variance; no continuity correction. 0 if all values are tied.
   """
   m, n = len(a), len(b)
   total = m + n

@@ -1,4 +1,4 @@
-"""Which modes of a mixture samples have found, how many samples lie in them, and how widely."""
+"""Scores samples of a known mixture: modes found, samples per mode, and variance within modes."""
 
 import math
 
@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
-HIGH_QUALITY_SIGMAS = 3.0  # sigmas from the nearest centre within which a sample belongs to a mode
-_CORE = math.sqrt(2 * math.log(2))  # sigmas that hold half of a Gaussian in the plane
+HIGH_QUALITY_SIGMAS = 3.0  # sigmas from the nearest centre within which a sample is of high quality
+_CORE_SIGMAS = math.sqrt(
+  2 * math.log(2)
+)  # radius in sigmas of half the mass of a Gaussian in the plane
 
 
 def normal_ball_probability(d: int, radius: float) -> float:
-  """Probability that a standard normal of d dimensions lies within `radius` of its centre."""
+  """Returns the probability that a standard normal of d dimensions lies within `radius` of its mean."""
   half = radius**2 / 2
   if d == 1:
     return math.erf(math.sqrt(half))
@@ -23,13 +25,13 @@ def normal_ball_probability(d: int, radius: float) -> float:
 
 
 def nearest_mode(samples: jax.Array, centres: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """For each sample [n, d] the index of the nearest of `centres` [m, d] and the distance to it: [n], [n]."""
+  """Returns the index of the nearest of `centres` [m, d] to each sample [n, d], and the distance: [n], [n]."""
   distances = jnp.linalg.norm(samples[:, None] - centres[None], axis=-1)
   return distances.argmin(axis=1), distances.min(axis=1)
 
 
 def histogram_kl(counts: jax.Array, probabilities: jax.Array) -> jax.Array:
-  """KL in nats of the histogram `counts` [m] to `probabilities` [m]; the worst possible if all counts are 0."""
+  """Returns KL(counts / n || probabilities) in nats, both [m]; -log of the least probability if n = 0."""
   total = counts.sum()
   shares = counts / jnp.maximum(total, 1)
   kl = jnp.sum(xlogy(shares, shares) - xlogy(shares, probabilities))
@@ -37,21 +39,21 @@ def histogram_kl(counts: jax.Array, probabilities: jax.Array) -> jax.Array:
 
 
 def modes_and_uniform_kl(counts: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """How many of m modes have a count, and the KL of `counts` [m] to the uniform distribution in nats.
+  """Returns the number of nonzero `counts` [m], and KL(counts / n || uniform) in nats.
 
-  It lies between 0 and log m, which also stands for no counts at all. A perfect sampler of n draws gets
-  (m - 1) / 2n on average, to first order.
+  The KL lies in [0, log m], log m also for n = 0. A perfect sampler gets (m - 1) / 2n on average, to first
+  order.
   """
   m = counts.shape[0]
   return jnp.sum(counts > 0), histogram_kl(counts, jnp.full(m, 1 / m))
 
 
 def covariance_ratio(samples: jax.Array, centres: jax.Array, sigma: float) -> jax.Array:
-  """Variance inside modes over that of a Gaussian of `sigma` cut off at 3 sigma: 1 where G is right.
+  """Returns the variance within modes over that of a Gaussian of `sigma` truncated at 3 sigma: 1 if equal.
 
-  Pooled over samples [n, d] within 3 sigma of their mode of `centres` [m, d], about each mode's own mean.
-  Modes without two such samples do not enter; without any, G has no width, and the ratio is 0. Above
-  1 the cut limits it: a Gaussian that is far too wide gets 2.37 in the plane.
+  Pooled over samples [n, d] within 3 sigma of their nearest of `centres` [m, d], about the mean of each mode.
+  Modes with fewer than two such samples are left out; 0 if none is left. The truncation bounds the ratio
+  of samples that are too wide: to 2.37 in the plane.
   """
   m, d = centres.shape
   index, distance = nearest_mode(samples, centres)
@@ -61,29 +63,27 @@ def covariance_ratio(samples: jax.Array, centres: jax.Array, sigma: float) -> ja
   means = jnp.zeros((m, d)).at[index].add(offsets) / jnp.maximum(counts, 1)[:, None]
   squares = jnp.sum(jnp.where(inside[:, None], offsets - means[index], 0) ** 2)
   freedom = d * jnp.sum(jnp.maximum(counts - 1, 0))
-  truth = normal_ball_probability(d + 2, HIGH_QUALITY_SIGMAS) / normal_ball_probability(
-    d, HIGH_QUALITY_SIGMAS
-  )  # variance of N(0, 1), cut off
-  return squares / jnp.maximum(freedom, 1) / truth
+  # Variance per coordinate of the truncated standard normal.
+  ball = lambda dims: normal_ball_probability(dims, HIGH_QUALITY_SIGMAS)
+  return squares / jnp.maximum(freedom, 1) / (ball(d + 2) / ball(d))
 
 
 def mode_scores(samples: jax.Array, centres: jax.Array, sigma: float) -> dict[str, jax.Array]:
-  """Judge samples [n, d] of an even mixture of Gaussians of `sigma` at distant `centres` [m, d].
+  """Scores samples [n, d] of a uniform mixture of Gaussians of `sigma` at distant `centres` [m, d].
 
-  The published numbers: 'modes' with a sample within 3 sigma, the share 'high_quality' of such samples,
-  'reverse_kl' of their histogram over modes to the uniform one. Then 'covariance_ratio'. 'cell_kl' sees
-  all of these faults at once: it is the KL of a histogram to the true one over 2 m + 1 cells, each
-  mode's core and the shell around it up to 3 sigma, and the rest of space; a bound from below on the
-  KL of the samples' distribution to the truth.
+  Returns 'modes', the number with a sample within 3 sigma; 'high_quality', the share of samples within 3 sigma
+  of a mode; 'reverse_kl', the KL of their histogram over modes to the uniform one (Srivastava et al., 2017);
+  'covariance_ratio'; and 'cell_kl', a lower bound on the KL of the samples' distribution to the mixture: the
+  KL of histograms over 2 m + 1 cells (the core and the outer shell of each mode, and the rest of space).
   """
   m, d = centres.shape
   index, distance = nearest_mode(samples, centres)
-  core, inside = distance < _CORE * sigma, distance < HIGH_QUALITY_SIGMAS * sigma
+  core, inside = distance < _CORE_SIGMAS * sigma, distance < HIGH_QUALITY_SIGMAS * sigma
   cores = jnp.zeros(m).at[index].add(core)
   counts = jnp.zeros(m).at[index].add(inside)
   n_modes, reverse_kl = modes_and_uniform_kl(counts)
   core_share, share = (
-    normal_ball_probability(d, _CORE),
+    normal_ball_probability(d, _CORE_SIGMAS),
     normal_ball_probability(d, HIGH_QUALITY_SIGMAS),
   )
   cells = jnp.concatenate([cores, counts - cores, jnp.sum(~inside)[None]])

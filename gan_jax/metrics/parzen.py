@@ -1,4 +1,4 @@
-"""Parzen-window log-likelihood by the procedure of Goodfellow et al. (2014), section 5."""
+"""Estimates log-likelihoods by Gaussian Parzen windows, as in Goodfellow et al. (2014), section 5."""
 
 import math
 from typing import NamedTuple
@@ -7,25 +7,25 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-SIGMAS = tuple(10 ** (-1 + i / 9) for i in range(10))  # the grid of 2014: logspace(-1, 0, 10)
-N_SELECTION = 1000  # images on which sigma is chosen
-_CHUNK = 100  # dimensions that one matrix product sums
-_TILE = 1000  # queries and centres per matrix product: what stays in a CPU's cache
+SIGMAS = tuple(10 ** (-1 + i / 9) for i in range(10))  # the grid of the paper: logspace(-1, 0, 10)
+N_SELECTION = 1000  # images on which sigma is selected
+_CHUNK = 100  # dimensions per matrix product
+_TILE = 1000  # queries and centres per matrix product: fits a CPU's cache
 
 
 class ParzenScore(NamedTuple):
-  """A score with its spread: nats per image, and what was chosen to get it."""
+  """Holds a mean log-likelihood in nats per image, its standard error, and the window width."""
 
   mean: float
-  standard_error: float  # std / sqrt(n): the spread over test points only, as published
+  standard_error: float  # std / sqrt(n) over test points, as in the paper
   sigma: float
 
 
 def _inner_products(queries: jax.Array, centres: jax.Array) -> jax.Array:
-  """[n, m] products of rows, accurate to a few units of float32's last place.
+  """Returns the inner products [n, m] of rows, accurate to a few units of float32's last place.
 
-  A matrix product adds d terms in a row, and its rounding, divided by 2 sigma^2, would show in the
-  second decimal of a log-likelihood. Narrow products added in pairs round a few times instead.
+  Sums over 100 dimensions at a time, added pairwise: the rounding of one product over all d, divided by
+  2 sigma^2, would show in the second decimal of a log-likelihood.
   """
   parts = [
     jnp.matmul(queries[:, i : i + _CHUNK], centres[:, i : i + _CHUNK].T, precision='highest')
@@ -37,7 +37,7 @@ def _inner_products(queries: jax.Array, centres: jax.Array) -> jax.Array:
 
 
 def _log_kernel_sums(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) -> jax.Array:
-  """Log sum_j exp(-|x_i - c_j|^2 / 2 sigma^2) for one tile of queries: [s, tile]."""
+  """Returns log sum_j exp(-|x_i - c_j|^2 / 2 sigma^2) for one tile of queries: [s, tile]."""
   query_norms = jnp.sum(queries**2, axis=1)
 
   def add_tile(sums: jax.Array, tile: jax.Array) -> tuple[jax.Array, None]:
@@ -55,7 +55,7 @@ def _log_kernel_sums(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) 
 
 
 def _tiles(x: jax.Array, size: int, fill: float) -> jax.Array:
-  """[n, d] as [tiles, size, d], its end padded with `fill`."""
+  """Returns x [n, d] as [tiles, size, d], its end padded with `fill`."""
   return jnp.pad(x, ((0, -x.shape[0] % size), (0, 0)), constant_values=fill).reshape(
     -1, size, x.shape[1]
   )
@@ -63,10 +63,10 @@ def _tiles(x: jax.Array, size: int, fill: float) -> jax.Array:
 
 @jax.jit
 def _log_sums(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) -> jax.Array:
-  # Distances do not move with the origin; near the data's mean less of them is lost to rounding.
+  # Distances do not depend on the origin; near the data's mean they lose less to rounding.
   origin = centres.mean(axis=0, keepdims=True)
   queries, centres = queries - origin, centres - origin
-  # A padded centre lies so far away that its kernel is zero at every sigma of use.
+  # Padded centres lie so far away that their kernel is zero for any sigma of the grid.
   centre_tiles = _tiles(centres, min(_TILE, centres.shape[0]), 1e6)
   query_tiles = _tiles(queries, min(_TILE, queries.shape[0]), 0.0)
   sums = lax.map(lambda tile: _log_kernel_sums(tile, centre_tiles, sigmas), query_tiles)
@@ -74,9 +74,9 @@ def _log_sums(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) -> jax.
 
 
 def parzen_log_densities(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) -> jax.Array:
-  """Log-density in nats of each query [n, d] under Gaussian windows at the centres [m, d]: [s, n].
+  """Returns log (1/m) sum_j N(x_i; c_j, sigma^2 I) in nats: [s, n], a row for each of `sigmas` [s].
 
-  One row for each of `sigmas` [s]. Streams over tiles, so memory does not grow with n times m.
+  Queries x are [n, d], centres c [m, d]. Streams over tiles, so memory does not grow with n times m.
   """
   normaliser = math.log(centres.shape[0]) + queries.shape[1] * jnp.log(
     sigmas * math.sqrt(2 * math.pi)
@@ -85,9 +85,9 @@ def parzen_log_densities(queries: jax.Array, centres: jax.Array, sigmas: jax.Arr
 
 
 def parzen_score(samples: jax.Array, selection: jax.Array, test: jax.Array) -> ParzenScore:
-  """Score `samples` [m, d] in [0, 1] on `test` [n, d], sigma being the best on `selection` [1000, d].
+  """Scores `samples` [m, d] in [0, 1] by the mean log-density of `test` [n, d] under windows at the samples.
 
-  NaN where one of the three is empty.
+  Uses the sigma of `SIGMAS` with the best mean on `selection` [1000, d]. NaN if one of the three is empty.
   """
   if 0 in (len(samples), len(selection), len(test)):
     return ParzenScore(math.nan, math.nan, math.nan)

@@ -1,4 +1,4 @@
-"""Precision and recall (Kynkaanniemi et al., 2019), density and coverage (Naeem et al., 2020)."""
+"""Computes precision and recall (Kynkaanniemi et al., 2019), density and coverage (Naeem et al., 2020)."""
 
 import functools
 from typing import NamedTuple
@@ -11,21 +11,20 @@ from gan_jax.metrics.nearest_neighbours import TILE_ROWS, kth_squared_distance, 
 
 
 class PrecisionRecall(NamedTuple):
-  """How far two sets of features lie in each other's balls, which end at each point's k-th neighbour."""
+  """Holds fidelity and diversity scores from balls around points that reach to their k-th neighbour."""
 
-  precision: float  # share of fakes in the ball of some real: are they plausible
-  recall: float  # share of reals in the ball of some fake: is everything there
+  precision: float  # share of fakes in the ball of some real point: fidelity
+  recall: float  # share of reals in the ball of some fake: diversity
   density: (
-    float  # balls of reals around a fake, over k: 1 expected of a perfect sampler, no upper limit
+    float  # mean number of real balls around a fake, over k: 1 for a perfect sampler, unbounded
   )
   coverage: float  # share of reals with a fake in their ball: recall that outliers cannot raise
 
 
 def precision_recall(real: jax.Array, fake: jax.Array, k: int = 5) -> PrecisionRecall:
-  """Judge features `fake` [m, d] by `real` [n, d], with balls that reach to the k-th nearest neighbour.
+  """Scores features `fake` [m, d] against `real` [n, d] by open balls up to the k-th nearest neighbour.
 
-  A ball is open, and a point is no neighbour of itself; whether a fake that is the k-th neighbour lies
-  inside is up to rounding. Streams over tiles, so memory does not grow with n times m. NaN where a
+  A point is not its own neighbour. Streams over tiles, so memory does not grow with n times m. NaN where a
   feature is not finite; raises ValueError without k + 1 features in each set.
   """
   real, fake = jnp.asarray(real), jnp.asarray(fake)
@@ -51,12 +50,12 @@ def _scores(real: jax.Array, fake: jax.Array, k: int) -> tuple[jax.Array, ...]:
     rows, radii = tile
     squares = squared_distances(rows, fake)
     balls += jnp.sum(squares < radii[:, None], axis=0)
-    # The least of numbers is sooner found than the `any` of comparisons.
+    # A minimum is faster than `any` of comparisons.
     covered = squares.min(axis=1) < radii
     return balls, (covered, jnp.min(squares - fake_radii[None], axis=1) < 0)
 
   tiles = jnp.pad(real, ((0, -n % TILE_ROWS), (0, 0))).reshape(-1, TILE_ROWS, real.shape[1])
-  # Padded rows have a radius that nothing is within.
+  # Padded rows have radius 0: no point is inside.
   radii = jnp.pad(real_radii, (0, -n % TILE_ROWS)).reshape(-1, TILE_ROWS)
   balls, (covered, recalled) = lax.scan(visit, jnp.zeros(m, jnp.int32), (tiles, radii))
   covered, recalled = covered.ravel()[:n], recalled.ravel()[:n]

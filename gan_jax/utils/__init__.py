@@ -1,1 +1,1 @@
-"""Helpers without a subject of their own: errors and files."""
+"""Defines errors, file writing and the command line: helpers that all packages share."""

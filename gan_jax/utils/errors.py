@@ -1,13 +1,13 @@
-"""The one kind of error that a user can mend: it is printed as a single line, without a traceback."""
+"""Defines the errors that scripts print as a single line, without a traceback."""
 
 
 class UserError(Exception):
-  """What was asked for cannot be done; the message names the flag, its value and the mend."""
+  """Reports a mistake of the user; the message names the flag, its value and the correction."""
 
 
 class AllProcessesError(UserError):
-  """A UserError of one of many processes that every one of them raises."""
+  """Reports the UserError of one process in every process of a run."""
 
 
 class DivergedError(Exception):
-  """Training met a value that is not finite; the message names the tensor, the step and the checkpoint."""
+  """Reports a non-finite value in training; the message names the tensor, the step and the checkpoint."""

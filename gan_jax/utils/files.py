@@ -1,4 +1,4 @@
-"""Writes files that a kill leaves whole, and JSON that every reader takes."""
+"""Writes files atomically, and makes values valid JSON."""
 
 import math
 import os
@@ -7,10 +7,7 @@ from typing import Any
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-  """Replaces the file at `path` by `data` as a whole: a kill leaves the old file or the new one.
-
-  Raises OSError, which names `path` and not the temporary file.
-  """
+  """Replaces the file at `path` by `data`; if killed, leaves the complete old or new file. Raises OSError."""
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   try:
     with temporary.open('wb') as file:
@@ -19,7 +16,7 @@ def write_atomically(path: Path, data: bytes) -> None:
       os.fsync(file.fileno())
     temporary.replace(path)
   except OSError as error:
-    error.filename = str(path)  # the name that a person knows
+    error.filename = str(path)  # not the temporary name
     raise
   finally:
     temporary.unlink(missing_ok=True)

@@ -22,44 +22,44 @@ def few_samples(monkeypatch):
 
 @pytest.mark.parametrize('n_classes', [0, 2])
 @pytest.mark.parametrize(('n_train', 'n_held_out'), [(8, 1), (8, 2), (80, 10)])
-def test_small_sets_are_judged_as_far_as_they_go(n_train, n_held_out, n_classes):
+def test_small_sets_have_the_scores_that_their_sizes_allow(n_train, n_held_out, n_classes):
   task = ImageTask(noise_dataset(n_train, n_held_out, n_classes=n_classes))
   gan, _, state = tiny_gan()
-  measured = task.evaluate_checkpoint(gan, state, 0)
-  assert math.isfinite(measured.score)
-  json.dumps(measured.metrics, allow_nan=False)
-  assert ('nan' in measured.summary) == (n_held_out == 1)
-  assert bool(measured.metrics) == (n_held_out > 1)
+  evaluation = task.evaluate_checkpoint(gan, state, 0)
+  assert math.isfinite(evaluation.score)
+  json.dumps(evaluation.metrics, allow_nan=False)
+  assert ('nan' in evaluation.summary) == (n_held_out == 1)
+  assert bool(evaluation.metrics) == (n_held_out > 1)
   report = task.full_report(gan, state, 'test', 0)
   json.dumps(report.values, allow_nan=False)
   assert set(task.selection_metric[:1]) <= set(report.scores['ema'])
   axes = matplotlib.figure.Figure().subplots()
-  task.plot_scores(axes, [{'step': 1, **measured.metrics}])
+  task.plot_scores(axes, [{'step': 1, **evaluation.metrics}])
   axes.figure.draw_without_rendering()
 
 
-def test_a_generator_whose_figure_is_no_number_is_the_worst(monkeypatch):
+def test_a_generator_whose_score_is_nan_is_the_worst(monkeypatch):
   task = ImageTask(noise_dataset(20, 4))
-  nan = parzen_evaluation.parzen.ParzenScore(math.nan, 1.0, 0.1)
+  nan = parzen_evaluation.ParzenScore(math.nan, 1.0, 0.1)
   monkeypatch.setattr(parzen_evaluation, 'parzen_scores', lambda *args: {'raw': nan, 'ema': nan})
   gan, _, state = tiny_gan()
-  measured = task.evaluate_checkpoint(gan, state, 0)
-  assert measured.score < -1e38
-  assert measured.metrics == {}
+  evaluation = task.evaluate_checkpoint(gan, state, 0)
+  assert evaluation.score < -1e38
+  assert evaluation.metrics == {}
 
 
 def test_large_images_without_labels_are_ranked_by_their_averaged_pixels(monkeypatch):
-  """Windows cost much there and say nothing, and no sample stays in float32."""
+  """No Parzen score is computed, and no sample is kept in float32."""
   shape = (40, 40, 3)
   task = ImageTask(noise_dataset(70, 30, shape))
   monkeypatch.setattr(parzen_evaluation, 'parzen_scores', None)
   monkeypatch.setattr(sampling, 'to_unit_rows', None)
   gan, _, state = tiny_gan(shape=shape)
-  measured = task.evaluate_checkpoint(gan, state, 0)
-  assert measured.score == -measured.metrics['validation_pixel_frechet_ema']
-  assert 'pixels averaged to 8 x 8' in measured.summary
+  evaluation = task.evaluate_checkpoint(gan, state, 0)
+  assert evaluation.score == -evaluation.metrics['validation_pixel_frechet_ema']
+  assert 'pixels averaged to 8 x 8' in evaluation.summary
   real = task.scorer.frechet_distances({}, 'validation')['real']
-  assert 0 < real < measured.metrics['validation_pixel_frechet_ema']
+  assert 0 < real < evaluation.metrics['validation_pixel_frechet_ema']
   report = task.full_report(gan, state, 'test', 0)
   name, higher_is_better = task.selection_metric
   assert not higher_is_better
@@ -67,8 +67,8 @@ def test_large_images_without_labels_are_ranked_by_their_averaged_pixels(monkeyp
   assert 'averaged to 8 x 8' in report.text
 
 
-def test_without_contrast_a_perfect_memory_has_the_scores_of_training_images(monkeypatch):
-  """Samples live where the mean and the contrast of images are lost; so do all they are scored by."""
+def test_without_contrast_copies_of_training_images_have_their_scores(monkeypatch):
+  """Samples and real images are compared in the space without mean and contrast."""
   task = ImageTask(noise_dataset(60, 30, (6, 6, 3), n_classes=2), contrast=9.0)
   gan, _, state = tiny_gan(shape=(6, 6, 3))
   gan = gan._replace(contrast=9.0)
@@ -89,12 +89,12 @@ def test_without_contrast_a_perfect_memory_has_the_scores_of_training_images(mon
   assert 'then painted' in task.full_report(gan, state, 'test', 0).values['protocol']['contrast']
 
 
-def test_images_with_their_contrast_are_judged_as_they_are():
+def test_images_with_contrast_are_scored_unchanged():
   task = ImageTask(noise_dataset(60, 30))
   assert task.scorer.real_images is task.dataset
 
 
-def test_of_a_large_set_a_sample_is_judged_and_all_of_it_is_trained_on(monkeypatch):
+def test_a_large_set_is_evaluated_on_a_sample_and_trained_on_entirely(monkeypatch):
   monkeypatch.setattr(image_scorer, '_MAX_IMAGES', 70)
   task = ImageTask(noise_dataset(100, 30, n_classes=2))
   assert (len(task.scorer.real_images.train), len(task.scorer.real_images.validation)) == (70, 30)
@@ -107,7 +107,7 @@ def test_of_a_large_set_a_sample_is_judged_and_all_of_it_is_trained_on(monkeypat
   assert protocol['real_images'] == 'a fixed sample of 70 training images'
 
 
-def test_training_and_reports_count_modes_in_as_many_samples_and_tell_the_floor(monkeypatch):
+def test_checkpoints_and_reports_count_modes_in_equally_many_samples(monkeypatch):
   monkeypatch.setattr(image_scorer, '_N_STACKED_SAMPLES', 300)
   monkeypatch.setattr(image_scorer, '_N_STACKED_TRAIN', 100)
   parts = noise_dataset(50, 40, n_classes=2)
@@ -117,22 +117,22 @@ def test_training_and_reports_count_modes_in_as_many_samples_and_tell_the_floor(
   labels = {f'{split}_labels': 3 * (np.arange(40) % 2) for split in ('validation', 'test')}
   task = ImageTask(parts._replace(stack=2, **held_out, **labels))
   gan, _, state = tiny_gan(shape=(6, 6, 2))
-  asked = []
+  counts = []
   monkeypatch.setattr(
     image_scorer.classifier_lib,
     'stacked_modes',
-    lambda known, painted: asked.append(len(painted)) or np.arange(len(painted)) % 3,
+    lambda classifier, images: counts.append(len(images)) or np.arange(len(images)) % 3,
   )
-  measured = task.evaluate_checkpoint(gan, state, 0)
+  evaluation = task.evaluate_checkpoint(gan, state, 0)
   report = task.full_report(gan, state, 'test', 0)
-  assert asked == [300] * 4
-  assert measured.metrics['modes_kl_ema'] == report.values['modes']['ema']['modes_kl']
+  assert counts == [300] * 4
+  assert evaluation.metrics['modes_kl_ema'] == report.values['modes']['ema']['modes_kl']
   assert report.values['modes_kl_floor'] == 3 / 600
-  assert 'uniform sampler: 0.005' in measured.summary
+  assert 'uniform sampler: 0.005' in evaluation.summary
   assert 'KL 0.0050' in report.text
 
 
-def test_the_floor_is_what_an_even_sampler_gets():
+def test_uniform_kl_is_the_mean_kl_of_a_uniform_sampler():
   task = ImageTask(noise_dataset(60, 30, n_classes=20))
   n = image_scorer._N_STACKED_SAMPLES
   kls = []
@@ -146,7 +146,7 @@ def test_the_floor_is_what_an_even_sampler_gets():
   assert np.mean(kls) == pytest.approx(task.scorer.uniform_kl, rel=0.25)
 
 
-def test_beside_each_sample_stands_its_nearest_training_image():
+def test_the_nearest_training_image_is_to_the_right_of_each_sample():
   task = ImageTask(noise_dataset(50, 10))
   gan, _, state = tiny_gan()
   picture = sample_grids.nearest_neighbour_grid(
@@ -158,13 +158,13 @@ def test_beside_each_sample_stands_its_nearest_training_image():
 
 
 @pytest.mark.parametrize('n_classes', [0, 2])
-def test_a_comparison_has_the_shares_of_classes_where_there_are_any(n_classes):
+def test_a_comparison_has_class_fractions_where_there_are_labels(n_classes):
   task = ImageTask(noise_dataset(80, 20, n_classes=n_classes))
   gan, _, state = tiny_gan()
   classes = task.comparison_sets(gan, state, 'ema', 0).class_fractions
   if not n_classes:
     assert classes is None
     return
-  for shares in (classes['real'], classes['fake']):
-    assert len(shares) == n_classes
-    assert sum(shares) == pytest.approx(1)
+  for fractions in (classes['real'], classes['fake']):
+    assert len(fractions) == n_classes
+    assert sum(fractions) == pytest.approx(1)

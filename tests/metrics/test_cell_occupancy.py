@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from gan_jax.metrics import cell_occupancy
+from gan_jax.metrics import cell_occupancy, kmeans
 
 RNG = np.random.default_rng(0)
 CENTRES = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32)
@@ -56,6 +56,6 @@ def test_cells_of_few_are_not_compared_in_width():
 
 def test_centres_come_from_the_training_set():
   centres = np.asarray(
-    cell_occupancy.partition_of(jax.random.key(0), jax.numpy.asarray(draw([0.25] * 4)), 4)
+    kmeans.fit_centres(jax.random.key(0), jax.numpy.asarray(draw([0.25] * 4)), 4)
   )
   np.testing.assert_allclose(centres[np.lexsort(centres.round().T)], CENTRES, atol=0.2)

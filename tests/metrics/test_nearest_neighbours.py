@@ -53,10 +53,10 @@ def test_kth_nearest_is_that_of_scikit_learn_without_the_point_itself(n, m, d, k
 
 @pytest.mark.parametrize('m', [1, 7, 30, 31])
 def test_the_nearest_picture_is_that_of_scikit_learn_whatever_the_tiles(monkeypatch, m):
-  monkeypatch.setattr(nearest_neighbours, '_NUMBERS', 7 * 48)  # seven pictures
-  between, tiles = nearest_neighbours._between_pictures, []
+  monkeypatch.setattr(nearest_neighbours, '_TILE_VALUES', 7 * 48)  # seven pictures
+  between, tiles = nearest_neighbours._squared_image_distances, []
   watch = lambda queries, tile: tiles.append(tile) or between(queries, tile)
-  monkeypatch.setattr(nearest_neighbours, '_between_pictures', watch)
+  monkeypatch.setattr(nearest_neighbours, '_squared_image_distances', watch)
   rng = np.random.default_rng(0)
   references = rng.integers(0, 256, (m, 4, 4, 3), np.uint8)
   queries = np.concatenate([references[::3], rng.integers(0, 256, (9, 4, 4, 3), np.uint8)])
