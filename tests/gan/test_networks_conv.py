@@ -3,7 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.gan.networks import NetworkSpec, conv_as_matmul, dcgan, r3gan, resampling
+from gan_jax.gan.networks import NetworkSpec, conv_as_matmul, dcgan, r3gan
+from gan_jax.gan.networks.resampling import (
+  downsample_bilinear,
+  downsample_mean,
+  upsample_bilinear,
+  upsample_nearest,
+)
 from tests.helpers.small_networks import KEY, examples, small, start
 
 # height, width, size, stride, padding, inputs of a group, outputs, groups, transposed
@@ -89,23 +95,17 @@ def test_r3gan_at_768_and_2_is_of_the_published_size():
 def test_bilinear_resampling_equals_jax_image():
   x = jax.random.normal(KEY, (2, 6, 8, 3))
   np.testing.assert_allclose(
-    resampling.upsample_bilinear(x), jax.image.resize(x, (2, 12, 16, 3), 'bilinear'), atol=1e-5
+    upsample_bilinear(x), jax.image.resize(x, (2, 12, 16, 3), 'bilinear'), atol=1e-5
   )
   half = jax.image.resize(x, (2, 3, 4, 3), 'bilinear')  # antialiased: 1, 3, 3, 1
-  np.testing.assert_allclose(
-    resampling.downsample_bilinear(x)[:, 1:-1, 1:-1], half[:, 1:-1, 1:-1], atol=1e-5
-  )
+  np.testing.assert_allclose(downsample_bilinear(x)[:, 1:-1, 1:-1], half[:, 1:-1, 1:-1], atol=1e-5)
   flat = jnp.ones((1, 4, 4, 1))
-  np.testing.assert_allclose(
-    resampling.downsample_bilinear(flat), jnp.ones((1, 2, 2, 1)), atol=1e-6
-  )
+  np.testing.assert_allclose(downsample_bilinear(flat), jnp.ones((1, 2, 2, 1)), atol=1e-6)
 
 
 def test_mean_downsampling_inverts_nearest_upsampling():
   x = jax.random.normal(KEY, (2, 4, 6, 3))
-  np.testing.assert_allclose(
-    resampling.downsample_mean(resampling.upsample_nearest(x)), x, atol=1e-6
-  )
+  np.testing.assert_allclose(downsample_mean(upsample_nearest(x)), x, atol=1e-6)
 
 
 @pytest.mark.parametrize('norm', ['none', 'batch'])

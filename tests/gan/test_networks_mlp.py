@@ -11,9 +11,7 @@ SHAPE = (28, 28, 1)
 
 
 def networks_of_2014(**changes):
-  return mlp_2014.build_networks(
-    NetworkSpec(SHAPE, init='2014', d_dropout=True)._replace(**changes)
-  )
+  return mlp_2014.build_networks(NetworkSpec(SHAPE, init='2014', d_dropout=True, **changes))
 
 
 def count(network, inputs):

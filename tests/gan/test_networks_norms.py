@@ -55,11 +55,8 @@ def test_batch_norm_over_shards_equals_that_of_the_whole_batch(name, player):
 def test_dense_layers_of_dcgan_have_the_norms_of_its_convolutions():
   generator, discriminator = small('dcgan', g_depth=2, d_depth=2, d_norm='spectral')
   _, stats = start(generator, jax.random.normal(KEY, (4, 5)), None)
-  assert [x['mean'].shape for x in stats['batch_stats'].values()] == [
-    (DENSE_UNITS,),
-    (DENSE_UNITS,),
-    (8,),
-  ]
+  sizes = [x['mean'].shape for x in stats['batch_stats'].values()]
+  assert sizes == [(DENSE_UNITS,), (DENSE_UNITS,), (8,)]
   _, stats = start(discriminator, examples('dcgan', 4), None)
   vectors = [x for x in jax.tree.leaves(stats) if x.ndim == 2]
   assert sorted(x.shape for x in vectors) == [(1, 1), (1, 8), (1, DENSE_UNITS), (1, DENSE_UNITS)]

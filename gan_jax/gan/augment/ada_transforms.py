@@ -115,9 +115,8 @@ def recolor(
   changed = grey_factor * brightness
   for i in range(c):
     color = 2 / 3 * jnp.cos(hue - 2 * jnp.pi * i / 3) if c == 3 else float(i == 0) - 1 / c
-    changed = changed + (grey_factor / c + contrast * saturation * color) * jnp.roll(
-      image, i, axis=-1
-    )
+    weight = grey_factor / c + contrast * saturation * color
+    changed = changed + weight * jnp.roll(image, i, axis=-1)
   return changed
 
 
@@ -139,7 +138,7 @@ def _random_warp(
 ) -> jax.Array:
   """Warps the image, given `coins` of U(0, 1) [8], `uniform` of U(-1, 1) [6] and `normal` [4]."""
   h, w, _ = image.shape
-  # At least one of the two rotations has probability p.
+  # The last two are the rotations: at least one is applied with probability p.
   applied = coins < jnp.stack([p] * 6 + [1 - jnp.sqrt(1 - p)] * 2)
   flip, turn, shift, scale, stretch, translate, pre, post = applied
   a, b, c, d, e, f = uniform
