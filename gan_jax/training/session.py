@@ -74,7 +74,7 @@ class Session:
   def monitor(self, state: GanState) -> Metrics:
     """Computes the training monitors of an `eval_state`, on the same examples and latents every time."""
     # A key that training does not use.
-    key = jax.random.fold_in(self.key, training_monitors.KEY_SALT)
+    key = jax.random.fold_in(self.key, training_monitors.MONITOR_STREAM)
     return self.monitor_fn(key, state, self.pipeline.monitor_data)
 
   def eval_state(self, state: GanState) -> GanState:
@@ -104,7 +104,7 @@ def open_session(
     folder: the run directory.
     devices: devices of all processes.
     cache: folder for what depends on the data alone, such as classifiers.
-    mapped: how the step is mapped over the devices: a name in `pmap.MAPS`, or `sharding.SHARDED`.
+    mapped: how the step is mapped over the devices: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
     stream: a choice of `input_pipeline.STREAM`.
     group: the processes of the run.
 

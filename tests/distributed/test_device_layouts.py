@@ -1,4 +1,4 @@
-"""One run, however many devices share it and however the step comes to them."""
+"""A run gives the same result on any number of devices and with any step map."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def assert_equal_runs(found, tolerance=1e-5):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('case', FAST)
-def test_four_devices_equal_one_and_the_maps_one_another(case):
+def test_four_devices_equal_one_and_step_maps_agree(case):
   assert_equal_runs(device_layouts.distances(case, (4,), steps=20))
 
 
@@ -42,8 +42,8 @@ def test_200_steps_on_1_2_4_and_8_devices(case):
   assert_equal_runs(found)
 
 
-def together(n, cases, timeout):
-  """What the first of n processes with two devices each says of every case."""
+def run_in_processes(n, cases, timeout):
+  """Returns the distances of every case, from process 0 of n processes with two devices each."""
   coordinator = f'localhost:{process_groups.free_port()}'
   env = os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': device_layouts.FLAGS}
   members = [
@@ -64,7 +64,7 @@ def together(n, cases, timeout):
 @pytest.mark.parametrize('n', [2, 4])
 def test_200_steps_in_processes_of_two_devices(n, update):
   cases = [case for case in device_layouts.CASES if case.startswith(f'{update}-')]
-  found = together(n, cases, 3600)
+  found = run_in_processes(n, cases, 3600)
   print(found)
   assert set(found) == set(cases)
   for case, distances in found.items():

@@ -1,4 +1,4 @@
-"""Many steps in one program, on one device and on many."""
+"""Several steps in one program, on one and on several devices."""
 
 import functools
 
@@ -21,7 +21,7 @@ from tests.helpers.tiny_gan import IMAGE_SHAPE, assert_trees_close, assert_trees
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
 
 N, N_CLASSES, BATCH_SIZE, STEPS = 40, 3, 8, 6
-# What a run may be made of, a few things at a time: (update, k, fields of the Gan).
+# Features of a run: (update, k, fields of the Gan).
 CASES = {
   'plain': ('alternating', 1, {}),
   'k 1/2, labels, batch norm': (
@@ -65,19 +65,19 @@ EVERY = pytest.mark.parametrize('case', CASES)
 
 
 @functools.cache
-def made(case):
-  """The recipe of a case, its key and its first state."""
+def build_case(case):
+  """Returns the train spec, key and initial state of a case."""
   update, k, options = CASES[case]
   gan, key, state = tiny_gan(dropout=case in ('plain', 'simultaneous'), **options)
-  feed = device_batches.image_batches()
+  batches = device_batches.image_batches()
   return (
-    train_step.TrainSpec(gan, update, k and ratio_from_float(k), BATCH_SIZE, feed, feed),
+    train_step.TrainSpec(gan, update, k and ratio_from_float(k), BATCH_SIZE, batches, batches),
     key,
     state,
   )
 
 
-def data(recipe):
+def data(train_spec):
   keys = jax.random.split(jax.random.key(9), 2)
   whole = DeviceData(
     *(
@@ -85,29 +85,29 @@ def data(recipe):
       for k in keys
     )
   )
-  return whole if recipe.gan.n_classes else whole.without_labels()
+  return whole if train_spec.gan.n_classes else whole.without_labels()
 
 
 @functools.cache
 def runner(case, n_devices):
-  """run(steps, state): the case on so many devices, compiled once."""
-  recipe, key, first = made(case)
+  """Returns run(steps, state) of a case on `n_devices`, compiled once."""
+  train_spec, key, first = build_case(case)
   devices = jax.devices()[:n_devices]
   run = pmap.pmap(
-    functools.partial(train_step.run_steps, recipe), devices, n_args=4, donate_argnum=1
+    functools.partial(train_step.run_steps, train_spec), devices, n_args=4, donate_argnum=1
   )
-  there = sharding.replicate(data(recipe), devices)
+  replicated = sharding.replicate(data(train_spec), devices)
 
   def call(steps, state=None):
     state = first if state is None else state
     state = sharding.replicate(jax.tree.map(jnp.copy, state), devices)
-    return run(key, state, there, np.int32(steps))
+    return run(key, state, replicated, np.int32(steps))
 
   return call
 
 
 @EVERY
-def test_two_stretches_equal_one_bit_for_bit(case):
+def test_two_calls_equal_one_bit_for_bit(case):
   run = runner(case, 1)
   whole, _ = run(STEPS + 1)
   part, _ = run(3)
@@ -117,7 +117,7 @@ def test_two_stretches_equal_one_bit_for_bit(case):
 
 @EVERY
 def test_any_number_of_devices_gives_the_same_run(case):
-  """Noise, dropout and batches belong to the example's place in the global batch; SGD hides no factor."""
+  """Noise, dropout and batches depend on the position in the global batch; with SGD no factor is hidden."""
   one, one_metrics = runner(case, 1)(STEPS)
   for n_devices in (2, 4) if case == 'plain' else (4,):
     many, metrics = runner(case, n_devices)(STEPS)
@@ -126,8 +126,7 @@ def test_any_number_of_devices_gives_the_same_run(case):
 
 
 @EVERY
-def test_k_is_what_was_asked_for(case):
-  """Updates of D per step, in the counters of the state and in the metrics."""
+def test_k_is_the_ratio_of_updates_in_counters_and_metrics(case):
   _, k, _ = CASES[case]
   state, metrics = runner(case, 1)(STEPS)
   assert (state.step, state.g.count) == (STEPS, STEPS)
@@ -136,7 +135,7 @@ def test_k_is_what_was_asked_for(case):
     assert state.d.count == STEPS * k
 
 
-def test_what_controllers_remember_is_in_the_state_and_in_the_metrics():
+def test_state_of_controllers_is_in_the_state_and_in_the_metrics():
   state, metrics = runner('k auto, labels', 1)(STEPS)
   assert state.controls['k'].k != 1
   assert np.isfinite(metrics['gain'])
@@ -146,11 +145,11 @@ def test_what_controllers_remember_is_in_the_state_and_in_the_metrics():
 
 
 def test_pmap_equals_simulated_devices():
-  recipe, key, state = made('plain')
-  run = functools.partial(train_step.run_steps, recipe, axis_name='data')
+  train_spec, key, state = build_case('plain')
+  run = functools.partial(train_step.run_steps, train_spec, axis_name='data')
   simulated, _ = jax.jit(
     jax.vmap(
-      lambda _, state: run(key, state, data(recipe), STEPS),
+      lambda _, state: run(key, state, data(train_spec), STEPS),
       (0, None),
       None,
       axis_name='data',
@@ -162,16 +161,16 @@ def test_pmap_equals_simulated_devices():
 
 
 def test_pmap_on_one_device_equals_jit_bit_for_bit():
-  recipe, key, state = made('plain')
-  plain, _ = jax.jit(functools.partial(train_step.run_steps, recipe))(
-    key, state, data(recipe), np.int32(STEPS)
+  train_spec, key, state = build_case('plain')
+  plain, _ = jax.jit(functools.partial(train_step.run_steps, train_spec))(
+    key, state, data(train_spec), np.int32(STEPS)
   )
   mapped, _ = runner('plain', 1)(STEPS)
   assert_trees_equal(mapped, plain)
 
 
 @pytest.mark.parametrize('case', [case for case in CASES if case.startswith('k')])
-def test_a_stretch_reports_means_of_d_over_its_updates_and_of_the_rest_over_steps(case):
+def test_metrics_are_means_of_d_over_its_updates_and_of_others_over_steps(case):
   run = runner(case, 1)
   singles, after = [], None
   for _ in range(4):
@@ -189,9 +188,8 @@ def test_a_stretch_reports_means_of_d_over_its_updates_and_of_the_rest_over_step
     assert mean == pytest.approx(expected, rel=1e-4, abs=1e-6), name
 
 
-def test_no_examples_are_passed_over_when_the_discriminator_rests():
-  """Minibatches are counted in its updates: two steps of k = 1/2 see one."""
-  recipe, key, _ = made('k 1/2, labels, batch norm')
+def test_steps_without_update_of_d_consume_no_examples():
+  train_spec, key, _ = build_case('k 1/2, labels, batch norm')
   run = runner('k 1/2, labels, batch norm', 1)
   counts, state = [], None
   for _ in range(4):
@@ -199,7 +197,7 @@ def test_no_examples_are_passed_over_when_the_discriminator_rests():
     counts.append(int(state.d.count))
   assert counts == [1, 1, 2, 2]
   batches = [
-    train_step.get_train_batch(recipe, key, data(recipe).train, jnp.int32(i), None)
+    train_step.get_train_batch(train_spec, key, data(train_spec).train, jnp.int32(i), None)
     for i in range(5)
   ]
   drawn = np.concatenate([batch.images for batch in batches])
@@ -208,32 +206,32 @@ def test_no_examples_are_passed_over_when_the_discriminator_rests():
 
 @pytest.mark.parametrize('n_devices', [1, 4])
 def test_devices_share_a_batch_without_overlap(n_devices):
-  """In one epoch every example is drawn once with its label, whoever draws it."""
+  """In one epoch every example is drawn once, with its label, on some device."""
   pixels = jnp.arange(N, dtype=jnp.uint8).reshape(N, 1, 1, 1)
-  recipe, key, _ = made('plain')
+  train_spec, key, _ = build_case('plain')
   source = Images(pixels, jnp.arange(N))
 
   def drawn(i, n_devices):
-    draw = functools.partial(train_step.get_train_batch, recipe, key, source, jnp.int32(i))
+    draw = functools.partial(train_step.get_train_batch, train_spec, key, source, jnp.int32(i))
     if n_devices == 1:
       return draw(None)
     parts = jax.vmap(lambda _: draw('data'), axis_name='data')(jnp.arange(n_devices))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
 
   batches = [drawn(i, n_devices) for i in range(6)]
-  seen = np.concatenate(
+  drawn_pixels = np.concatenate(
     [np.asarray((batch.images + 1) * 127.5).round().ravel() for batch in batches]
   )
   # 6 updates x 8 images are 48: one epoch of 40 and the start of the next.
-  assert sorted(seen[:N].tolist()) == list(range(N))
-  np.testing.assert_array_equal(np.concatenate([batch.labels for batch in batches]), seen)
+  assert sorted(drawn_pixels[:N].tolist()) == list(range(N))
+  np.testing.assert_array_equal(np.concatenate([batch.labels for batch in batches]), drawn_pixels)
   assert_trees_equal(batches[1], drawn(1, 1))
 
 
 @EVERY
 def test_a_state_keeps_its_types_and_has_no_device_axis(case):
-  """Else the second stretch would be compiled anew, and a checkpoint would not fit."""
-  _, _, state = made(case)
+  """Otherwise the second call would recompile, and a checkpoint would not fit."""
+  _, _, state = build_case(case)
   after, _ = runner(case, 1)(STEPS)
   kind = lambda x: (x.shape, x.dtype, x.aval.weak_type)
   assert jax.tree.map(kind, after) == jax.tree.map(kind, state)

@@ -1,4 +1,4 @@
-"""Runs of two real processes: they equal one, stop together, and never wait for one that is gone."""
+"""Process groups, and runs of two processes: equal to one process, stopped together, ended on a lost peer."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ AS_USERS_DO = True  # equal bits of what the compiler makes for users
 
 
 class Store:
-  """JAX's key-value store in this process, for groups whose members are threads."""
+  """Imitates JAX's key-value store for process groups whose members are threads."""
 
   def __init__(self, count):
     self._values, self._count, self._barriers = {}, count, {}
@@ -45,8 +45,8 @@ class Store:
     barrier.wait(timeout / 1000)
 
 
-def members(count, fn):
-  """What `fn(group)` gives or raises in each of `count` threads."""
+def run_threads(count, fn):
+  """Returns the result or UserError of `fn(group)` in each of `count` threads."""
   store, found = Store(count), [None] * count
 
   def member(i):
@@ -63,23 +63,23 @@ def members(count, fn):
   return found
 
 
-def test_everyone_hears_what_everyone_says_again_and_again():
+def test_allgather_returns_the_values_of_all_processes_every_time():
   def talk(group):
     return [group.allgather(f'{group.index}:{i}') for i in range(20)]
 
   expected = [[f'{i}:{round_}' for i in range(3)] for round_ in range(20)]
-  assert members(3, talk) == [expected] * 3
+  assert run_threads(3, talk) == [expected] * 3
 
 
-def test_the_first_process_decides():
+def test_broadcast_returns_the_value_of_process_0():
   assert (
-    members(3, lambda group: group.broadcast_from_first(lambda: [group.index, 'x']))
+    run_threads(3, lambda group: group.broadcast_from_first(lambda: [group.index, 'x']))
     == [[0, 'x']] * 3
   )
   assert processes.SINGLE_PROCESS.broadcast_from_first(lambda: 5) == 5
 
 
-def test_one_refusal_is_everyones():
+def test_an_error_in_one_process_is_raised_in_all():
   def act(group):
     def fn():
       if group.index == 1:
@@ -88,7 +88,7 @@ def test_one_refusal_is_everyones():
 
     return group.run_on_all(fn)
 
-  found = members(3, act)
+  found = run_threads(3, act)
   assert all(isinstance(error, AllProcessesError) for error in found)
   assert [str(error) for error in found] == [
     'process 1: --x=1: no',
@@ -100,14 +100,14 @@ def test_one_refusal_is_everyones():
 
 def test_what_differs_between_processes_is_named():
   facts = lambda group: {'--k': 2 if group.index == 1 else 1, 'jax': '0.10', '--r1': 1.0}
-  found = members(2, lambda group: group.require_same(facts(group)))
+  found = run_threads(2, lambda group: group.require_same(facts(group)))
   assert all('process 1 differs from process 0: --k is 2 there and 1' in str(x) for x in found)
   assert all('--r1' not in str(x) for x in found)
-  assert members(2, lambda group: group.require_same({'jax': '0.10'})) == [None, None]
+  assert run_threads(2, lambda group: group.require_same({'jax': '0.10'})) == [None, None]
 
 
 @pytest.mark.parametrize(
-  ('place', 'words'),
+  ('spec', 'words'),
   [
     (ProcessSpec('host', 2, 0), '--coordinator=host: give HOST:PORT'),
     (ProcessSpec('host:x', 2, 0), '--coordinator=host:x: give HOST:PORT'),
@@ -118,12 +118,12 @@ def test_what_differs_between_processes_is_named():
     (ProcessSpec('host:1', -2, 0), '--num_processes=-2'),
   ],
 )
-def test_a_place_that_cannot_be_is_refused(place, words):
+def test_inconsistent_process_flags_are_refused(spec, words):
   with pytest.raises(UserError, match=words.replace('(', r'\(')):
-    processes.join_group(place, print)
+    processes.join_group(spec, print)
 
 
-def test_one_process_is_alone():
+def test_one_process_needs_no_coordinator():
   assert processes.join_group(ProcessSpec(num_processes=1), print) is processes.SINGLE_PROCESS
 
 
@@ -139,7 +139,7 @@ processes.join_group(spec, lambda line: print(line, flush=True))
 @pytest.mark.parametrize(
   ('process', 'words'), [(1, 'no answer from the coordinator localhost'), (0, 'not all of the 2')]
 )
-def test_who_waits_alone_ends_in_time(process, words):
+def test_a_process_without_peers_exits_in_time(process, words):
   ended = subprocess.run(
     [sys.executable, '-c', JOIN, str(process_groups.free_port()), str(process)],
     cwd=commands.ROOT, capture_output=True, text=True, timeout=60,
@@ -148,20 +148,20 @@ def test_who_waits_alone_ends_in_time(process, words):
   assert words in ended.stdout
 
 
-def watch(monkeypatch, count=2, patience=0.4, index=1):
-  """A watchdog of a process over a store, and the lines with which it would end the process."""
+def watch(monkeypatch, count=2, timeout=0.4, index=1):
+  """Returns a watchdog, its store, the lines it prints, and an event set when it would exit."""
   lines, over = [], threading.Event()
   monkeypatch.setattr(peer_watchdog, '_HEARTBEAT_SECONDS', 0.05)
   monkeypatch.setattr(peer_watchdog, '_on_abort', lambda end: None)
   monkeypatch.setattr(peer_watchdog.os, '_exit', lambda code: over.set())
   store = Store(count)
-  dog = peer_watchdog.PeerWatchdog(ProcessGroup(index, count, store), lines.append, patience)
-  return dog, store, lines, over
+  watchdog = peer_watchdog.PeerWatchdog(ProcessGroup(index, count, store), lines.append, timeout)
+  return watchdog, store, lines, over
 
 
-def test_a_silent_peer_is_noticed_after_the_patience(monkeypatch):
-  dog, store, lines, over = watch(monkeypatch)
-  dog.__enter__()
+def test_a_silent_peer_ends_the_process_after_the_timeout(monkeypatch):
+  watchdog, store, lines, over = watch(monkeypatch)
+  watchdog.__enter__()
   for i in range(20):
     store.key_value_set('alive/0', str(i), True)
     time.sleep(0.05)
@@ -170,11 +170,11 @@ def test_a_silent_peer_is_noticed_after_the_patience(monkeypatch):
   assert 'process 0 has sent no heartbeat' in lines[0]
 
 
-def test_a_peer_that_failed_or_left_is_told_apart(monkeypatch):
-  dog, store, lines, over = watch(monkeypatch, count=3)
+def test_a_failed_peer_ends_the_process_and_a_finished_one_does_not(monkeypatch):
+  watchdog, store, lines, over = watch(monkeypatch, count=3)
   store.key_value_set('left/2', 'done')
   store.key_value_set('alive/0', '1')
-  dog.__enter__()
+  watchdog.__enter__()
   time.sleep(0.1)
   store.key_value_set('failed/0', 'the disk is full')
   assert over.wait(5)
@@ -183,9 +183,9 @@ def test_a_peer_that_failed_or_left_is_told_apart(monkeypatch):
 
 
 @pytest.mark.parametrize('told', [False, True])
-def test_the_first_process_keeps_the_store_open_until_the_others_know(told, monkeypatch):
-  dog, store, lines, over = watch(monkeypatch, count=4 if told else 3, index=0)
-  dog.__enter__()
+def test_process_0_keeps_the_store_open_until_the_others_have_read_the_reason(told, monkeypatch):
+  watchdog, store, lines, over = watch(monkeypatch, count=4 if told else 3, index=0)
+  watchdog.__enter__()
   for i in range(200):
     for process in (1, 3) if told else (1,):
       store.key_value_set(f'alive/{process}', str(i), True)
@@ -200,11 +200,11 @@ def test_the_first_process_keeps_the_store_open_until_the_others_know(told, monk
   assert over.wait(5)
 
 
-def test_a_store_without_answers_is_noticed(monkeypatch):
-  dog, store, lines, over = watch(monkeypatch)
+def test_a_store_without_answers_ends_the_process(monkeypatch):
+  watchdog, store, lines, over = watch(monkeypatch)
   stuck = threading.Event()
   store.key_value_dir_get = lambda folder: stuck.wait(20) or []
-  dog.__enter__()
+  watchdog.__enter__()
   assert over.wait(5)
   assert 'the coordinator (process 0) has not answered' in lines[0]
   stuck.set()
@@ -233,7 +233,7 @@ def test_two_processes_equal_one(unbroken, env, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_stops_all_and_the_run_goes_on_bit_for_bit(unbroken, env, tmp_path):
+def test_a_signal_to_one_process_stops_all_and_the_run_resumes_bit_for_bit(unbroken, env, tmp_path):
   run = tmp_path / 'run'
   pair = process_groups.start(run, env)
   process_groups.wait_for_step(run, 20, pair)
@@ -249,7 +249,7 @@ def test_a_signal_to_one_stops_all_and_the_run_goes_on_bit_for_bit(unbroken, env
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_another_number_of_processes(unbroken, env, tmp_path):
+def test_a_run_resumes_with_another_number_of_processes(unbroken, env, tmp_path):
   run = tmp_path / 'run'
   pair = process_groups.start(run, env)
   process_groups.wait_for_step(run, 20, pair)
@@ -286,7 +286,7 @@ def test_a_lost_process_ends_the_others(victim, fault, env, tmp_path):
   (survivor,) = process_groups.finish([pair[1 - victim]], timeout=60)
   assert time.monotonic() - began < 40
   process_groups.end(pair[victim])
-  assert survivor.code == process_groups.CODE_LOST, survivor
+  assert survivor.code == process_groups.EXIT_PEER_LOST, survivor
   assert 'error: ' in survivor.err
   assert f'process {victim}' in survivor.err
   assert 'give the same command to all processes again' in survivor.err

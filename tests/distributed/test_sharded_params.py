@@ -1,4 +1,4 @@
-"""A state in parts over devices trains as one that every device holds, in less memory for each."""
+"""A state sharded over devices trains as a replicated one, in less memory per device."""
 
 import functools
 
@@ -27,16 +27,16 @@ CASES = {
 }  # fmt: skip
 
 
-def ran(case, name):
-  """The state after some steps: the sharded one as it lies."""
+def run_steps(case, name):
+  """Returns the state and metrics after `STEPS` steps."""
   update, k, options = CASES[case]
   gan, key, state = tiny_gan(**options)
-  feed = device_batches.image_batches()
-  recipe = train_step.TrainSpec(gan, update, ratio_from_float(k), 16, feed, feed)
+  batches = device_batches.image_batches()
+  train_spec = train_step.TrainSpec(gan, update, ratio_from_float(k), 16, batches, batches)
   images = np.random.default_rng(0).integers(0, 256, (80, *IMAGE_SHAPE), np.uint8)
   devices = jax.devices()[:N_DEVICES]
   call = (pmap.STEP_MAPS | {sharding.SHARDED_PARAMS: pmap.jit_sharded})[name](
-    functools.partial(train_step.run_steps, recipe), devices, 4, 1
+    functools.partial(train_step.run_steps, train_spec), devices, 4, 1
   )
   if name == sharding.SHARDED_PARAMS:
     state = jax.device_put(state, sharding.param_shardings(state, devices))
@@ -46,9 +46,9 @@ def ran(case, name):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_a_state_in_parts_equals_a_whole_one_and_stays_in_parts(case):
-  state, metrics = ran(case, sharding.SHARDED_PARAMS)
-  whole, of_whole = ran(case, 'pmap')
+def test_a_sharded_state_equals_a_replicated_one_and_stays_sharded(case):
+  state, metrics = run_steps(case, sharding.SHARDED_PARAMS)
+  whole, of_whole = run_steps(case, 'pmap')
   assert_trees_close(state, whole, rtol=2e-5, atol=2e-6)
   assert_trees_close(metrics, of_whole, rtol=2e-5, atol=2e-6)
   wanted = sharding.param_shardings(state, jax.devices()[:N_DEVICES])
@@ -59,7 +59,7 @@ def test_a_state_in_parts_equals_a_whole_one_and_stays_in_parts(case):
   assert there <= sum(x.size for x in jax.tree.leaves(state.g.opt_state))
 
 
-def test_arrays_are_cut_along_their_longest_side():
+def test_arrays_are_sharded_along_their_longest_side():
   shapes = {'kernel': (8, 12), 'odd': (3, 5), 'bias': (12,), 'step': ()}
   tree = {name: jnp.zeros(shape) for name, shape in shapes.items()}
   cut = sharding.param_shardings(tree, jax.devices()[:N_DEVICES])
@@ -67,7 +67,7 @@ def test_arrays_are_cut_along_their_longest_side():
   assert parts == {'kernel': (8, 3), 'odd': (3, 5), 'bias': (3,), 'step': ()}
 
 
-def test_a_state_is_judged_in_parts_as_it_is_whole(tmp_path):
+def test_a_sharded_state_is_evaluated_as_a_replicated_one(tmp_path):
   settings = config.Config(
     dataset='ring',
     network='relu',
@@ -92,7 +92,7 @@ def test_a_state_is_judged_in_parts_as_it_is_whole(tmp_path):
 
 
 @pytest.mark.slow
-def test_each_device_needs_a_part_of_the_memory():
+def test_each_device_holds_a_share_of_the_arguments():
   settings = config.Config(
     dataset='painter', network='relu', g_width=512, d_width=512, batch_size=16
   )
@@ -108,7 +108,7 @@ def test_each_device_needs_a_part_of_the_memory():
 
 
 @pytest.mark.slow
-def test_a_run_of_processes_in_parts_goes_on_without_them(tmp_path, pytestconfig):
+def test_a_sharded_run_of_processes_resumes_replicated(tmp_path, pytestconfig):
   env = process_groups.environment(pytestconfig.cache.mkdir('scripts'))
   run, whole = tmp_path / 'run', tmp_path / 'whole'
   process_groups.train(run, env, '--shard_params', '--steps=40', '--eval_every=40', devices=2)

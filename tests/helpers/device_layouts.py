@@ -1,8 +1,8 @@
-"""The same run on every layout of devices, and how far apart they end.
+"""Compares the parameters of one run on several device layouts with those on one device.
 
 python -m tests.helpers.device_layouts CASE...
 
-Prints a line of JSON for each case: the distance of each layout to one device.
+Prints a line of JSON per case: the distance of each layout to one device.
 """
 
 import functools
@@ -48,33 +48,32 @@ FEATURES = {
 }
 CASES = [f'{update}-{feature}' for update in UPDATES for feature in FEATURES]
 
-# Two pieces of a maxout unit that are equal but for the last bit change places where sums are taken in another
-# order, and the gradient jumps there: in one step from 1e-7 to 1e-3. With seed 9 it does so once in each of
-# these cases, on one layout or another (in `k5-augmentation` on one device, which all others leave alike).
-# Nothing better can be asked of functions with kinks, so they get a seed that meets none.
+# Where two pieces of a maxout unit agree but for the last bit, another order of summation swaps them and the
+# gradient jumps, in one step from 1e-7 to 1e-3. With seed 9 this happens once in each of these cases, on one
+# layout (in `k5-augmentation` on one device); they get a seed without such a tie.
 SEEDS = {'simultaneous-everything': 12, 'k5-augmentation': 12}
 
-# Programs this small are sooner compiled badly than well, and soonest without MLIR.
+# For programs this small, compiling with optimisation takes longer than it saves.
 FLAGS = (
   '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
   ' --xla_cpu_use_fusion_emitters=false'
 )
 
 
-def made(case):
-  """The recipe of a case, its key, its first state and its data."""
+def build_case(case):
+  """Returns the train spec, key, initial state and data of a case."""
   (update, k), features = UPDATES[case.split('-')[0]], FEATURES[case.split('-')[1]]
   gan, key, state = tiny_gan(**{'dropout': False, 'lr': 0.02} | features)
-  feed = device_batches.image_batches()
-  recipe = train_step.TrainSpec(gan, update, ratio_from_float(k), BATCH_SIZE, feed, feed)
+  batches = device_batches.image_batches()
+  train_spec = train_step.TrainSpec(gan, update, ratio_from_float(k), BATCH_SIZE, batches, batches)
   images = jax.random.bits(jax.random.key(SEEDS.get(case, 9)), (N, *IMAGE_SHAPE), jnp.uint8)
-  return recipe, key, state, DeviceData(Images(images))
+  return train_spec, key, state, DeviceData(Images(images))
 
 
-def ran(case, name, n_devices, steps):
-  """The parameters after so many steps on so many devices, mapped as `name` says."""
-  recipe, key, state, data = made(case)
-  run = functools.partial(train_step.run_steps, recipe)
+def final_params(case, name, n_devices, steps):
+  """Returns the parameters after `steps` on `n_devices`; `name` is a step map, 'jit' or 'simulated' (vmap)."""
+  train_spec, key, state, data = build_case(case)
+  run = functools.partial(train_step.run_steps, train_spec)
   if name == 'simulated':
     mapped = jax.vmap(
       lambda _, state: run(key, state, data, np.int32(steps), axis_name='data'),
@@ -92,81 +91,86 @@ def ran(case, name, n_devices, steps):
 
 
 def distance(left, right):
-  """The largest difference of any two parameters, relative to the largest of their array.
+  """Returns the largest difference of parameters over the largest value of their array, 0.01 at least.
 
-  Or to .01: biases before batch norm, which it takes away again, are nothing but rounding.
+  Biases before batch norm, which removes them, are rounding errors only.
   """
   apart = lambda a, b: float(np.max(np.abs(a - b)) / max(np.max(np.abs(b)), 0.01))
   return max(jax.tree.leaves(jax.tree.map(apart, left, right)))
 
 
 def distances(case, numbers, steps=200):
-  """By layout the distance to one device; 0 of shard_map to pmap on as many is asked for besides."""
-  one = ran(case, 'pmap', 1, steps)
-  found = {}
+  """Returns each layout's distance to one device, and as 'twins N' that of shard_map to pmap on N devices."""
+  one = final_params(case, 'pmap', 1, steps)
+  results = {}
   for n in numbers:
-    pmapped = one if n == 1 else ran(case, 'pmap', n, steps)
-    sharded = ran(case, 'shard_map', n, steps)
-    found[f'pmap {n}'], found[f'shard_map {n}'] = distance(pmapped, one), distance(sharded, one)
-    found[f'twins {n}'] = distance(sharded, pmapped)
-  found[f'simulated {numbers[-1]}'] = distance(ran(case, 'simulated', numbers[-1], steps), one)
-  return found
+    pmapped = one if n == 1 else final_params(case, 'pmap', n, steps)
+    sharded = final_params(case, 'shard_map', n, steps)
+    results[f'pmap {n}'], results[f'shard_map {n}'] = distance(pmapped, one), distance(sharded, one)
+    results[f'twins {n}'] = distance(sharded, pmapped)
+  results[f'simulated {numbers[-1]}'] = distance(
+    final_params(case, 'simulated', numbers[-1], steps), one
+  )
+  return results
 
 
-def ran_together(case, steps=200):
-  """The parameters on all devices of all processes, by map; every process has to ask for them."""
-  found = {}
+def run_on_all_processes(case, steps=200):
+  """Returns the parameters after a run over all processes, by step map; every process must call this."""
+  results = {}
   for name in pmap.STEP_MAPS:
-    recipe, key, state, data = made(case)
-    run, devices = functools.partial(train_step.run_steps, recipe), jax.devices()
+    train_spec, key, state, data = build_case(case)
+    run, devices = functools.partial(train_step.run_steps, train_spec), jax.devices()
     call = pmap.STEP_MAPS[name](run, devices, 4, 1)
     state, data = (sharding.replicate(x, devices) for x in (state, data))
     end, _ = call(key, state, data, np.int32(steps))
-    found[name] = jax.tree.map(
+    results[name] = jax.tree.map(
       np.asarray, sharding.local_copy((end.g.params, end.d.params, end.g_ema))
     )
-  return found
+  return results
 
 
-def give_way():
-  """Put threads that wait for messages behind those that work, for as long as this process lives.
+def deprioritize_polling_threads():
+  """Lowers the priority of this process's threads that poll for messages, for ever.
 
-  Gloo's thread spins while a message waits for its reader: with more processes than cores it took four fifths
-  of them. Says nothing where there is no /proc to find it in.
+  Gloo's threads spin: with more processes than cores they took four fifths of the time. Does nothing
+  without /proc.
   """
-  waits, behind = {'232', '281'}, set()  # epoll_wait and epoll_pwait, by their numbers on x86
+  polling_calls, lowered = (
+    {'232', '281'},
+    set(),
+  )  # epoll_wait and epoll_pwait, by their numbers on x86
   while True:
     for task in Path('/proc/self/task').glob('*'):
       try:
-        if task.name not in behind and (task / 'syscall').read_text().split()[0] in waits:
+        if task.name not in lowered and (task / 'syscall').read_text().split()[0] in polling_calls:
           os.setpriority(os.PRIO_PROCESS, int(task.name), 19)
-          behind.add(task.name)
-      except OSError:  # it has ended, or is not ours to look at
+          lowered.add(task.name)
+      except OSError:  # the thread has ended, or may not be read
         continue
     time.sleep(1)
 
 
-def member(place, cases):
-  """One of several processes of two devices each, of which the first says how far they are from one device."""
-  threading.Thread(target=give_way, daemon=True).start()
-  group = processes.join_group(place, print)
+def run_process(spec, cases):
+  """Runs cases in one of several processes; process 0 prints their distances to one device."""
+  threading.Thread(target=deprioritize_polling_threads, daemon=True).start()
+  group = processes.join_group(spec, print)
   for case in cases:
-    found = ran_together(case)
+    results = run_on_all_processes(case)
     if group.is_first:
-      one = ran(case, 'jit', 1, 200)
-      apart = {name: distance(end, one) for name, end in found.items()}
-      apart['twins'] = distance(found['shard_map'], found['pmap'])
+      one = final_params(case, 'jit', 1, 200)
+      apart = {name: distance(end, one) for name, end in results.items()}
+      apart['twins'] = distance(results['shard_map'], results['pmap'])
       print(json.dumps({'case': case, 'processes': group.count} | apart), flush=True)
   processes.leave_group(group)
 
 
 if __name__ == '__main__':
-  chosen, together = sys.argv[1:], None
+  chosen, process_spec = sys.argv[1:], None
   if chosen[0].startswith('--'):
     coordinator, n_processes, process_id = chosen.pop(0)[2:].split(',')
-    together = processes.ProcessSpec(coordinator, int(n_processes), int(process_id))
-  jax.config.update('jax_num_cpu_devices', 2 if together else 8)
-  if together:
-    member(together, chosen)
-  for case in () if together else chosen:
+    process_spec = processes.ProcessSpec(coordinator, int(n_processes), int(process_id))
+  jax.config.update('jax_num_cpu_devices', 2 if process_spec else 8)
+  if process_spec:
+    run_process(process_spec, chosen)
+  for case in () if process_spec else chosen:
     print(json.dumps({'case': case} | distances(case, (1, 2, 4, 8))), flush=True)

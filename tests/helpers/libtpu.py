@@ -1,4 +1,4 @@
-"""The compiler of TPUs, for tests that have none."""
+"""Installs the TPU compiler for tests on machines without a TPU."""
 
 import importlib.metadata
 import re
@@ -7,7 +7,7 @@ import sys
 
 
 def install(folder):
-  """Put the libtpu that this jax wants into a folder: in the environment jax would look for a TPU."""
+  """Installs the libtpu version of this jax into a folder; in the environment, jax would look for a TPU."""
   wanted = next(
     re.split(r'\s*;', requirement)[0]
     for requirement in importlib.metadata.requires('jax')

@@ -77,7 +77,7 @@ class Table:
     """Every record and every checkpoint is the unbroken run's; returns the last step on disk."""
     told, states = self.whole(n)
     assert records(run) == told[: len(records(run))]
-    there = [step for step in steps_of(run) if checksums.problem(run, step) is None]
+    there = [step for step in steps_of(run) if checksums.find_damage(run, step) is None]
     for step in there[-1:]:
       jax.tree.map(np.testing.assert_array_equal, commands.state(run, step), states[step])
     return max(there, default=0)
@@ -117,12 +117,12 @@ def lost(table, children, victim, number):
   if number == signal.SIGSTOP:
     children[victim].send_signal(signal.SIGCONT)
     (woken,) = table.ended([children[victim]])
-    assert woken.code in (0, process_groups.CODE_LOST), woken
+    assert woken.code in (0, process_groups.EXIT_PEER_LOST), woken
   else:
     (killed,) = table.ended([children[victim]])
     assert killed.code in (-9, 0), killed
   for other in others:
-    assert other.code in (0, process_groups.CODE_LOST), other
+    assert other.code in (0, process_groups.EXIT_PEER_LOST), other
     assert other.code == 0 or f'process {victim}' in process_groups.last_line(other), other
   return others
 
@@ -139,7 +139,7 @@ def full_disk(table, children):
   ended = table.ended(children)
   filler.unlink()
   for each in ended:
-    assert each.code in (0, 2, process_groups.CODE_LOST), each
+    assert each.code in (0, 2, process_groups.EXIT_PEER_LOST), each
     assert each.code == 0 or 'error: ' in process_groups.last_line(each), each
   assert any('disk is full' in each.err for each in ended) or {x.code for x in ended} == {0}, ended
   return ended
@@ -147,7 +147,7 @@ def full_disk(table, children):
 
 def damage(kind, run, step, rng):
   """Spoil a checkpoint."""
-  folder = checksums.path(run, step)
+  folder = checksums.checkpoint_path(run, step)
   files = sorted(
     path for path in folder.glob('*/**/*') if path.is_file() and path.stat().st_size > 8
   )

@@ -201,7 +201,9 @@ def test_auto_streams_what_does_not_fit_beside_everything_else(monkeypatch):
   task, devices = ImageTask(noise()), jax.devices()[:2]
   nbytes = 60 * (64 + 4)
   for free, expected in ((5 * nbytes, False), (3 * nbytes, True)):
-    monkeypatch.setattr(input_pipeline.memory, 'free_on', lambda devices, free=free: free)
+    monkeypatch.setattr(
+      input_pipeline.device_memory, 'free_device_bytes', lambda devices, free=free: free
+    )
     assert input_pipeline.should_stream('auto', task, devices) is expected
     assert input_pipeline.should_stream('no', task, devices) is False
     assert input_pipeline.should_stream('yes', task, devices) is True
@@ -264,7 +266,7 @@ def test_a_look_sees_the_training_examples_that_it_would_see_among_all(little_da
     session.open_session(SMALL, tmp_path, jax.devices()[:1], stream=x) for x in ('no', 'yes')
   ]
   key, _, _ = training_monitors.split_monitor_key(
-    jax.random.fold_in(opened[0].key, training_monitors.KEY_SALT)
+    jax.random.fold_in(opened[0].key, training_monitors.MONITOR_STREAM)
   )
   positions = jnp.arange(training_monitors.N_EXAMPLES, dtype=jnp.uint32)
   seen = [

@@ -28,7 +28,7 @@ def test_nothing_is_compiled_after_two_calls(mapped, tmp_path, monkeypatch):
     return one
 
   if mapped == sharding.SHARDED_PARAMS:
-    monkeypatch.setattr(pmap, 'sharded', counted)
+    monkeypatch.setattr(pmap, 'jit_sharded', counted)
   else:
     monkeypatch.setitem(pmap.STEP_MAPS, mapped, counted)
 
