@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from gan_jax.data import Dataset
 from gan_jax.evaluation import sampling
-from gan_jax.evaluation.sampling import GeneratedSamples, to_unit_rows
+from gan_jax.evaluation.sampling import GeneratedSamples
 from gan_jax.metrics import parzen
 from gan_jax.metrics.kmeans import k_means
 from gan_jax.metrics.parzen import ParzenScore
@@ -44,8 +44,8 @@ def parzen_scores(
 
 def selection_and_query_rows(dataset: Dataset, split: str) -> tuple[jax.Array, jax.Array]:
   """Returns the rows [m, d] on which sigma is chosen and the rows [n, d] of `split` to be scored."""
-  validation, n = to_unit_rows(dataset.validation), n_selection_images(dataset)
-  return validation[:n], to_unit_rows(dataset.test) if split == 'test' else validation[n:]
+  validation, n = sampling.to_unit_rows(dataset.validation), n_selection_images(dataset)
+  return validation[:n], sampling.to_unit_rows(dataset.test) if split == 'test' else validation[n:]
 
 
 def n_selection_images(dataset: Dataset) -> int:
@@ -93,7 +93,7 @@ def reference_scores(
   scores = {name: ParzenScore(*stored[name]) for name in names if name in stored}
   missing = [name for name in names if name not in scores]
   if missing:
-    train = to_unit_rows(dataset.train)
+    train = sampling.to_unit_rows(dataset.train)
     selection, queries = selection_and_query_rows(dataset, split)
     key = jax.random.key(seed)
     scores |= {

@@ -36,27 +36,27 @@ def trained():
 
 
 @pytest.mark.parametrize(('h', 'w'), [(8, 6), (7, 6), (5, 7)])
-def test_windows_times_weights_are_xlas_convolution(h, w):
+def test_patches_times_weights_are_a_convolution(h, w):
   x = jax.random.normal(jax.random.key(0), (2, h, w, 3))
   kernel = jax.random.normal(jax.random.key(1), (4, 4, 3, 5))
-  # A window is four cells of 2 x 2, and each cell is four pixels.
+  # A patch is 2 x 2 cells of 2 x 2 pixels.
   cells = kernel.reshape(2, 2, 2, 2, 3, 5)  # cell row, pixel row, cell column, pixel column
   weights = cells.transpose(2, 0, 1, 3, 4, 5).reshape(48, 5)
   padding = ((1, 1 + h % 2), (1, 1 + w % 2))
   dimensions = ('NHWC', 'HWIO', 'NHWC')
   expected = lax.conv_general_dilated(x, kernel, (2, 2), padding, dimension_numbers=dimensions)
-  found = classifier_network.extract_patches(x) @ weights
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  product = classifier_network.extract_patches(x) @ weights
+  np.testing.assert_allclose(product, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('size', [32, 64, 70])
 def test_large_images_are_averaged_down(size):
   image = np.random.default_rng(0).integers(0, 256, (1, size, size, 1), np.uint8)
-  found = classifier_network.average_down(jnp.asarray(image))
+  averaged = classifier_network.average_down(jnp.asarray(image))
   factor = -(-size // 32)
-  assert max(found.shape) <= 32
+  assert max(averaged.shape) <= 32
   expected = image[0, :factor, :factor].mean() / 127.5 - 1
-  np.testing.assert_allclose(found[0, 0, 0, 0], expected, rtol=1e-4)
+  np.testing.assert_allclose(averaged[0, 0, 0, 0], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize('shape', [(4, 4, 1), (28, 28, 1), (33, 20, 3), (128, 96, 4)])
@@ -80,19 +80,19 @@ def test_shifted_images_are_moved_by_a_pixel_at_most():
 # Training
 
 
-def test_what_can_be_learned_is_learned_and_measured_on_test_images(trained):
+def test_accuracy_is_high_and_measured_on_test_images(trained):
   test = bars()
   answers = trained.probabilities(test.test).argmax(axis=1)
   assert trained.accuracy == (answers == test.test_labels).mean()
   assert trained.accuracy > 0.99
 
 
-def test_a_classifier_is_a_function_of_the_images_it_has_seen(trained):
+def test_a_classifier_depends_on_its_training_images_alone(trained):
   assert classifier.load_or_train(bars(), None, RecordedProgress()).hash == trained.hash
   assert classifier.load_or_train(bars(seed=1), None, RecordedProgress()).hash != trained.hash
 
 
-def test_features_do_not_depend_on_the_company(trained):
+def test_features_do_not_depend_on_the_batch(trained):
   images = bars(n=classifier._CHUNK + 3).test
   features = trained.features(images)
   assert features.shape == (classifier._CHUNK + 3, 64)
@@ -102,7 +102,7 @@ def test_features_do_not_depend_on_the_company(trained):
   assert trained.features(images[:0]).shape == (0, 64)
 
 
-def test_a_set_without_labels_is_an_error_of_the_user():
+def test_a_set_without_labels_raises_a_user_error():
   arrays = {k: v for k, v in bars().arrays().items() if 'labels' not in k}
   with pytest.raises(UserError, match='--dataset=bare has no labels'):
     classifier.load_or_train(dataset_lib.from_arrays('bare', arrays))
@@ -138,25 +138,25 @@ def test_a_set_and_its_stack_share_a_classifier(trained, tmp_path, monkeypatch):
   monkeypatch.setattr(classifier_network, 'train_classifier', lambda *args: trained.params)
   base = classifier.load_or_train(bars(), tmp_path, RecordedProgress())
   monkeypatch.setattr(classifier_network, 'train_classifier', None)
-  found = classifier.load_or_train(
+  stacked = classifier.load_or_train(
     stacked_mnist.stack_dataset(bars(), 'stacked', n=500), tmp_path, RecordedProgress()
   )
-  assert found.hash == base.hash
-  assert found.shape == (12, 12, 1)
-  assert found.n_classes == 4
-  assert found.accuracy > 0.99  # of parts
+  assert stacked.hash == base.hash
+  assert stacked.shape == (12, 12, 1)
+  assert stacked.n_classes == 4
+  assert stacked.accuracy > 0.99  # of parts
 
 
 # The cache
 
 
-def test_a_kept_classifier_is_the_trained_one(trained, tmp_path, monkeypatch):
-  said = RecordedProgress()
-  first = classifier.load_or_train(bars(), tmp_path, said)
-  assert len(said.lines) == 1
+def test_a_cached_classifier_equals_the_trained_one(trained, tmp_path, monkeypatch):
+  progress = RecordedProgress()
+  first = classifier.load_or_train(bars(), tmp_path, progress)
+  assert len(progress.lines) == 1
   monkeypatch.setattr(classifier_network, 'train_classifier', None)
-  second = classifier.load_or_train(bars(), tmp_path, said)
-  assert len(said.lines) == 1
+  second = classifier.load_or_train(bars(), tmp_path, progress)
+  assert len(progress.lines) == 1
   assert first.hash == second.hash == trained.hash
   assert first.accuracy == second.accuracy
   np.testing.assert_array_equal(first.features(bars().test), second.features(bars().test))
@@ -172,27 +172,27 @@ def pickled(content):
 @pytest.mark.parametrize(
   'damage', [flip_middle_bit, lambda content: content[:-500], lambda _: b'', pickled]
 )
-def test_a_damaged_file_is_said_and_trained_again(trained, tmp_path, monkeypatch, damage):
+def test_a_damaged_file_is_reported_and_replaced(trained, tmp_path, monkeypatch, damage):
   monkeypatch.setattr(classifier_network, 'train_classifier', lambda *args: trained.params)
   classifier.load_or_train(bars(), tmp_path, RecordedProgress())
   (file,) = (tmp_path / 'classifiers').iterdir()
   content = file.read_bytes()
   file.write_bytes(damage(content))
-  said = RecordedProgress()
-  assert classifier.load_or_train(bars(), tmp_path, said).hash == trained.hash
+  progress = RecordedProgress()
+  assert classifier.load_or_train(bars(), tmp_path, progress).hash == trained.hash
   assert file.read_bytes() == content
-  assert 'is damaged' in said.lines[0]
+  assert 'is damaged' in progress.lines[0]
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(trained, tmp_path, monkeypatch):
   monkeypatch.setattr(classifier_network, 'train_classifier', lambda *args: trained.params)
   (tmp_path / 'file').touch()
-  found = classifier.load_or_train(bars(), tmp_path / 'file', RecordedProgress())
-  assert found.hash == trained.hash
+  stacked = classifier.load_or_train(bars(), tmp_path / 'file', RecordedProgress())
+  assert stacked.hash == trained.hash
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('name', 'least'), [('mnist', 0.985), ('fashion_mnist', 0.89)])
-def test_real_images_are_told_apart(name, least):
+def test_real_images_are_classified(name, least):
   dataset = data.load_dataset(name, data.default_data_dir())
   assert classifier.load_or_train(dataset).accuracy >= least

@@ -26,7 +26,7 @@ TENSORS = {
 
 @pytest.fixture
 def few(monkeypatch):
-  """A network of a handful of tensors."""
+  """Replaces the network's variables by a few small ones."""
   monkeypatch.setattr(inception, 'variable_shapes', lambda: FEW)
   inception.load_inception.cache_clear()
   yield
@@ -41,7 +41,7 @@ def write(path, tensors=TENSORS):
   return path
 
 
-def test_names_are_those_of_the_public_checkpoint():
+def test_variables_have_the_names_of_the_public_checkpoint():
   names = {
     inception.checkpoint_name(path): shape for path, shape in inception.variable_shapes().items()
   }
@@ -52,7 +52,7 @@ def test_names_are_those_of_the_public_checkpoint():
   assert {'Mixed_7a.branch7x7x3_4.bn.running_mean', 'fc.weight', 'fc.bias'} <= set(names)
 
 
-def test_a_whole_checkpoint_finds_its_places():
+def test_a_whole_checkpoint_is_converted():
   zero = np.float32(0)
   turn = lambda shape: (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
   tensors = {
@@ -69,7 +69,7 @@ def test_a_whole_checkpoint_finds_its_places():
     )
 
 
-def test_windows_come_first_and_inputs_before_outputs(few):
+def test_kernels_are_transposed_to_flax_layout(few):
   variables = inception.variables_from_checkpoint(TENSORS, 'here')
   kernel = variables['params']['Mixed_5b']['branch1x1']['conv']['kernel']
   assert kernel[1, 2, 3, 4] == TENSORS['Mixed_5b.branch1x1.conv.weight'][4, 3, 1, 2]
@@ -79,7 +79,7 @@ def test_windows_come_first_and_inputs_before_outputs(few):
 
 @pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
 @pytest.mark.parametrize(
-  ('name', 'tensor', 'says'),
+  ('name', 'tensor', 'message'),
   [
     ('fc.bias', None, 'tensor fc.bias is missing'),
     ('AuxLogits.fc.bias', np.zeros(3, np.float32), 'tensor AuxLogits.fc.bias is unknown'),
@@ -94,17 +94,17 @@ def test_windows_come_first_and_inputs_before_outputs(few):
     ),
   ],
 )
-def test_other_tensors_are_refused_by_name(few, tmp_path, suffix, name, tensor, says):
+def test_other_tensors_are_refused_by_name(few, tmp_path, suffix, name, tensor, message):
   tensors = {k: v for k, v in {**TENSORS, name: tensor}.items() if v is not None}
   path = write(tmp_path / f'x{suffix}', tensors)
   with pytest.raises(UserError) as error:
     inception.load_inception(path)
   assert str(error.value).startswith(f'--inception={path}: ')
-  assert says in str(error.value)
+  assert message in str(error.value)
   assert '\n' not in str(error.value)
 
 
-def test_the_hash_is_that_of_the_weights_and_not_of_the_file(few, tmp_path):
+def test_the_hash_depends_on_the_weights_and_not_on_the_file(few, tmp_path):
   known = inception.load_inception(write(tmp_path / 'a.npz'))
   assert inception.load_inception(write(tmp_path / 'a.safetensors')).hash == known.hash
   halves = {k: v.astype(np.float64) for k, v in TENSORS.items() if 'tracked' not in k}
@@ -116,7 +116,7 @@ def test_the_hash_is_that_of_the_weights_and_not_of_the_file(few, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('name', 'content', 'says'),
+  ('name', 'content', 'message'),
   [
     ('x.pth', b'', 'never read'),
     ('x.pkl', b'', 'never read'),
@@ -128,11 +128,11 @@ def test_the_hash_is_that_of_the_weights_and_not_of_the_file(few, tmp_path):
     ('x.safetensors', b'', 'cannot be read as .safetensors'),
   ],
 )
-def test_other_files_are_refused(tmp_path, name, content, says):
+def test_other_files_are_refused(tmp_path, name, content, message):
   path = tmp_path / name
   if content is not None:
     path.write_bytes(content)
-  with pytest.raises(UserError, match=f'^--inception={path}: .*{says}'):
+  with pytest.raises(UserError, match=f'^--inception={path}: .*{message}'):
     inception.read_tensors(path)
 
 
@@ -166,14 +166,14 @@ def test_class_probabilities_leave_out_the_biases(few):
   )
   features = RNG.normal(size=(7, 4)).astype(np.float32)
   powers = np.exp(features @ TENSORS['fc.weight'].T)
-  found = inception.Inception(variables, 'f00d').probabilities(features)
-  np.testing.assert_allclose(found, powers / powers.sum(axis=1, keepdims=True), rtol=1e-5)
+  probabilities = inception.Inception(variables, 'f00d').probabilities(features)
+  np.testing.assert_allclose(probabilities, powers / powers.sum(axis=1, keepdims=True), rtol=1e-5)
 
 
-# Where weights and features lie
+# Weights and the cache of features
 
 
-def test_weights_are_sought_by_flag_then_variable_then_cache(few, tmp_path, monkeypatch):
+def test_weights_are_found_by_flag_then_variable_then_cache(few, tmp_path, monkeypatch):
   monkeypatch.delenv('GAN_JAX_INCEPTION', raising=False)
   find = lambda given: feature_networks.load_feature_network('inception', given, tmp_path)
   assert find('') is None
@@ -189,38 +189,38 @@ def test_weights_are_sought_by_flag_then_variable_then_cache(few, tmp_path, monk
 
 
 class Counting:
-  """A network that counts how often it is asked."""
+  """Counts the calls of `features`."""
 
-  name, hash, title, preparation, asked = 'counting', 'f00d', '', '', 0
+  name, hash, title, preparation, calls = 'counting', 'f00d', '', '', 0
 
   def features(self, images, progress=None):
-    self.asked += 1
+    self.calls += 1
     return images.reshape(len(images), -1).astype(np.float32)
 
 
-def test_features_of_known_images_are_found_once(tmp_path):
+def test_features_of_equal_images_are_computed_once(tmp_path):
   network, images = Counting(), RNG.integers(0, 256, (5, 2, 2, 1), np.uint8)
-  look = lambda x: feature_networks.cached_features(network, x, tmp_path, None)
-  first = look(images)
-  np.testing.assert_array_equal(look(images), first)
-  assert network.asked == 1
-  look(images[:4])
-  look(images + 1)
+  features = lambda x: feature_networks.cached_features(network, x, tmp_path, None)
+  first = features(images)
+  np.testing.assert_array_equal(features(images), first)
+  assert network.calls == 1
+  features(images[:4])
+  features(images + 1)
   network.hash = 'beef'
-  look(images)
-  assert network.asked == 4
+  features(images)
+  assert network.calls == 4
 
 
 @pytest.mark.parametrize(
   'damage', [lambda x: x[:-9], lambda x: b'', lambda x: x.replace(b'\x41', b'\x42')]
 )
-def test_damaged_features_are_found_again(tmp_path, damage):
+def test_damaged_features_are_computed_again(tmp_path, damage):
   network, images = Counting(), np.full((5, 2, 2, 1), 9, np.uint8)
-  look = lambda: feature_networks.cached_features(network, images, tmp_path, None)
-  look()
+  features = lambda: feature_networks.cached_features(network, images, tmp_path, None)
+  features()
   (path,) = (tmp_path / 'features').iterdir()
   content = path.read_bytes()
   assert damage(content) != content
   path.write_bytes(damage(content))
-  np.testing.assert_array_equal(look(), images.reshape(5, 4))
-  assert network.asked == 2
+  np.testing.assert_array_equal(features(), images.reshape(5, 4))
+  assert network.calls == 2

@@ -14,14 +14,14 @@ NETWORK = inception_network.InceptionV3()
 
 @functools.cache
 def traced(*shape):
-  """Shapes of variables, outputs and what each module gives, for images of this shape; computes nothing."""
+  """Returns the shapes of variables, outputs and each module's output, without computing them."""
   images = jax.ShapeDtypeStruct(shape, jnp.float32)
   variables = jax.eval_shape(NETWORK.init, jax.random.key(0), images)
   capture = lambda v, x: NETWORK.apply(v, x, capture_intermediates=True, mutable='intermediates')
   return variables, *jax.eval_shape(capture, variables, images)
 
 
-def test_parameters_are_as_many_as_torchvision_tells_of_its_own():
+def test_the_number_of_parameters_is_torchvisions():
   """27,161,264, with an auxiliary classifier of 3,326,696 and 1000 classes instead of 1008."""
   variables, _, _ = traced(1, 299, 299, 3)
   n = sum(x.size for x in jax.tree.leaves(variables['params']))
@@ -30,10 +30,12 @@ def test_parameters_are_as_many_as_torchvision_tells_of_its_own():
 
 def test_grids_are_those_of_the_paper():
   """Table 1 of Szegedy et al. (2016)."""
-  _, (features, logits), seen = traced(1, 299, 299, 3)
+  _, (features, logits), captured = traced(1, 299, 299, 3)
   assert (features.shape, logits.shape) == ((1, 2048), (1, 1008))
   shapes = {
-    name: x['__call__'][0].shape[1:] for name, x in seen['intermediates'].items() if name[0] != '_'
+    name: x['__call__'][0].shape[1:]
+    for name, x in captured['intermediates'].items()
+    if name[0] != '_'
   }
   for name, shape in {
     'Conv2d_1a_3x3': (149, 149, 32),
@@ -65,7 +67,7 @@ def test_mean_pools_leave_padding_out():
 
 
 @pytest.mark.parametrize('by_maxima', [False, True])
-def test_a_last_block_pools_by_maxima_or_means(by_maxima):
+def test_a_last_block_pools_by_maximum_or_mean(by_maxima):
   class Last(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -80,7 +82,7 @@ def test_a_last_block_pools_by_maxima_or_means(by_maxima):
 
 
 def by_pillow(image):
-  """Each channel in floats, as clean-fid (Parmar et al., 2022) does it."""
+  """Resizes each channel in floats, as clean-fid does (Parmar et al., 2022)."""
   bicubic = PIL.Image.Resampling.BICUBIC
   channels = (PIL.Image.fromarray(x.astype(np.float32)) for x in np.moveaxis(image, -1, 0))
   return np.stack([np.asarray(x.resize((299, 299), bicubic)) for x in channels], axis=-1)
@@ -94,13 +96,13 @@ def test_images_are_resized_as_pillow_does_it(h, w):
   np.testing.assert_allclose(inception_network.resize_images(images), expected, atol=0.01)
 
 
-def test_grey_images_are_seen_as_equal_parts_of_colours():
+def test_grey_images_equal_images_of_three_equal_channels():
   grey = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1), np.uint8)
   coloured = inception_network.resize_images(np.repeat(grey, 3, axis=-1))
   np.testing.assert_allclose(inception_network.resize_images(grey), coloured, atol=1e-4)
 
 
-def test_levels_are_scaled_as_in_the_first_graph():
+def test_pixels_are_scaled_as_in_tensorflows_graph():
   np.testing.assert_allclose(
     inception_network.scale_pixels(jnp.array([0.0, 128.0, 255.0])), [-1, 0, 127 / 128]
   )

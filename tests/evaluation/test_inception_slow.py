@@ -1,4 +1,4 @@
-"""Our Inception-v3 against torchvision's, made into the one of Frechet distances."""
+"""Compares Inception-v3 with torchvision's, modified as for Frechet distances."""
 
 import json
 import os
@@ -20,8 +20,8 @@ BUILDS = (('torch==2.13.0+cpu', 'torchvision==0.28.0'), ('torch', 'torchvision')
 
 
 @pytest.fixture(scope='module')
-def known(tmp_path_factory):
-  """Random weights, images, and what torchvision's network makes of them."""
+def reference(tmp_path_factory):
+  """Returns a folder with random weights, images, and the outputs of torchvision's network."""
   folder, torch = tmp_path_factory.mktemp('known'), tmp_path_factory.mktemp('torch')
   pip = [sys.executable, '-m', 'pip', 'install', '--quiet', f'--target={torch}', 'safetensors']
   for build in BUILDS:
@@ -29,37 +29,37 @@ def known(tmp_path_factory):
     if installed.returncode == 0:
       break
   else:
-    pytest.skip(f'no PyTorch to be had: {installed.stderr[-300:]}')
+    pytest.skip(f'PyTorch cannot be installed: {installed.stderr[-300:]}')
   env = os.environ | {'PYTHONPATH': str(torch)}
   subprocess.run([sys.executable, REFERENCE, folder], env=env, check=True)
   return folder
 
 
 @pytest.mark.parametrize('kind', ['npz', 'safetensors'])
-@pytest.mark.parametrize('pictures', ['images', 'larger'])
-def test_features_and_logits_are_those_of_torchvision(known, monkeypatch, kind, pictures):
-  """From the same uint8 pictures on: Pillow resizes them there."""
+@pytest.mark.parametrize('images_name', ['images', 'larger'])
+def test_features_and_logits_are_those_of_torchvision(reference, monkeypatch, kind, images_name):
+  """The reference resizes the same uint8 images with Pillow."""
   monkeypatch.setattr(inception, '_CHUNK', 5)
-  network = inception.load_inception(known / f'checkpoint.{kind}')
-  with np.load(known / 'known.npz') as arrays:
-    images, features, logits = (arrays[pictures + x] for x in ('', '_features', '_logits'))
-  found = network.features(images)
-  assert features.std(axis=0).mean() > 0.005  # pictures differ by far more than the tolerance
-  np.testing.assert_allclose(found, features, atol=1e-4)
+  network = inception.load_inception(reference / f'checkpoint.{kind}')
+  with np.load(reference / 'known.npz') as arrays:
+    images, features, logits = (arrays[images_name + x] for x in ('', '_features', '_logits'))
+  computed = network.features(images)
+  assert features.std(axis=0).mean() > 0.005  # images differ by far more than the tolerance
+  np.testing.assert_allclose(computed, features, atol=1e-4)
   fc = network.variables['params']['fc']
-  np.testing.assert_allclose(found @ fc['kernel'] + fc['bias'], logits, atol=1e-4)
+  np.testing.assert_allclose(computed @ fc['kernel'] + fc['bias'], logits, atol=1e-4)
 
 
-def test_a_run_is_judged_in_its_features(known, trained, env):
-  """Figures of random weights mean nothing, but for order: training images are nearer than samples."""
-  arguments = (f'--run={trained}', f'--inception={known}/checkpoint.npz', '--num_samples=30')
+def test_a_run_is_scored_in_its_features(reference, trained, env):
+  """Even with random weights training images are nearer than samples."""
+  arguments = (f'--run={trained}', f'--inception={reference}/checkpoint.npz', '--num_samples=30')
   ended = commands.finish(commands.start('evaluate', *arguments, env=env), timeout=540)
   assert ended.code == 0, ended.err
   assert 'in the features of Inception-v3' in ended.out
   (path,) = trained.glob('evaluation_test_*.json')
-  found = json.loads(path.read_text())['inception']
+  report = json.loads(path.read_text())['inception']
   path.unlink()
-  assert found['protocol']['n_samples'] == found['protocol']['n_real'] == 30
-  frechet = {name: x['frechet'] for name, x in found['scores'].items()}
+  assert report['protocol']['n_samples'] == report['protocol']['n_real'] == 30
+  frechet = {name: x['frechet'] for name, x in report['scores'].items()}
   assert frechet['train'] < frechet['ema']
   assert frechet['fresh'] < frechet['ema']

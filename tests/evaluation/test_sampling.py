@@ -41,13 +41,15 @@ def test_real_images_are_renormalized_as_a_perfect_generator_draws_them():
   """A generator that has learned a training image perfectly paints what that image became."""
   pixels = np.random.default_rng(0).integers(30, 90, (1010, 4, 4, 3), np.uint8)
   dataset = Dataset('dim', pixels, pixels[:20], pixels[20:40], None, None, None, 'f00d')
-  painted = sampling.renormalize_dataset(dataset, 7.0)
+  renormalized = sampling.renormalize_dataset(dataset, 7.0)
   learned = global_contrast_normalize(jnp.asarray(pixels), 7.0)
   expected = np.asarray(sampling.to_uint8_images(learned, 7.0))
-  np.testing.assert_array_equal(painted.train, expected)
-  np.testing.assert_array_equal(painted.validation, expected[:20])
-  np.testing.assert_array_equal(painted.test, expected[20:40])
-  assert painted.fingerprint != dataset.fingerprint  # or its references would be taken for others
+  np.testing.assert_array_equal(renormalized.train, expected)
+  np.testing.assert_array_equal(renormalized.validation, expected[:20])
+  np.testing.assert_array_equal(renormalized.test, expected[20:40])
+  assert (
+    renormalized.fingerprint != dataset.fingerprint
+  )  # or its references would be taken for others
 
 
 def test_only_the_requested_rows_are_kept_in_float32():

@@ -1,9 +1,9 @@
-"""Inception-v3 by torchvision, made into the one of Frechet distances; for a Python with PyTorch.
+"""Runs torchvision's Inception-v3, modified as for Frechet distances; needs PyTorch.
 
-  python tests/inception_reference.py FOLDER
+  python tests/helpers/inception_reference.py FOLDER
 
-Writes checkpoint.npz and checkpoint.safetensors with random weights, and known.npz with images and what
-the network makes of them.
+Writes checkpoint.npz and checkpoint.safetensors with random weights, and known.npz with images and their
+features and logits.
 """
 
 import pathlib
@@ -16,14 +16,14 @@ import safetensors.numpy
 import torch
 from torch.nn import functional
 
-# Operators of detectors, whose compiled part does not fit every build of torch; Inception needs none.
+# Compiled operators of detectors, which Inception does not need and some builds of torch lack.
 sys.modules['torchvision._meta_registrations'] = types.ModuleType('torchvision._meta_registrations')
 
 from torchvision.models import inception  # noqa: E402
 
 
 class Pools:
-  """Stands for torch.nn.functional inside torchvision's Inception, its average pools exchanged."""
+  """Replaces torch.nn.functional in torchvision's Inception, with average pools that exclude padding."""
 
   by_maxima = False
 
@@ -37,7 +37,7 @@ class Pools:
 
 
 def build():
-  """The network with random weights that keep the size of what passes through."""
+  """Returns the network with random weights that keep the scale of activations."""
   pools = inception.F = Pools()
   model = inception.Inception3(
     num_classes=1008, aux_logits=False, transform_input=False, init_weights=False
@@ -60,15 +60,15 @@ def build():
   return model.eval()
 
 
-def resized(image):
-  """Each channel by Pillow in floats, as clean-fid does: [h, w, c] to [c, 299, 299]."""
+def resize(image):
+  """Resizes each channel with Pillow in floats, as clean-fid does: [h, w, c] to [c, 299, 299]."""
   channels = [PIL.Image.fromarray(image[..., i].astype(np.float32)) for i in range(image.shape[-1])]
   bicubic = PIL.Image.Resampling.BICUBIC
   return np.stack([np.asarray(x.resize((299, 299), bicubic)) for x in channels])
 
 
 def main(folder):
-  """Write the files."""
+  """Writes the files."""
   model = build()
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (5, 32, 32, 3), np.uint8)
@@ -77,14 +77,14 @@ def main(folder):
   larger = rng.integers(0, 256, (2, 350, 310, 3), np.uint8)
   known = {'images': images, 'larger': larger}
   for name, pictures in tuple(known.items()):
-    batch = torch.tensor(np.stack([resized(x) for x in pictures]))
-    seen = []
+    batch = torch.tensor(np.stack([resize(x) for x in pictures]))
+    features = []
     model.dropout.register_forward_hook(
-      lambda module, inputs, output, seen=seen: seen.append(output)
+      lambda module, inputs, output, features=features: features.append(output)
     )
     with torch.no_grad():
       logits = model((batch - 128) / 128)
-    known[f'{name}_features'] = seen[0].flatten(1).numpy()
+    known[f'{name}_features'] = features[0].flatten(1).numpy()
     known[f'{name}_logits'] = logits.numpy()
   tensors = {name: x.numpy() for name, x in model.state_dict().items()}
   np.savez(folder / 'known.npz', **known)
