@@ -1,8 +1,8 @@
-"""The same run on minibatches that lie on the device, and on those that stream from the host.
+"""Trains the same run on resident and on streamed minibatches.
 
 python -m tests.helpers.streaming_runs COORDINATOR N I
 
-Runs process I of N, with two devices each, and prints what it loaded and what came of it.
+Runs process I of N, with two devices each, and prints the rows that it loaded and the results.
 """
 
 import functools
@@ -22,7 +22,7 @@ from gan_jax.training import input_pipeline
 from tests.helpers.tiny_gan import IMAGE_SHAPE, tiny_gan
 
 N, N_CLASSES, BATCH_SIZE = 40, 3, 8
-SEGMENT_ENDS = (1, 4, 12)  # steps between which nothing but training happens
+SEGMENT_ENDS = (1, 4, 12)  # steps
 # (update, k, fields of the Gan)
 CASES = {
   'plain': ('alternating', 1, {}),
@@ -56,39 +56,43 @@ def random_host_data(labelled):
 
 
 def train_in_segments(case, mapped, n_devices, streamed):
-  """The state after so many steps, and what was reported of each stretch."""
+  """Trains to each of SEGMENT_ENDS; returns the state, the mean metrics per segment, the program calls."""
   update, k, options = CASES[case]
   gan, key, state = tiny_gan(dropout=case == 'plain', **options)
   devices, data = jax.devices()[:n_devices], random_host_data(gan.n_classes)
-  images_feed = device_batches.image_batches()
-  feed = device_batches.window_batches(BATCH_SIZE) if streamed else images_feed
-  recipe = train_step.TrainSpec(
-    gan, update, k and ratio_from_float(k), BATCH_SIZE, feed, images_feed
-  )
+  image_batches = device_batches.image_batches()
+  train_batches = device_batches.window_batches(BATCH_SIZE) if streamed else image_batches
+  ratio = k and ratio_from_float(k)
+  spec = train_step.TrainSpec(gan, update, ratio, BATCH_SIZE, train_batches, image_batches)
   if streamed:
-    pace = gan.ratio_controller or ratio_from_float(k)
-    source = input_pipeline.StreamingPipeline(data, key, BATCH_SIZE, pace, devices, mapped)
+    pipeline = input_pipeline.StreamingPipeline(
+      data, key, BATCH_SIZE, gan.ratio_controller or ratio, devices, mapped
+    )
   else:
-    source = input_pipeline.ResidentPipeline(data, devices, mapped)
-  call = pmap.step_map_by_name(mapped)(
-    functools.partial(train_step.run_steps, recipe),
-    devices,
-    4,
-    1,
-    {2: input_pipeline.STREAMED_ARGUMENTS[3]} if streamed else {},
+    pipeline = input_pipeline.ResidentPipeline(data, devices, mapped)
+  sharded = {2: input_pipeline.STREAMED_ARGUMENTS[3]} if streamed else {}
+  run_steps = pmap.step_map_by_name(mapped)(
+    functools.partial(train_step.run_steps, spec), devices, 4, 1, sharded
   )
   if mapped == sharding.SHARDED_PARAMS:
     state = jax.device_put(state, sharding.param_shardings(state, devices))
   else:
     state = sharding.replicate(state, devices)
-  step, told, n_calls = 0, [], 0
+  step, segment_metrics, n_calls = 0, [], 0
   for stop in SEGMENT_ENDS:
-    state, calls = source.advance(functools.partial(call, key), state, step, stop - step)
-    told.append(input_pipeline.mean_metrics(calls))
-    step, n_calls = stop, n_calls + len(calls)
-  source.close()
-  in_parts = mapped == sharding.SHARDED_PARAMS and jax.process_count() > 1
-  return sharding.allgather_to_host(state) if in_parts else jax.device_get(state), told, n_calls
+    calls = []
+    while step < stop:
+      batch_data, n = pipeline.next_data(state, step, stop - step)
+      state, means = run_steps(key, state, batch_data, n)
+      pipeline.dispatched(means)
+      calls.append((int(n), means))
+      step += int(n)
+    segment_metrics.append(input_pipeline.mean_metrics(calls))
+    n_calls += len(calls)
+  pipeline.close()
+  is_split = mapped == sharding.SHARDED_PARAMS and jax.process_count() > 1
+  state = sharding.allgather_to_host(state) if is_split else jax.device_get(state)
+  return state, segment_metrics, n_calls
 
 
 MULTI_PROCESS_CASE = 'k 1/2, labels'
@@ -96,34 +100,31 @@ MAPS = (*pmap.STEP_MAPS, sharding.SHARDED_PARAMS)
 
 
 def compare_in_process(place):
-  """One of several processes, which says what rows it has loaded and whether both runs are the same."""
+  """Prints, as one of several processes, the rows that it loaded and whether both runs are equal."""
   group = processes.join_group(place, print)
   input_pipeline._MAX_WINDOW = 4
   loaded, take_shuffled = set(), host_loader.take_shuffled
 
-  def recorded(data, key, positions):
+  def recording_take_shuffled(data, key, positions):
     loaded.update((positions % BATCH_SIZE).tolist())
     return take_shuffled(data, key, positions)
 
+  train = functools.partial(train_in_segments, MULTI_PROCESS_CASE)
   for mapped in MAPS:
     loaded.clear()
-    host_loader.take_shuffled = recorded
-    end, _, n_calls = train_in_segments(
-      MULTI_PROCESS_CASE, mapped, len(jax.devices()), streamed=True
-    )
+    host_loader.take_shuffled = recording_take_shuffled
+    state, _, n_calls = train(mapped, len(jax.devices()), streamed=True)
     host_loader.take_shuffled = take_shuffled
-    expected, _, _ = train_in_segments(
-      MULTI_PROCESS_CASE, mapped, len(jax.devices()), streamed=False
-    )
-    equal = jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), end, expected)
-    found = {'mapped': mapped, 'loaded': sorted(loaded), 'n_calls': n_calls}
-    found |= {'equal': all(jax.tree.leaves(equal)), 'size': absolute_sum(end)}
-    print(json.dumps(found), flush=True)
+    expected, _, _ = train(mapped, len(jax.devices()), streamed=False)
+    equal = jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), state, expected)
+    line = {'mapped': mapped, 'loaded': sorted(loaded), 'n_calls': n_calls}
+    line |= {'equal': all(jax.tree.leaves(equal)), 'size': absolute_sum(state)}
+    print(json.dumps(line), flush=True)
   processes.leave_group(group)
 
 
 def absolute_sum(state):
-  """A number that tells two states apart."""
+  """Returns the sum of |x| over the averaged generator, to tell two states apart."""
   return float(sum(np.abs(np.float64(x)).sum() for x in jax.tree.leaves(state.g_ema)))
 
 
