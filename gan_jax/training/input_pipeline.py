@@ -181,7 +181,7 @@ def minibatches_per_window(n_bytes: int, ratio: UpdateRatio | RatioController) -
 def _monitor_examples(data: Images, key: jax.Array) -> BatchWindow:
   """Returns the training examples that every monitor computation uses, as a window of one minibatch."""
   monitor_key = training_monitors.split_monitor_key(
-    jax.random.fold_in(key, training_monitors.KEY_SALT)
+    jax.random.fold_in(key, training_monitors.MONITOR_STREAM)
   )[0]
   examples = take_shuffled(
     data, monitor_key, np.arange(training_monitors.N_EXAMPLES, dtype=np.uint32)
