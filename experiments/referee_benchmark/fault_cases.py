@@ -132,19 +132,11 @@ FAULTS: dict[str, Fault] = {
   'noise, D knows its data by heart': Fault(
     ('D overfitted',), _sampler(samplers.noisy_samples, 'overfitted')
   ),
-  'modes dropped': Fault(
-    ('mode collapse',), _sampler(samplers.samples_with_dropped_modes, '', 'healthy')
-  ),
-  'modes reweighted': Fault(
-    ('mode collapse',), _sampler(samplers.samples_with_reweighted_modes, '', 'healthy')
-  ),
-  'modes shrunk': Fault(
-    ('mode collapse',), _sampler(samplers.samples_with_shrunken_modes, '', 'healthy')
-  ),
+  'modes dropped': Fault(('mode collapse',), _sampler(samplers.dropped_modes, '', 'healthy')),
+  'modes reweighted': Fault(('mode collapse',), _sampler(samplers.reweighted_modes, '', 'healthy')),
+  'modes shrunk': Fault(('mode collapse',), _sampler(samplers.shrunken_modes, '', 'healthy')),
   'replay': Fault(('memorised training data',), _copies(samplers.training_copies)),
-  'replay with jitter': Fault(
-    ('memorised training data',), _copies(samplers.jittered_training_copies)
-  ),
+  'replay with jitter': Fault(('memorised training data',), _copies(samplers.jittered_copies)),
   'run starved of gradients': Fault(('D too strong',), _run(_vanished_gradients), _SEPARABLE),
   'run on a small set': Fault(
     ('D overfitted', 'memorised training data'), _run(_small_training_set), IMAGE_DATASETS

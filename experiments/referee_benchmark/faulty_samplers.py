@@ -34,7 +34,7 @@ def blurred_images(data: BenchmarkData, rng: Rng) -> np.ndarray:
   return np.rint(soft).astype(np.uint8)
 
 
-def samples_with_dropped_modes(data: BenchmarkData, rng: Rng) -> np.ndarray:
+def dropped_modes(data: BenchmarkData, rng: Rng) -> np.ndarray:
   """Removes a tenth to a half of all modes, at least one."""
   modes = np.unique(data.modes)
   n_dropped = max(1, round(rng.uniform(0.1, 0.5) * len(modes)))
@@ -42,7 +42,7 @@ def samples_with_dropped_modes(data: BenchmarkData, rng: Rng) -> np.ndarray:
   return data.pool[rng.permutation(np.flatnonzero(kept))]
 
 
-def samples_with_reweighted_modes(data: BenchmarkData, rng: Rng) -> np.ndarray:
+def reweighted_modes(data: BenchmarkData, rng: Rng) -> np.ndarray:
   """Keeps samples with a probability that falls geometrically over modes, to 1/3 or down to 1/12."""
   modes = rng.permutation(np.unique(data.modes))
   decay = rng.uniform(1.1, 2.5)
@@ -52,7 +52,7 @@ def samples_with_reweighted_modes(data: BenchmarkData, rng: Rng) -> np.ndarray:
   return data.pool[rng.permutation(np.flatnonzero(kept))]
 
 
-def samples_with_shrunken_modes(data: BenchmarkData, rng: Rng) -> np.ndarray:
+def shrunken_modes(data: BenchmarkData, rng: Rng) -> np.ndarray:
   """Keeps the 40 to 60 per cent of each mode that are nearest its centre."""
   kept = data.distance_rank <= rng.uniform(0.4, 0.6)
   return data.pool[rng.permutation(np.flatnonzero(kept))]
@@ -68,7 +68,7 @@ def training_copies(data: BenchmarkData, rng: Rng) -> np.ndarray:
   return data.train[rng.integers(0, len(data.train), len(data.pool) // 2)]
 
 
-def jittered_training_copies(data: BenchmarkData, rng: Rng) -> np.ndarray:
+def jittered_copies(data: BenchmarkData, rng: Rng) -> np.ndarray:
   """Adds noise to training examples: 1/20 to 1/5 of the distance of neighbours, or 2 to 8 grey levels."""
   x = training_copies(data, rng)
   if data.is_images:

@@ -17,7 +17,6 @@ from gan_jax.diagnosis.reference_statistics import (
   N_MOMENTS,
   N_NEIGHBOURS,
   N_NOISELESS_PROBE,
-  N_NOISY_PROBE,
   MemorisationScores,
   ReferenceStatistics,
   estimate_support,
@@ -88,7 +87,7 @@ def compute_diagnostic_statistics(
   rows = np.clip(rows, -_CLIP, _CLIP)
   keys = jax.random.split(ref.key, len(probes.NOISE_LEVELS) + 1)
   logits = [
-    probe_logits(key, ref.held_out, rows, sigma, N_NOISY_PROBE if sigma else N_NOISELESS_PROBE)
+    probe_logits(key, ref.held_out, rows, sigma)
     for key, sigma in zip(keys, probes.NOISE_LEVELS, strict=False)
   ]
   raw = np.clip(ref.embedding.raw(kept[:N_NEIGHBOURS]), -_CLIP, _CLIP)

@@ -99,7 +99,9 @@ def compute_reference_statistics(
     centres,
     train_raw,
     held_out_raw,
-    two_sample.jsd_bound(*probe_logits(null_key, rows, fake_rows, 0.0, N_NOISY_PROBE)),
+    two_sample.jsd_bound(
+      *probe_logits(null_key, rows[:N_NOISY_PROBE], fake_rows[:N_NOISY_PROBE], 0.0)
+    ),
     precision_recall_of_rows(rows, fake_rows),
     feature_scores.frechet_or_nan(moments, frechet_distance.moments(fake_rows)),
     cell_occupancy.cell_occupancy(centres, rows[:N_MOMENTS], fake_rows),
@@ -120,10 +122,10 @@ def _split_real_data(
 
 
 def probe_logits(
-  key: jax.Array, real: np.ndarray, fake: np.ndarray, sigma: float, n_max: int
+  key: jax.Array, real: np.ndarray, fake: np.ndarray, sigma: float
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns a probe's logits of test examples of `real` [n, d] and `fake` [m, d] under noise of std `sigma`."""
-  n = min(n_max, len(real), len(fake))
+  n = min(N_NOISY_PROBE if sigma else N_NOISELESS_PROBE, len(real), len(fake))
   real_logits, fake_logits, _ = probes.train_probes(
     key, jnp.asarray(real[:n]), jnp.asarray(fake[:n]), sigma, n
   )

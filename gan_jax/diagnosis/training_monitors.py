@@ -15,9 +15,7 @@ from gan_jax.gan.latents import sample_latents
 from gan_jax.gan.train_step import TrainSpec
 from gan_jax.metrics.nearest_neighbours import squared_distances
 
-MONITOR_STREAM = (
-  0x10DC  # folded into the run's key, so that training and monitors draw different numbers
-)
+MONITOR_STREAM = 0x10DC  # folded into the run's key, so that training draws different numbers
 N_EXAMPLES = 512  # training examples, held-out examples and samples of one measurement
 
 

@@ -80,23 +80,23 @@ def compute_symptoms(s: DiagnosticStatistics) -> Symptoms:
   )
 
 
-def _apply_rules(statistics: DiagnosticStatistics, s: Symptoms) -> tuple[str, float]:
+def _apply_rules(statistics: DiagnosticStatistics, symptoms: Symptoms) -> tuple[str, float]:
   """Returns the first verdict whose symptom is present, and its margin."""
   if not statistics.all_finite:
     return 'diverged or cycling', 1.0
-  if s.memory > 0:
-    return 'memorised training data', s.memory
-  if s.differs <= 0:
-    return 'converged', -s.differs
+  if symptoms.memory > 0:
+    return 'memorised training data', symptoms.memory
+  if symptoms.differs <= 0:
+    return 'converged', -symptoms.differs
   faults = (
-    ('D overfitted', s.overfit),
-    ('D too strong', s.starved),
-    ('still improving', s.improving),
-    ('D too weak', s.blind),
-    ('diverged or cycling', s.restless),
-    ('mode collapse', s.narrow),
-    ('D too weak', s.unknown),
-    ('G behind', min(s.differs, -s.narrow)),  # the default
+    ('D overfitted', symptoms.overfit),
+    ('D too strong', symptoms.starved),
+    ('still improving', symptoms.improving),
+    ('D too weak', symptoms.blind),
+    ('diverged or cycling', symptoms.restless),
+    ('mode collapse', symptoms.narrow),
+    ('D too weak', symptoms.unknown),
+    ('G behind', min(symptoms.differs, -symptoms.narrow)),  # the default
   )
   return next((name, margin) for name, margin in faults if margin > 0 or name == 'G behind')
 
@@ -106,9 +106,8 @@ def _distinguishable(s: DiagnosticStatistics) -> float:
   bound = s.probe_bounds[0][1]
   excess = max(b.low for _, b in s.probe_bounds) - max(s.null_bound.high, 0.0)
   noise = 0.004
-  return max(
-    (excess - noise) / (2 * noise), (bound.low - 0.02) / 0.02 if bound.low > 0.02 else -1.0
-  )
+  clear = (bound.low - 0.02) / 0.02 if bound.low > 0.02 else -1.0
+  return max((excess - noise) / (2 * noise), clear)
 
 
 def _memorised(s: DiagnosticStatistics) -> float:

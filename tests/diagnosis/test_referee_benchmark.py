@@ -39,20 +39,20 @@ def test_perfect_samples_are_in_no_other_set():
 
 
 def test_dropped_modes_are_missing_and_others_unchanged():
-  counts = mode_counts(faulty_samplers.samples_with_dropped_modes(data(), rng()))
+  counts = mode_counts(faulty_samplers.dropped_modes(data(), rng()))
   assert 1 <= (counts == 0).sum() <= 4
   kept = counts[counts > 0]
   assert kept.max() / kept.min() < 1.1
 
 
 def test_reweighted_modes_are_all_present():
-  counts = mode_counts(faulty_samplers.samples_with_reweighted_modes(data(), rng()))
+  counts = mode_counts(faulty_samplers.reweighted_modes(data(), rng()))
   assert counts.min() > 0
   assert counts.max() / counts.min() > 2.5
 
 
 def test_shrunken_modes_are_narrower():
-  shrunken = faulty_samplers.samples_with_shrunken_modes(data(), rng())
+  shrunken = faulty_samplers.shrunken_modes(data(), rng())
   whole, core = modes_and_distances(data().pool)[1], modes_and_distances(shrunken)[1]
   assert core.max() < 0.6 * whole.max()
 
@@ -67,7 +67,7 @@ def test_noise_is_once_to_twice_the_visible_std():
 def test_copies_are_training_data_and_jittered_ones_near_them():
   tree = cKDTree(data().train)
   assert tree.query(faulty_samplers.training_copies(data(), rng()))[0].max() == 0
-  distances = tree.query(faulty_samplers.jittered_training_copies(data(), rng()))[0]
+  distances = tree.query(faulty_samplers.jittered_copies(data(), rng()))[0]
   between_neighbours = np.median(tree.query(data().train, k=2)[0][:, 1])
   assert 0 < np.median(distances) < 0.2 * between_neighbours
 

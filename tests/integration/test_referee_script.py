@@ -1,4 +1,4 @@
-"""The referee as users run it: on a run, and on samples of anyone's generator."""
+"""Tests the referee script on a run, and on files of samples."""
 
 import json
 
@@ -10,13 +10,13 @@ from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.training import metric_writers
 from tests.helpers import commands
 
-GAME = ('--dataset=ring', '--network=relu', '--g_width=8', '--d_width=8', '--latent_size=2')
+RING = ('--dataset=ring', '--network=relu', '--g_width=8', '--d_width=8', '--latent_size=2')
 SHORT = ('--batch_size=16', '--steps=40', '--log_every=20', '--eval_every=20', '--referee_every=5')
 
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-  """Files of points: training data, held-out data, a perfect sampler, noise, and too few."""
+  """Writes files of points: training data, held-out data, perfect samples, noisy ones, and too few."""
   folder = tmp_path_factory.mktemp('sets')
   draw = jax.jit(jax.vmap(SYNTHETIC['ring'].sample))
   for i, name in enumerate(('real', 'heldout', 'good')):
@@ -25,12 +25,12 @@ def files(tmp_path_factory):
   noise = np.random.default_rng(0).normal(size=good.shape).astype(np.float32)
   np.savez(folder / 'noisy.npz', good + 0.05 * noise)
   np.savez(folder / 'few.npz', good[:500])
-  np.savez(folder / 'hardly.npz', good[:50])
+  np.savez(folder / 'too_few.npz', good[:50])
   np.savez(folder / 'images.npz', np.zeros((2000, 4, 4), np.uint8))
   return folder
 
 
-def sets(files, fake, *more):
+def sample_flags(files, fake, *more):
   flags = (f'--heldout={files}/heldout.npz', f'--fake={files}/{fake}.npz')
   return ('referee', f'--real={files}/real.npz', *flags, *more)
 
@@ -39,8 +39,10 @@ def sets(files, fake, *more):
   ('fake', 'verdict'),
   [('good', 'converged'), pytest.param('few', 'not enough evidence', marks=pytest.mark.slow)],
 )
-def test_samples_of_anyone_get_a_verdict(scripts, files, tmp_path, fake, verdict):
-  ended = scripts(*sets(files, fake, f'--json={tmp_path}/v.json', f'--page={tmp_path}/v.html'))
+def test_files_of_samples_get_a_verdict(scripts, files, tmp_path, fake, verdict):
+  ended = scripts(
+    *sample_flags(files, fake, f'--json={tmp_path}/v.json', f'--page={tmp_path}/v.html')
+  )
   assert (ended.code, ended.err) == (0, '')
   assert ended.out.startswith(f'verdict: {verdict} (confidence ')
   record = json.loads((tmp_path / 'v.json').read_text())
@@ -50,10 +52,10 @@ def test_samples_of_anyone_get_a_verdict(scripts, files, tmp_path, fake, verdict
 
 
 @pytest.mark.slow
-def test_training_data_are_recognised_and_may_be_left_out(scripts, files):
+def test_copies_of_training_data_are_recognised_where_these_are_given(scripts, files):
   real = np.load(files / 'real.npz')['arr_0']
   np.savez(files / 'copies.npz', real[::-1])
-  assert scripts(*sets(files, 'copies')).out.startswith('verdict: memorised training data')
+  assert scripts(*sample_flags(files, 'copies')).out.startswith('verdict: memorised training data')
   flags = (f'--heldout={files}/heldout.npz', f'--fake={files}/copies.npz')
   without = scripts('referee', *flags)
   assert without.out.startswith('verdict: converged')
@@ -61,11 +63,11 @@ def test_training_data_are_recognised_and_may_be_left_out(scripts, files):
 
 
 @pytest.mark.slow
-def test_a_run_gets_a_verdict_with_its_own_d_and_its_history(scripts, tmp_path):
+def test_a_verdict_on_a_run_uses_its_discriminator_and_its_monitors(scripts, tmp_path):
   run = tmp_path / 'run'
-  assert scripts('train', *GAME, *SHORT, f'--run={run}').code == 0
-  looks = [r for r in metric_writers.read_metrics(run / 'metrics.jsonl') if 'watch_gap' in r]
-  assert [r['step'] for r in looks] == [5, 10, 15, 20, 25, 30, 35, 40]
+  assert scripts('train', *RING, *SHORT, f'--run={run}').code == 0
+  monitored = [r for r in metric_writers.read_metrics(run / 'metrics.jsonl') if 'watch_gap' in r]
+  assert [r['step'] for r in monitored] == [5, 10, 15, 20, 25, 30, 35, 40]
   ended = scripts('referee', f'--run={run}', timeout=300)
   assert (ended.code, ended.err) == (0, '')
   verdict = ended.out.splitlines()[0]
@@ -77,16 +79,16 @@ def test_a_run_gets_a_verdict_with_its_own_d_and_its_history(scripts, tmp_path):
   assert record['verdict'] in (run / 'report.html').read_text()
 
 
-def test_an_alarm_is_told_once_and_ends_the_run_where_asked(scripts, tmp_path):
+def test_an_alarm_is_printed_once_and_ends_the_run_where_asked(scripts, tmp_path):
   run = tmp_path / 'run'
   fast = ('--g_lr=30', '--d_lr=1', '--g_optimizer=sgd', '--d_optimizer=sgd', '--r1=0')
   more = (*fast, '--stop_on=diverged,collapse', f'--run={run}')
-  ended = scripts('train', *GAME, *SHORT, '--steps=400', *more)
+  ended = scripts('train', *RING, *SHORT, '--steps=400', *more)
   assert (ended.code, ended.err.count('alarm, ')) == (5, 1)
-  (rang,) = [r for r in metric_writers.read_metrics(run / 'metrics.jsonl') if 'alarm' in r]
-  assert rang['alarm'] in ('diverged', 'collapse')
-  assert f'ended by --stop_on={rang["alarm"]} at step {rang["step"]}' in ended.out
-  assert int(commands.newest(run).name) == rang['step']
+  (alarm,) = [r for r in metric_writers.read_metrics(run / 'metrics.jsonl') if 'alarm' in r]
+  assert alarm['alarm'] in ('diverged', 'collapse')
+  assert f'ended by --stop_on={alarm["alarm"]} at step {alarm["step"]}' in ended.out
+  assert int(commands.newest(run).name) == alarm['step']
 
 
 MISTAKES = [
@@ -96,7 +98,7 @@ MISTAKES = [
   ('referee --fake={files}/good.npz', '--heldout: missing'),
   ('referee --heldout={files}/heldout.npz', '--fake: missing'),
   ('referee --heldout={files}/heldout.npz --fake={files}/heldout.npz', 'the same examples as'),
-  ('referee --heldout={files}/heldout.npz --fake={files}/hardly.npz', '50 examples', '200'),
+  ('referee --heldout={files}/heldout.npz --fake={files}/too_few.npz', '50 examples', '200'),
   ('referee --heldout={files}/heldout.npz --fake={files}/images.npz', '4 x 4 x 1', '2'),
   ('referee --heldout={files}/heldout.npz --fake={files}/none.npz', 'none.npz', 'no such file'),
   ('train --stop_on=boredom', '--stop_on=boredom', 'collapse'),
@@ -105,13 +107,13 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(
-  ('command', *(f'says_{i}' for i in range(2))),
-  [(command, *(says * 2)[:2]) for command, *says in MISTAKES],
+  ('command', *(f'fragment_{i}' for i in range(2))),
+  [(command, *(fragments * 2)[:2]) for command, *fragments in MISTAKES],
 )
-def test_mistakes_get_one_line(scripts, files, command, says_0, says_1):
+def test_mistakes_get_one_line(scripts, files, command, fragment_0, fragment_1):
   ended = scripts(*command.format(files=files).split())
   assert ended.code == 2, ended
   assert ended.err.count('\n') == 1
   assert ended.err.startswith('error: ')
-  assert says_0 in ended.err
-  assert says_1 in ended.err
+  assert fragment_0 in ended.err
+  assert fragment_1 in ended.err
