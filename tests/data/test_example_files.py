@@ -1,5 +1,3 @@
-"""Sets of examples in files of anyone's making, good and bad."""
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,10 +19,10 @@ def opened(tmp_path, array, flag='fake', name='set.npz'):
 
 @pytest.mark.parametrize('name', ['set.npz', 'set.npy'])
 @pytest.mark.parametrize('array', [POINTS, PIXELS], ids=['points', 'images'])
-def test_arrays_come_back_as_they_were(tmp_path, array, name):
-  found = opened(tmp_path, array, name=name)
-  np.testing.assert_array_equal(found, array)
-  assert found.dtype == array.dtype
+def test_arrays_are_read_unchanged(tmp_path, array, name):
+  actual = opened(tmp_path, array, name=name)
+  np.testing.assert_array_equal(actual, array)
+  assert actual.dtype == array.dtype
 
 
 @pytest.mark.parametrize(
@@ -36,17 +34,17 @@ def test_pixels_of_any_range_become_the_same_bytes(tmp_path, change):
   np.testing.assert_array_equal(opened(tmp_path, change(PIXELS)), PIXELS)
 
 
-def test_a_folder_of_images_is_a_set(tmp_path):
+def test_a_folder_of_images_is_read(tmp_path):
   for i, pixels in enumerate(PIXELS[:5]):
     Image.fromarray(pixels[..., 0]).save(tmp_path / f'{i}.png')
-  found = example_files.load_example_sets({'fake': str(tmp_path)})['fake']
-  np.testing.assert_array_equal(found, PIXELS[:5])
+  actual = example_files.load_example_sets({'fake': str(tmp_path)})['fake']
+  np.testing.assert_array_equal(actual, PIXELS[:5])
 
 
 def test_an_archive_of_several_arrays_needs_a_known_name(tmp_path):
   np.savez(tmp_path / 'a.npz', latents=POINTS, samples=2 * POINTS)
-  found = example_files.load_example_sets({'fake': str(tmp_path / 'a.npz')})['fake']
-  np.testing.assert_array_equal(found, 2 * POINTS)
+  actual = example_files.load_example_sets({'fake': str(tmp_path / 'a.npz')})['fake']
+  np.testing.assert_array_equal(actual, 2 * POINTS)
   np.savez(tmp_path / 'b.npz', latents=POINTS, other=POINTS)
   with pytest.raises(UserError, match=r'--fake=.*b.npz: it holds latents, other; name the array'):
     example_files.load_example_sets({'fake': str(tmp_path / 'b.npz')})
@@ -63,14 +61,14 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(('array', 'says'), BAD, ids=[says[:25] for _, says in BAD])
-def test_what_is_no_set_is_named_with_what_was_found(tmp_path, array, says):
-  with pytest.raises(UserError, match=r'--fake=\S+/set.npz: ' + says) as error:
+@pytest.mark.parametrize(('array', 'message'), BAD, ids=[message[:25] for _, message in BAD])
+def test_an_invalid_array_is_a_one_line_error_with_flag_and_reason(tmp_path, array, message):
+  with pytest.raises(UserError, match=r'--fake=\S+/set.npz: ' + message) as error:
     opened(tmp_path, array)
   assert '\n' not in str(error.value)
 
 
-def test_samples_alone_may_hold_a_nan(tmp_path):
+def test_only_samples_may_hold_nan(tmp_path):
   broken = POINTS.copy()
   broken[0] = np.nan
   assert np.isnan(opened(tmp_path, broken)).any()
@@ -78,14 +76,14 @@ def test_samples_alone_may_hold_a_nan(tmp_path):
     opened(tmp_path, broken, flag='heldout')
 
 
-def test_no_pickle_is_opened(tmp_path):
+def test_pickled_arrays_are_refused(tmp_path):
   with pytest.raises(UserError, match=r'cannot be read as an .npz or .npy of numbers'):
     opened(tmp_path, np.array([{'a': 1}], dtype=object), name='set.npy')
   with pytest.raises(UserError, match='cannot be read'):
     opened(tmp_path, np.array([{'a': 1}], dtype=object))
 
 
-def test_files_that_are_missing_or_damaged(tmp_path):
+def test_missing_and_damaged_files_are_errors(tmp_path):
   with pytest.raises(UserError, match='there is no such file or folder'):
     example_files.load_example_sets({'real': str(tmp_path / 'none.npz')})
   (tmp_path / 'cut.npz').write_bytes(b'PK\x03\x04 and no more')
@@ -104,7 +102,7 @@ def pair(tmp_path, real, fake):
   return {name: str(tmp_path / f'{name}.npz') for name in ('real', 'fake')}
 
 
-def test_sets_that_cannot_be_compared(tmp_path):
+def test_equal_sets_and_sets_of_different_shapes_are_errors(tmp_path):
   with pytest.raises(UserError, match=r'--fake=.*: it holds the same examples as --real'):
     example_files.load_example_sets(pair(tmp_path, POINTS, POINTS))
   with pytest.raises(UserError, match=r'--fake=.*: its examples are 3, those of --real 2'):
@@ -113,7 +111,7 @@ def test_sets_that_cannot_be_compared(tmp_path):
     example_files.load_example_sets(pair(tmp_path, PIXELS, np.zeros((4, 9, 9, 1), np.uint8)))
 
 
-def test_folders_of_images_of_two_sizes(tmp_path):
+def test_a_folder_with_images_of_two_sizes_is_an_error(tmp_path):
   Image.fromarray(PIXELS[0, ..., 0]).save(tmp_path / 'a.png')
   Image.fromarray(PIXELS[0, :4, :4, 0]).save(tmp_path / 'b.png')
   with pytest.raises(

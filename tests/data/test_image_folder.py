@@ -18,7 +18,7 @@ SPLITS = ('train', 'validation', 'test')
 
 
 def paint(path, value=None, size=(8, 8), mode='RGB', **options):
-  """Write a noisy image whose bytes no other has; `value` makes it flat instead."""
+  """Writes an image of unique noise, or of the constant `value`."""
   path.parent.mkdir(parents=True, exist_ok=True)
   rng = np.random.default_rng(zlib.crc32(path.as_posix().encode()))
   pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
@@ -29,19 +29,19 @@ def paint(path, value=None, size=(8, 8), mode='RGB', **options):
 
 @pytest.fixture
 def folder(tmp_path):
-  """Forty images of two classes."""
+  """Returns a folder of forty images of two classes."""
   for i in range(40):
     paint(tmp_path / 'images' / ('cats' if i < 15 else 'dogs') / f'deep/{i}.png')
   return tmp_path / 'images'
 
 
-def load(folder, said=None, **options):
+def load(folder, progress=None, **options):
   return data.load_dataset(
-    f'folder:{folder}', folder.parent / 'data', said or RecordedProgress(), **options
+    f'folder:{folder}', folder.parent / 'data', progress or RecordedProgress(), **options
   )
 
 
-def seen(dataset):
+def image_bytes(dataset):
   return [image.tobytes() for split in SPLITS for image in getattr(dataset, split)]
 
 
@@ -51,11 +51,11 @@ def test_each_image_lies_in_one_split_with_the_label_of_its_subfolder(folder):
   labels = {}
   for file in folder.rglob('*.png'):
     labels[np.asarray(PIL.Image.open(file)).tobytes()] = 'cats' not in file.parts
-  assert sorted(seen(dataset)) == sorted(labels)  # disjoint and complete
+  assert sorted(image_bytes(dataset)) == sorted(labels)  # disjoint and complete
   for split in SPLITS:
-    found = getattr(dataset, f'{split}_labels')
+    actual = getattr(dataset, f'{split}_labels')
     expected = [labels[image.tobytes()] for image in getattr(dataset, split)]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(actual, expected)
   assert dataset.shape == (8, 8, 3)
   assert dataset.n_classes == 2
 
@@ -70,9 +70,9 @@ def test_a_path_needs_no_prefix(folder, monkeypatch):
   first = load(folder)
   monkeypatch.chdir(folder.parent)
   for name in (str(folder), './images', 'folder:images'):
-    found = data.load_dataset(name, folder.parent / 'data', RecordedProgress())
-    assert found.fingerprint == first.fingerprint
-    assert found.name == name
+    actual = data.load_dataset(name, folder.parent / 'data', RecordedProgress())
+    assert actual.fingerprint == first.fingerprint
+    assert actual.name == name
 
 
 @pytest.mark.parametrize('layout', ['{}.png', 'one/{}.png'])
@@ -84,11 +84,11 @@ def test_without_two_subfolders_there_are_no_labels(tmp_path, layout):
   assert dataset.train_labels is None
 
 
-def test_images_beside_subfolders_leave_all_without_labels_and_it_is_said(folder):
+def test_images_beside_subfolders_remove_all_labels_and_are_logged(folder):
   paint(folder / 'cover.jpg')
-  said = RecordedProgress()
-  assert load(folder, said).n_classes == 0
-  assert 'no labels, since 1 images are beside' in said.lines[0]
+  progress = RecordedProgress()
+  assert load(folder, progress).n_classes == 0
+  assert 'no labels, since 1 images are beside' in progress.lines[0]
 
 
 def test_hidden_files_and_other_files_are_left_out(folder):
@@ -97,21 +97,19 @@ def test_hidden_files_and_other_files_are_left_out(folder):
   (folder / '.trash').mkdir()
   paint(folder / '.trash' / 'old.png')
   (folder / 'LICENSE.txt').write_text('free')
-  said = RecordedProgress()
-  assert load(folder, said).fingerprint == before
-  assert not [line for line in said.lines if 'skipped' in line]
+  progress = RecordedProgress()
+  assert load(folder, progress).fingerprint == before
+  assert not [line for line in progress.lines if 'skipped' in line]
 
 
 def test_each_held_out_part_of_a_small_folder_has_two_images(tmp_path):
-  """With one there is no covariance, and none to choose sigma by beside those to score."""
   for i in range(12):
     paint(tmp_path / 'images' / f'{i}.png')
   dataset = load(tmp_path / 'images')
   assert [len(getattr(dataset, split)) for split in SPLITS] == [8, 2, 2]
 
 
-def test_linked_folders_are_followed(folder, tmp_path):
-  """A class is often a link to where its images lie; two links may lead to one place."""
+def test_symbolic_links_to_folders_are_followed(folder, tmp_path):
   for i in range(5):
     paint(tmp_path / 'elsewhere' / f'{i}.png')
   (folder / 'birds').symlink_to(tmp_path / 'elsewhere')
@@ -121,7 +119,7 @@ def test_linked_folders_are_followed(folder, tmp_path):
   assert dataset.n_classes == 4
 
 
-def test_links_that_lead_back_are_left_out(folder):
+def test_symbolic_links_to_parents_are_left_out(folder):
   before = load(folder).fingerprint
   (folder / 'cats' / 'all').symlink_to(folder)
   (folder / 'cats' / 'deep' / 'up').symlink_to('..')
@@ -132,7 +130,7 @@ def test_links_that_lead_back_are_left_out(folder):
 # Pixels
 
 
-def test_images_of_other_shapes_are_cut_square_and_resampled(tmp_path):
+def test_images_of_other_shapes_are_cropped_and_resized(tmp_path):
   for i in range(10):
     paint(tmp_path / 'images' / f'{i}.png', size=(20 + i, 30))
   dataset = load(tmp_path / 'images', image_size=16)
@@ -140,7 +138,7 @@ def test_images_of_other_shapes_are_cut_square_and_resampled(tmp_path):
     np.asarray(resizing.crop_and_resize(PIL.Image.open(file), 16)).tobytes()
     for file in (tmp_path / 'images').iterdir()
   ]
-  assert sorted(seen(dataset)) == sorted(expected)
+  assert sorted(image_bytes(dataset)) == sorted(expected)
 
 
 def test_grey_images_stay_grey(tmp_path):
@@ -149,13 +147,13 @@ def test_grey_images_stay_grey(tmp_path):
   assert load(tmp_path / 'images').shape == (8, 8, 1)
 
 
-def test_grey_among_coloured_images_becomes_rgb_and_it_is_said(folder):
+def test_grey_among_coloured_images_becomes_rgb_and_is_logged(folder):
   paint(folder / 'cats' / 'grey.png', 77, mode='L')
-  said = RecordedProgress()
-  dataset = load(folder, said)
+  progress = RecordedProgress()
+  dataset = load(folder, progress)
   assert dataset.shape == (8, 8, 3)
-  assert np.full((8, 8, 3), 77, np.uint8).tobytes() in seen(dataset)
-  assert any('1 of 41 images are grey; all are converted to RGB' in line for line in said.lines)
+  assert np.full((8, 8, 3), 77, np.uint8).tobytes() in image_bytes(dataset)
+  assert any('1 of 41 images are grey; all are converted to RGB' in line for line in progress.lines)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +177,7 @@ def test_every_mode_becomes_eight_bits_of_grey_or_rgb(tmp_path, image, expected)
   )
 
 
-def test_photographs_are_turned_upright(tmp_path):
+def test_images_are_rotated_by_their_exif_tag(tmp_path):
   pixels = np.zeros((4, 8), np.uint8)
   pixels[:, 4:] = 255
   exif = PIL.Image.Exif()
@@ -193,7 +191,7 @@ def test_photographs_are_turned_upright(tmp_path):
 # The decoded arrays
 
 
-def test_a_second_start_decodes_nothing(folder, monkeypatch):
+def test_a_second_load_decodes_nothing(folder, monkeypatch):
   first = load(folder)
   monkeypatch.setattr(image_folder, '_decode_image', None)
   assert load(folder).fingerprint == first.fingerprint
@@ -215,7 +213,7 @@ def test_a_changed_folder_is_decoded_again(folder, change):
   assert load(folder).fingerprint != before.fingerprint
 
 
-def test_each_size_is_kept_by_itself(folder):
+def test_each_image_size_of_a_folder_has_its_own_cache(folder):
   native = load(folder).fingerprint
   assert load(folder, image_size=4).shape == (4, 4, 3)
   assert load(folder).fingerprint == native
@@ -223,14 +221,14 @@ def test_each_size_is_kept_by_itself(folder):
   assert kept == ['decoded-4.npz', 'decoded.npz']
 
 
-def test_damaged_decoded_arrays_of_a_folder_are_decoded_again(folder):
+def test_a_damaged_cache_of_a_folder_is_rebuilt(folder):
   first = load(folder)
   (file,) = (folder.parent / 'data').rglob('*.npz')
   content = file.read_bytes()
   file.write_bytes(flip_middle_bit(content))
-  said = RecordedProgress()
-  assert load(folder, said).fingerprint == first.fingerprint
-  assert 'damaged' in said.lines[0]
+  progress = RecordedProgress()
+  assert load(folder, progress).fingerprint == first.fingerprint
+  assert 'damaged' in progress.lines[0]
   assert file.read_bytes() == content
 
 
@@ -238,7 +236,7 @@ def test_damaged_decoded_arrays_of_a_folder_are_decoded_again(folder):
 
 
 @pytest.mark.parametrize('content', [b'', b'no image', 'truncated'])
-def test_files_that_are_no_images_are_skipped_and_counted_at_every_start(folder, content):
+def test_unreadable_files_are_skipped_and_counted_at_every_load(folder, content):
   good = load(folder).fingerprint
   if content == 'truncated':
     content = (folder / 'cats' / 'deep' / '1.png').read_bytes()[:120]
@@ -248,13 +246,13 @@ def test_files_that_are_no_images_are_skipped_and_counted_at_every_start(folder,
     ['cats/bad0.png', 'cats/bad1.png', 'cats/bad2.png', '...']
   )
   for _ in range(2):
-    said = RecordedProgress()
-    assert load(folder, said).fingerprint == good
-    assert said.lines[-1] == line
+    progress = RecordedProgress()
+    assert load(folder, progress).fingerprint == good
+    assert progress.lines[-1] == line
 
 
 @pytest.mark.parametrize('before', [True, False])
-def test_strict_refuses_a_file_that_is_no_image(folder, before):
+def test_strict_refuses_an_unreadable_file(folder, before):
   (folder / 'cats' / 'bad.png').write_bytes(b'no image')
   if before:
     load(folder)  # the decoded arrays without it are there already
@@ -262,11 +260,11 @@ def test_strict_refuses_a_file_that_is_no_image(folder, before):
     load(folder, strict=True)
 
 
-def test_a_link_to_nothing_is_skipped(folder):
+def test_a_dangling_link_is_skipped(folder):
   (folder / 'cats' / 'link.png').symlink_to('nowhere.png')
-  said = RecordedProgress()
-  load(folder, said)
-  assert 'skipped 1 of 41' in said.lines[-1]
+  progress = RecordedProgress()
+  load(folder, progress)
+  assert 'skipped 1 of 41' in progress.lines[-1]
 
 
 def refused(folder, **options):
@@ -284,7 +282,7 @@ def test_mixed_sizes_need_image_size(folder):
   assert '40 of 41 images are 8x8 pixels, and cats/large.png is not: give --image_size=8' in message
 
 
-def test_what_is_no_folder_of_images_is_one_line(tmp_path):
+def test_a_missing_or_empty_folder_is_a_one_line_error(tmp_path):
   (tmp_path / 'empty').mkdir()
   (tmp_path / 'file').touch()
   assert 'no PNG or JPEG file is in' in refused(tmp_path / 'empty')
@@ -294,7 +292,7 @@ def test_what_is_no_folder_of_images_is_one_line(tmp_path):
     data.load_dataset('folder:', tmp_path)
 
 
-def test_too_few_images_and_no_images_at_all_are_one_line(tmp_path):
+def test_too_few_images_are_a_one_line_error(tmp_path):
   for i in range(9):
     (tmp_path / 'bad').mkdir(exist_ok=True)
     (tmp_path / 'bad' / f'{i}.png').touch()
@@ -303,7 +301,7 @@ def test_too_few_images_and_no_images_at_all_are_one_line(tmp_path):
   assert 'none of 9 files is an image' in refused(tmp_path / 'bad')
 
 
-def test_a_subfolder_that_cannot_be_read_is_one_line(folder, monkeypatch):
+def test_an_unreadable_subfolder_is_a_one_line_error(folder, monkeypatch):
   real = os.scandir
 
   def scandir(path):

@@ -16,7 +16,7 @@ STACKED_MNIST = '6daab8e93bc932adb946676c6701967919b171c85f154a8f2ae2aa4235d4ec4
 
 
 def digits(n=30):
-  """A data set whose images are flat: split times 100 + label times 10 of grey."""
+  """Returns a data set of flat images with pixels 100 * split + label."""
   arrays = {}
   for i, split in enumerate(SPLITS):
     labels = np.arange(n, dtype=np.int64) % 10
@@ -30,7 +30,7 @@ def digits(n=30):
 
 
 @pytest.mark.parametrize('split', ['validation', 'test'])
-def test_held_out_triples_are_made_of_their_own_split_and_labelled_by_their_channels(split):
+def test_held_out_stacks_use_images_and_labels_of_their_split(split):
   made = stacked_mnist.stack_dataset(digits(), 'stacked', n=500)
   values = getattr(made, split)[:, 0, 0].astype(int) - 100 * SPLITS.index(split)
   assert getattr(made, split).shape == (500, 4, 4, 3)
@@ -39,7 +39,7 @@ def test_held_out_triples_are_made_of_their_own_split_and_labelled_by_their_chan
   assert 300 < len(np.unique(getattr(made, f'{split}_labels'))) < 460  # 394 expected of 1000
 
 
-def test_a_stack_trains_on_its_parts_and_says_what_networks_see():
+def test_a_stacked_data_set_keeps_unstacked_training_images_and_reports_the_stacked_shape():
   made = stacked_mnist.stack_dataset(digits(), 'stacked', n=5)
   np.testing.assert_array_equal(made.train, digits().train)
   assert made.stack == 3
@@ -49,7 +49,7 @@ def test_a_stack_trains_on_its_parts_and_says_what_networks_see():
   assert again.fingerprint != made.fingerprint  # the same arrays, and another data set
 
 
-def test_stacked_mnist_is_the_same_everywhere(mnist):
+def test_stacked_mnist_has_its_known_fingerprint(mnist):
   del mnist  # prepared
   made = data.load_dataset('stacked_mnist', data.default_data_dir())
   assert made.fingerprint == STACKED_MNIST
@@ -57,7 +57,7 @@ def test_stacked_mnist_is_the_same_everywhere(mnist):
   assert made.n_classes == 1000
 
 
-def test_stack_puts_images_side_by_side_as_channels():
+def test_stack_channels_concatenates_channels():
   base = jax.random.randint(jax.random.key(0), (6, 2, 2, 2), 0, 256).astype(jnp.uint8)
   indices = jnp.array([[0, 1, 5, 5], [2, 2, 3, 5]])
   made = image_arrays.stack_channels(base, indices)
@@ -68,7 +68,7 @@ def test_stack_puts_images_side_by_side_as_channels():
     np.testing.assert_array_equal(made[i, ..., 2:], base[b])
 
 
-def test_a_stack_of_one_is_the_images_themselves():
+def test_a_stack_of_one_image_changes_nothing():
   base = jnp.arange(24).reshape(6, 2, 2, 1)
   indices = jnp.array([[3, 1]])
   np.testing.assert_array_equal(image_arrays.stack_channels(base, indices), base[indices[0]])
@@ -76,7 +76,7 @@ def test_a_stack_of_one_is_the_images_themselves():
   np.testing.assert_array_equal(image_arrays.stack_labels(labels, indices, 10), [7, 5])
 
 
-def test_labels_of_a_stack_are_its_digits_in_a_row():
+def test_stacked_labels_are_numbers_whose_digits_are_the_labels():
   labels = jnp.array([1, 2, 3])
   indices = jnp.array([[0, 2], [1, 2], [2, 0]])
   np.testing.assert_array_equal(image_arrays.stack_labels(labels, indices, 10), [123, 331])
@@ -94,25 +94,25 @@ def test_a_set_without_labels_has_no_classes():
 # Contrast
 
 
-def test_contrast_is_numpys():
+def test_contrast_normalization_equals_numpy():
   x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
   expected = []
   for image in x:
     centred = image.astype(np.float64) - image.mean()
     expected.append(55 * centred / np.linalg.norm(centred))
-  found = image_arrays.global_contrast_normalize(jnp.asarray(x))
-  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-  assert found.dtype == jnp.float32
+  actual = image_arrays.global_contrast_normalize(jnp.asarray(x))
+  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+  assert actual.dtype == jnp.float32
 
 
-def test_contrast_of_a_flat_image_is_zero_and_not_nan():
+def test_contrast_normalization_of_a_flat_image_is_zero():
   flat = jnp.full((2, 3, 3, 1), 7, jnp.uint8)
   np.testing.assert_array_equal(
     image_arrays.global_contrast_normalize(flat), jnp.zeros((2, 3, 3, 1))
   )
 
 
-def test_contrast_forgets_brightness_and_gain():
+def test_contrast_normalization_is_invariant_to_brightness_and_gain():
   x = jax.random.uniform(jax.random.key(0), (3, 5, 5, 2))
   np.testing.assert_allclose(
     image_arrays.global_contrast_normalize(x, 2.0),
@@ -124,7 +124,7 @@ def test_contrast_forgets_brightness_and_gain():
 # Sizes
 
 
-def test_fit_takes_the_middle_square():
+def test_crop_takes_the_central_square():
   wide = np.zeros((4, 10), np.uint8)
   wide[:, 3:7] = 200
   np.testing.assert_array_equal(
@@ -132,7 +132,7 @@ def test_fit_takes_the_middle_square():
   )
 
 
-def test_fit_averages_what_it_makes_smaller():
+def test_downsampling_is_antialiased():
   board = np.indices((64, 64)).sum(axis=0) % 2 * 255
   small = resizing.crop_and_resize_array(board.astype(np.uint8)[..., None], 8)
   assert small.shape == (8, 8, 1)
@@ -140,13 +140,13 @@ def test_fit_averages_what_it_makes_smaller():
 
 
 @pytest.mark.parametrize('channels', [1, 3])
-def test_fit_of_the_same_size_changes_nothing(channels):
+def test_resizing_to_the_same_size_changes_nothing(channels):
   x = np.random.default_rng(0).integers(0, 256, (9, 9, channels), np.uint8)
   np.testing.assert_array_equal(resizing.crop_and_resize_array(x, 9), x)
 
 
 @pytest.mark.parametrize('size', [14, 32])
-def test_a_set_of_tfds_is_resized_once_and_beside_the_other(tmp_path, monkeypatch, size):
+def test_each_image_size_has_its_own_cache(tmp_path, monkeypatch, size):
   folder = tiny_data.folder_with_originals(tmp_path, monkeypatch)
   native = tiny_data.prepare_tiny_mnist(folder).dataset
   made = tiny_data.prepare_tiny_mnist(folder, image_size=size).dataset
@@ -155,19 +155,21 @@ def test_a_set_of_tfds_is_resized_once_and_beside_the_other(tmp_path, monkeypatc
     made.train[7], resizing.crop_and_resize_array(native.train[7], size)
   )
   np.testing.assert_array_equal(made.test_labels, native.test_labels)
-  said = RecordedProgress()
-  assert data.load_dataset('mnist', folder, said, image_size=size).fingerprint == made.fingerprint
-  assert data.load_dataset('mnist', folder, said).fingerprint == native.fingerprint
-  assert said.lines == []
+  progress = RecordedProgress()
+  assert (
+    data.load_dataset('mnist', folder, progress, image_size=size).fingerprint == made.fingerprint
+  )
+  assert data.load_dataset('mnist', folder, progress).fingerprint == native.fingerprint
+  assert progress.lines == []
 
 
-def test_decoded_arrays_of_another_size_are_not_taken(tmp_path, monkeypatch):
+def test_a_cache_of_another_image_size_is_ignored(tmp_path, monkeypatch):
   folder = tiny_data.folder_with_originals(tmp_path, monkeypatch)
   tiny_data.prepare_tiny_mnist(folder, image_size=14)
   (folder / 'mnist' / 'decoded-14.npz').rename(folder / 'mnist' / 'decoded-16.npz')
-  said = RecordedProgress()
-  assert data.load_dataset('mnist', folder, said, image_size=16).shape == (16, 16, 1)
-  assert 'decoding again' in said.lines[0]
+  progress = RecordedProgress()
+  assert data.load_dataset('mnist', folder, progress, image_size=16).shape == (16, 16, 1)
+  assert 'decoding again' in progress.lines[0]
 
 
 def test_images_of_unequal_sizes_need_image_size(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Proofs that take minutes: killed and concurrent preparations, and the package mirrors."""
+"""Tests killed and concurrent preparations and the packages, in minutes."""
 
 import gzip
 import os
@@ -39,7 +39,7 @@ def finish(*processes):
 
 @pytest.fixture
 def clean(tmp_path):
-  """What one undisturbed preparation of the small images leaves, and how long its writing takes."""
+  """Returns the files of an uninterrupted preparation of the small MNIST and its duration in seconds."""
   folder = tmp_path / 'clean'
   tiny_data.write_original_files(folder / 'originals' / 'mnist')
   process = start([*TINY, str(folder)])
@@ -49,33 +49,34 @@ def clean(tmp_path):
   return read_files(folder), time.perf_counter() - begun
 
 
-def test_forty_kills_leave_nothing_broken(tmp_path, clean):
+def test_killed_preparations_leave_no_partial_data(tmp_path, clean):
   expected, seconds = clean
   folder = tmp_path / 'killed'
   rng = random.Random(0)
   stages = set()
   for _ in range(40):
-    shutil.rmtree(folder / 'mnist', ignore_errors=True)  # but what the killed one left stays
+    # The working folder of the killed process stays.
+    shutil.rmtree(folder / 'mnist', ignore_errors=True)
     tiny_data.write_original_files(folder / 'originals' / 'mnist')
     process = start([*TINY, str(folder)])
     process.stdout.readline()
     time.sleep(rng.uniform(0, seconds))
     process.kill()
     process.communicate()
-    found = [
+    published = [
       name
       for name in ('mnist/3.0.1/dataset_info.json', 'mnist/decoded.npz')
       if (folder / name).exists()
     ]
-    stages.add((len(list(folder.glob('.preparing-mnist.tmp-*'))), *found))
-    for name in found:  # whatever is in its place is complete
+    stages.add((len(list(folder.glob('.preparing-mnist.tmp-*'))), *published))
+    for name in published:  # files at their final paths are complete
       assert (folder / name).read_bytes() == expected[name]
     finish(start([*TINY, str(folder)]))
     assert read_files(folder) == expected
-  assert (1,) in stages  # some were killed in the middle
+  assert (1,) in stages  # some were killed during preparation
 
 
-def test_concurrent_and_killed_preparations_end_in_the_same_bytes(tmp_path, clean):
+def test_concurrent_and_killed_preparations_give_the_same_bytes(tmp_path, clean):
   expected, seconds = clean
   rng = random.Random(1)
   for attempt in range(8):
@@ -94,7 +95,7 @@ def test_concurrent_and_killed_preparations_end_in_the_same_bytes(tmp_path, clea
 
 @pytest.fixture(scope='module', params=['mnist', 'fashion_mnist'])
 def mirrored(request, tmp_path_factory):
-  """A data set prepared from its package, and the folder of its original files."""
+  """Returns the name and the data folder of a data set prepared from its package, with its original files."""
   name = request.param
   folder = tmp_path_factory.mktemp(name)
   kept = folder / 'originals' / name
@@ -107,7 +108,7 @@ def mirrored(request, tmp_path_factory):
   return name, folder
 
 
-def test_the_package_mirror_gives_the_original_files_and_their_order(mirrored):
+def test_packages_give_the_original_files_in_their_order(mirrored):
   name, folder = mirrored
   dataset = data.load_dataset(name, folder)
   first = {'mnist': [5, 0, 4, 1, 9, 2, 1, 3, 1, 4], 'fashion_mnist': [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]}
@@ -124,7 +125,7 @@ def idx(folder, name, part):
   return np.frombuffer(gzip.decompress(file.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
 
 
-def test_the_script_killed_on_real_data_ends_in_the_same_bytes(mirrored, tmp_path):
+def test_the_killed_script_gives_the_same_bytes_on_real_data(mirrored, tmp_path):
   name, folder = mirrored
   command = [*REAL[:-1], f'--dataset={name}', f'--data_dir={tmp_path}']
   shutil.copytree(folder / 'originals', tmp_path / 'originals')
@@ -141,8 +142,7 @@ def test_the_script_killed_on_real_data_ends_in_the_same_bytes(mirrored, tmp_pat
   assert time.perf_counter() - begun < 5
 
 
-def test_fashion_mnist_comes_where_the_system_has_no_package_lists(tmp_path, monkeypatch):
-  """apt-get is told of an empty state folder, as in a container image without lists."""
+def test_fashion_mnist_is_rebuilt_without_system_package_lists(tmp_path, monkeypatch):
   (tmp_path / 'empty' / 'lists' / 'partial').mkdir(parents=True)
   config = tmp_path / 'apt.conf'
   config.write_text(f'Dir::State::lists "{tmp_path}/empty/lists";\n')
@@ -152,7 +152,7 @@ def test_fashion_mnist_comes_where_the_system_has_no_package_lists(tmp_path, mon
   )
 
 
-def test_without_network_and_packages_the_script_ends_in_seconds_with_one_line(tmp_path):
+def test_without_any_source_the_script_fails_in_seconds_with_one_line(tmp_path):
   environment = os.environ | {
     'PIP_NO_INDEX': '1',
     'PIP_FIND_LINKS': '',
@@ -170,7 +170,7 @@ def test_without_network_and_packages_the_script_ends_in_seconds_with_one_line(t
   assert 'Traceback' not in done.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_of_the_user(tmp_path):
+def test_a_read_only_data_folder_is_a_user_error(tmp_path):
   if os.geteuid() == 0:
     pytest.skip('root may write everywhere')
   tmp_path.chmod(0o500)

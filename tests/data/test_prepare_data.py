@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-  """A data folder in which four small original files wait."""
+  """Returns a data folder with the four original files of the small MNIST."""
   return tiny_data.folder_with_originals(tmp_path, monkeypatch)
 
 
@@ -36,7 +36,7 @@ def test_preparing_never_imports_tensorflow(tiny):
   assert done.stdout.split() == ['ready', 'True', 'False'], done.stderr
 
 
-def test_decoded_arrays_are_the_original_files(tiny):
+def test_decoded_arrays_equal_the_original_files(tiny):
   prepared = tiny_data.prepare_tiny_mnist(tiny)
   original = tiny_data.original_arrays()
   images = np.concatenate([prepared.dataset.train, prepared.dataset.validation])
@@ -57,15 +57,15 @@ def test_preparing_twice_changes_nothing(tiny):
 
 def test_two_processes_prepare_the_same_bytes(tiny):
   command = [sys.executable, '-m', 'tests.helpers.tiny_data', str(tiny)]
-  found = []
-  for _ in range(4):  # without care, protobuf orders a record's fields by the process
+  outputs = []
+  for _ in range(4):  # protobuf's default order of a record's fields varies between processes
     shutil.rmtree(tiny / 'mnist', ignore_errors=True)
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-    found.append(read_files(tiny))
-  assert all(each == found[0] for each in found)
+    outputs.append(read_files(tiny))
+  assert all(each == outputs[0] for each in outputs)
 
 
-def test_what_a_dead_process_left_is_removed_and_nothing_else(tiny):
+def test_abandoned_working_folders_of_the_same_data_set_are_removed(tiny):
   dead, other = tiny / '.preparing-mnist.tmp-dead', tiny / '.preparing-emnist.mnist.tmp-alive'
   for folder in (dead, other):
     (folder / 'mnist').mkdir(parents=True)
@@ -75,38 +75,38 @@ def test_what_a_dead_process_left_is_removed_and_nothing_else(tiny):
   assert not list(tiny.glob('.preparing-mnist.tmp-*'))
 
 
-def test_what_was_left_beside_complete_data_is_removed_too(tiny):
+def test_abandoned_working_folders_beside_complete_data_are_removed_unless_locked(tiny):
   tiny_data.prepare_tiny_mnist(tiny)
   dead = tiny / '.preparing-mnist.tmp-dead'
   dead.mkdir()
   with preparation.locked_work_dir(epath.Path(tiny), 'mnist', RecordedProgress()) as alive:
     dead.mkdir(exist_ok=True)
     tiny_data.prepare_tiny_mnist(tiny)
-    assert dead.exists()  # for all that this process knows, the other one needs it
+    assert dead.exists()  # another process holds the lock
     assert alive.exists()
   tiny_data.prepare_tiny_mnist(tiny)
   assert not dead.exists()
 
 
-def test_one_process_at_a_time_and_the_second_says_that_it_waits(tmp_path):
-  order, said = [], RecordedProgress()
+def test_the_lock_admits_one_process_and_the_second_logs_that_it_waits(tmp_path):
+  order, progress = [], RecordedProgress()
 
   def second():
-    with preparation.locked_work_dir(epath.Path(tmp_path), 'mnist', said):
+    with preparation.locked_work_dir(epath.Path(tmp_path), 'mnist', progress):
       order.append('second')
 
   thread = threading.Thread(target=second)
-  with preparation.locked_work_dir(epath.Path(tmp_path), 'mnist', said):
+  with preparation.locked_work_dir(epath.Path(tmp_path), 'mnist', progress):
     thread.start()
-    while not said.lines:
+    while not progress.lines:
       time.sleep(0.01)
     order.append('first')
   thread.join()
   assert order == ['first', 'second']
-  assert 'waiting' in said.lines[0]
+  assert 'waiting' in progress.lines[0]
 
 
-def test_a_rival_that_was_first_is_borne(tmp_path):
+def test_moving_accepts_a_complete_target_and_refuses_a_partial_one(tmp_path):
   for folder in (tmp_path / 'mine', tmp_path / 'final'):
     folder.mkdir()
     (folder / 'dataset_info.json').write_text('{}')
@@ -121,7 +121,7 @@ def test_a_rival_that_was_first_is_borne(tmp_path):
 
 
 class Bucket(memory.MemoryFileSystem):
-  """fsspec's file system in memory, under the name of an object store."""
+  """Holds an object store in memory, by fsspec."""
 
   protocol = 's3'
   store: dict = {}  # noqa: RUF012
@@ -139,7 +139,7 @@ def bucket(monkeypatch):
   return 's3://bucket/data'
 
 
-def test_a_bucket_gets_and_gives_the_same_bytes_as_a_folder(tiny, bucket):
+def test_a_bucket_holds_the_same_bytes_as_a_folder(tiny, bucket):
   local = tiny_data.prepare_tiny_mnist(tiny)
   path = epath.Path(bucket)
   for file in (tiny / 'originals' / 'mnist').iterdir():
@@ -158,6 +158,6 @@ def test_a_bucket_gets_and_gives_the_same_bytes_as_a_folder(tiny, bucket):
   assert (path / 'mnist' / 'decoded.npz').exists()
 
 
-def test_a_bucket_without_its_client_is_an_error_of_the_user():
+def test_a_missing_bucket_client_is_a_user_error():
   with pytest.raises(UserError, match='gcsfs'):
     data.load_dataset('mnist', 'gs://bucket/data')

@@ -28,32 +28,36 @@ def is_mapped(array):
   return array is not None
 
 
-def test_decoded_images_are_mapped_and_equal_what_was_written(tmp_path):
+def test_cached_images_are_memory_mapped_and_unchanged(tmp_path):
   arrays = small()
   arrays['test'] = np.asfortranarray(arrays['test'])  # written in its own order, and so read
   path = epath.Path(tmp_path / 'decoded.npz')
   made = dataset_lib.from_arrays('small', arrays)
   array_cache.write_cache(path, array_cache.CachedDataset(made, 'small'))
-  found = array_cache.read_cache(path).dataset
-  assert found.fingerprint == made.fingerprint
-  for name, array in found.arrays().items():
+  actual = array_cache.read_cache(path).dataset
+  assert actual.fingerprint == made.fingerprint
+  for name, array in actual.arrays().items():
     np.testing.assert_array_equal(array, arrays[name])
-  assert [is_mapped(x) for x in (found.train, found.validation, found.test)] == [True, True, False]
-  assert not is_mapped(found.train_labels)
-  assert not found.train.flags.writeable
+  assert [is_mapped(x) for x in (actual.train, actual.validation, actual.test)] == [
+    True,
+    True,
+    False,
+  ]
+  assert not is_mapped(actual.train_labels)
+  assert not actual.train.flags.writeable
 
 
-def test_arrays_that_are_compressed_are_read(tmp_path):
+def test_a_compressed_cache_is_read(tmp_path):
   arrays, path = small(), epath.Path(tmp_path / 'decoded.npz')
   made = dataset_lib.from_arrays('small', arrays)
   about = f'{{"name": "small", "folder": "x", "fingerprint": "{made.fingerprint}"}}'
   np.savez_compressed(path, about=np.array(about), **arrays)
-  found = array_cache.read_cache(path).dataset
-  np.testing.assert_array_equal(found.train, arrays['train'])
-  assert not is_mapped(found.train)
+  actual = array_cache.read_cache(path).dataset
+  np.testing.assert_array_equal(actual.train, arrays['train'])
+  assert not is_mapped(actual.train)
 
 
-def test_a_thinned_set_is_a_fixed_sample_in_order_and_itself_where_nothing_is_too_much():
+def test_a_subsample_is_fixed_and_ordered_and_the_data_set_itself_if_small_enough():
   whole = dataset_lib.from_arrays('small', small())
   assert whole.subsample(30) is whole
   thinned = whole.subsample(12)
@@ -66,7 +70,7 @@ def test_a_thinned_set_is_a_fixed_sample_in_order_and_itself_where_nothing_is_to
   assert thinned.fingerprint == whole.fingerprint
 
 
-def test_pages_of_a_workspace_leave_no_file_and_say_when_the_disk_is_full(tmp_path):
+def test_disk_backed_zeros_leave_no_file_and_raise_on_a_full_disk(tmp_path):
   pages = preparation.disk_backed_zeros(tmp_path, (3, 2))
   pages[1] = 7
   assert pages.tolist() == [[0, 0], [7, 7], [0, 0]]
@@ -109,7 +113,7 @@ def test_tfds_reads_the_prepared_folder_and_the_split_is_by_position(mnist):
     assert source[i]['label'] == mnist.validation_labels[i - 50_000]
 
 
-def test_a_start_with_decoded_arrays_needs_no_tfds(mnist):
+def test_loading_a_cache_imports_no_tfds(mnist):
   code = """if True:
     import sys
     from gan_jax import data
@@ -127,14 +131,14 @@ def test_a_start_with_decoded_arrays_needs_no_tfds(mnist):
 
 
 @pytest.mark.parametrize('name', ['mnst', 'fashion-mnist', 'emnist/leters'])
-def test_an_unknown_name_lists_near_ones(tmp_path, name):
+def test_an_unknown_name_suggests_similar_names(tmp_path, name):
   near = {'mnst': 'mnist', 'fashion-mnist': 'fashion_mnist', 'emnist/leters': 'emnist/letters'}
   with pytest.raises(UserError, match=f'--dataset={name} is unknown; near names: {near[name]}'):
     data.load_dataset(name, tmp_path)
   assert not list(tmp_path.iterdir())
 
 
-def test_a_name_near_none_lists_what_can_be_had(tmp_path):
+def test_a_name_similar_to_none_lists_the_registered_data_sets(tmp_path):
   with pytest.raises(
     UserError, match=r'=nope is unknown; give one of fashion_mnist, mnist, stacked'
   ):
@@ -142,14 +146,14 @@ def test_a_name_near_none_lists_what_can_be_had(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['below', 'mnist/below'])
-def test_an_unknown_name_that_is_a_folder_says_how_folders_are_written(tmp_path, monkeypatch, name):
+def test_an_unknown_name_that_is_a_folder_suggests_the_folder_prefix(tmp_path, monkeypatch, name):
   (tmp_path / name).mkdir(parents=True)
   monkeypatch.chdir(tmp_path)
   with pytest.raises(UserError, match=f'is unknown; .* --dataset=folder:{name}$'):
     data.load_dataset(name, tmp_path)
 
 
-def test_a_negative_image_size_is_an_error_of_the_user(tmp_path):
+def test_a_negative_image_size_is_a_user_error(tmp_path):
   with pytest.raises(UserError, match='--image_size=-1'):
     data.load_dataset('mnist', tmp_path, image_size=-1)
 
@@ -167,12 +171,12 @@ def test_a_name_never_leaves_the_data_folder(tmp_path, name):
     data.load_dataset(name, tmp_path / 'below')
 
 
-def test_a_set_that_needs_tensorflow_is_an_error_of_the_user(tmp_path):
+def test_a_builder_that_needs_tensorflow_is_a_user_error(tmp_path):
   with pytest.raises(UserError, match='tensorflow'):
     data.load_dataset('coco/2014', tmp_path)
 
 
-def test_a_registered_set_that_is_computed_needs_no_folder(tmp_path, monkeypatch):
+def test_a_computed_data_set_writes_nothing(tmp_path, monkeypatch):
   images = np.zeros((3, 2, 2, 1), np.uint8)
   ring = data.Dataset('ring', images, images, images, None, None, None, 'f')
   monkeypatch.setitem(registry.DATASETS, 'ring', lambda data_dir, progress, image_size: ring)
@@ -181,7 +185,7 @@ def test_a_registered_set_that_is_computed_needs_no_folder(tmp_path, monkeypatch
   assert not list(tmp_path.iterdir())
 
 
-def test_the_default_folder_comes_from_the_environment(monkeypatch):
+def test_the_default_data_dir_comes_from_the_environment(monkeypatch):
   monkeypatch.setenv('GAN_JAX_DATA_DIR', '/some/where')
   assert data.default_data_dir() == epath.Path('/some/where')
   monkeypatch.delenv('GAN_JAX_DATA_DIR')
@@ -197,7 +201,7 @@ def prepare_data(*flags, **environment):
   return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
 
 
-def test_the_script_says_that_it_is_prepared_with_counts_and_fingerprint(mnist):
+def test_the_script_prints_counts_and_fingerprint_of_prepared_data(mnist):
   done = prepare_data('--dataset=mnist', f'--data_dir={data.default_data_dir().resolve()}')
   assert done.returncode == 0, done.stderr
   assert 'already prepared' in done.stderr
@@ -206,7 +210,7 @@ def test_the_script_says_that_it_is_prepared_with_counts_and_fingerprint(mnist):
 
 
 @pytest.mark.parametrize(
-  ('flags', 'says'),
+  ('flags', 'message'),
   [
     (['--dataset=mnst'], 'near names: mnist'),
     (['--dataset=folder:{file}'], '--dataset=folder:{file}: the folder {file} is no folder'),
@@ -215,11 +219,11 @@ def test_the_script_says_that_it_is_prepared_with_counts_and_fingerprint(mnist):
     (['--data_dir=ftp://x/y'], '--data_dir=ftp://x/y cannot be reached'),
   ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, flags, says):
+def test_a_user_error_is_one_line_and_exit_code_2(tmp_path, flags, message):
   file = tmp_path / 'file'
   file.touch()
   done = prepare_data(*(flag.format(file=file) for flag in flags))
   assert done.returncode == 2
   assert done.stderr.startswith('error: ')
-  assert says.format(file=file) in done.stderr
+  assert message.format(file=file) in done.stderr
   assert done.stderr.count('\n') == 1

@@ -21,7 +21,7 @@ def test_every_epoch_visits_every_example_once(n, epoch):
   assert sorted(stream(n, epoch * n, (epoch + 1) * n)) == list(range(n))
 
 
-def test_epochs_and_keys_have_orders_of_their_own():
+def test_epochs_and_keys_have_independent_orders():
   orders = [
     stream(1000, 0, 1000),
     stream(1000, 1000, 2000),
@@ -32,7 +32,7 @@ def test_epochs_and_keys_have_orders_of_their_own():
       assert abs(np.corrcoef(orders[i], orders[j])[0, 1]) < 0.1
 
 
-def test_order_looks_random():
+def test_the_order_has_the_statistics_of_a_random_permutation():
   order = stream(50_000, 0, 50_000)
   assert sorted(order) == list(range(50_000))
   assert abs(np.corrcoef(order, np.arange(50_000))[0, 1]) < 0.02
@@ -41,18 +41,16 @@ def test_order_looks_random():
   assert np.abs(np.diff(order)).mean() == pytest.approx(50_000 / 3, rel=0.02)
 
 
-def test_a_stream_can_be_entered_anywhere():
+def test_an_index_depends_on_its_position_only():
   np.testing.assert_array_equal(stream(70, 0, 500)[123:], stream(70, 123, 500))
 
 
-def test_orders_of_large_sets_are_bijections_too():
-  """Of a size for which most of the domain of the permutation lies outside."""
-  n = 2**18 + 1
+def test_orders_of_large_data_sets_are_bijections():
+  n = 2**18 + 1  # most of the domain of the permutation lies outside
   assert len(set(stream(n, 0, n).tolist())) == n
 
 
-def test_a_batch_without_labels_holds_its_images_alone():
-  """So that it can be mapped and donated whether or not there are labels."""
+def test_a_batch_without_labels_is_a_pytree_of_one_leaf():
   images, labels = jnp.zeros((4, 2)), jnp.zeros(4, jnp.int32)
   assert len(jax.tree.leaves(Batch(images))) == 1
   assert len(jax.tree.leaves(Batch(images, labels))) == 2

@@ -11,7 +11,7 @@ SPLITS = ('train', 'validation', 'test')
 
 
 class OnlyTrain(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Fifty flat images, labelled by their brightness, in splits that a test names."""
+  """Builds fifty flat images, labelled by their brightness, in each of `splits`."""
 
   VERSION = tfds.core.Version('1.0.0')
   splits = ('train',)
@@ -37,7 +37,7 @@ def decoded(tmp_path):
   return tfds_decoding.decode_splits('only_train', path, path, tmp_path, Progress())
 
 
-def test_a_set_with_only_a_training_split_is_divided_always_in_the_same_way(tmp_path):
+def test_a_single_training_split_is_divided_in_a_fixed_way(tmp_path):
   arrays = decoded(tmp_path / 'a')
   assert [len(arrays[split]) for split in SPLITS] == [40, 5, 5]
   seen = np.concatenate([arrays[split][:, 0, 0, 0] for split in SPLITS])
@@ -48,7 +48,7 @@ def test_a_set_with_only_a_training_split_is_divided_always_in_the_same_way(tmp_
   np.testing.assert_array_equal(again['test'], arrays['test'])
 
 
-def test_a_set_without_a_test_split_but_with_another_is_refused(tmp_path, monkeypatch):
+def test_train_and_validation_without_test_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(OnlyTrain, 'splits', ('train', 'validation'))
   with pytest.raises(UserError, match='no train and test split'):
     decoded(tmp_path)

@@ -31,7 +31,7 @@ def archive(kind, folder, members):
 
 
 def expect(monkeypatch, name, url, path):
-  """Let TFDS take this file for the one that it registers."""
+  """Registers the checksum of this file with TFDS."""
   stock = tfds_builders.tfds.builder_cls(name)
   assert list(stock.url_infos) == [url]
   content = path.read_bytes()

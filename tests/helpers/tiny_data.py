@@ -1,4 +1,4 @@
-"""A small MNIST in the original files' format, which TFDS is told to take for the real one."""
+"""Writes a small MNIST in the format of the original files and registers it with TFDS."""
 
 import gzip
 import hashlib
@@ -26,7 +26,7 @@ FILE_SHAPES = {
 
 
 def original_arrays() -> dict[str, np.ndarray]:
-  """Random bytes as images and digits as labels, by the names of the original files."""
+  """Returns random images and labels by the names of the original files."""
   rng = np.random.default_rng(0)
   return {
     name: rng.integers(0, 10 if len(shape) == 1 else 256, shape, np.uint8)
@@ -35,7 +35,7 @@ def original_arrays() -> dict[str, np.ndarray]:
 
 
 def write_original_files(folder: pathlib.Path) -> None:
-  """Write the four files."""
+  """Writes the four original files."""
   folder.mkdir(parents=True, exist_ok=True)
   for name, array in original_arrays().items():
     header = struct.pack(f'>HBB{array.ndim}I', 0, 8, array.ndim, *array.shape)
@@ -43,7 +43,7 @@ def write_original_files(folder: pathlib.Path) -> None:
 
 
 def register_as_mnist(originals: pathlib.Path, patch=setattr) -> None:
-  """Make TFDS and the reader expect the files of this folder as MNIST's."""
+  """Registers sizes and checksums of the files in `originals` as those of MNIST."""
   infos = {}
   for name in FILE_SHAPES:
     content = (originals / name).read_bytes()
@@ -57,7 +57,7 @@ def register_as_mnist(originals: pathlib.Path, patch=setattr) -> None:
 
 
 def prepare_tiny_mnist(data_dir: pathlib.Path, progress: Progress | None = None, **options):
-  """Prepare the small MNIST with nothing asked but the folder of originals."""
+  """Prepares the small MNIST from the folder of original files."""
   folder = {'originals': downloads.copy_originals}
   return tfds_preparation.prepare_tfds(
     'mnist', epath.Path(data_dir), progress or Progress(), folder, **options
@@ -65,7 +65,7 @@ def prepare_tiny_mnist(data_dir: pathlib.Path, progress: Progress | None = None,
 
 
 class RecordedProgress(Progress):
-  """Keeps what is said."""
+  """Stores the logged lines."""
 
   def __init__(self):
     self.lines = []
@@ -75,7 +75,7 @@ class RecordedProgress(Progress):
 
 
 def folder_with_originals(tmp_path: pathlib.Path, monkeypatch) -> pathlib.Path:
-  """A data folder in which the four small original files wait."""
+  """Returns a data folder with the four small original files."""
   originals = tmp_path / 'originals' / 'mnist'
   write_original_files(originals)
   register_as_mnist(originals, monkeypatch.setattr)
@@ -83,21 +83,21 @@ def folder_with_originals(tmp_path: pathlib.Path, monkeypatch) -> pathlib.Path:
 
 
 def read_files(folder: pathlib.Path) -> dict[str, bytes]:
-  """What lies in a folder, by path."""
+  """Returns the content of all files below a folder, by relative path."""
   paths = sorted(path for path in folder.rglob('*') if path.is_file())
   return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def flip_middle_bit(content: bytes) -> bytes:
-  """The same bytes but for one bit in their middle."""
+  """Returns `content` with one bit in its middle flipped."""
   middle = len(content) // 2
   return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-if __name__ == '__main__':  # a process of its own, for the tests that kill it
+if __name__ == '__main__':  # the process that tests kill
   data_dir = pathlib.Path(sys.argv[1])
   register_as_mnist(data_dir / 'originals' / 'mnist')
-  from gan_jax.data import tfds_builders  # noqa: F401  so that all imports are done before it says so
+  from gan_jax.data import tfds_builders  # noqa: F401  imports finish before `ready`
 
   print('ready', flush=True)
   prepare_tiny_mnist(data_dir)
