@@ -142,5 +142,5 @@ def resize_dataset(
 
 
 def first_line(error: Exception) -> str:
-  """Returns the class and the first line of the message of an exception."""
+  """Returns class and first message line of an exception."""
   return f'{type(error).__name__}: {error}'.strip().partition('\n')[0]

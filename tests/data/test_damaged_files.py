@@ -1,6 +1,5 @@
 import io
 import json
-import pathlib
 import shutil
 
 import numpy as np
@@ -12,14 +11,6 @@ from gan_jax.data import dataset as dataset_lib
 from gan_jax.utils.errors import UserError
 from tests.helpers import tiny_data
 from tests.helpers.tiny_data import RecordedProgress, flip_middle_bit
-
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-  """Returns a data folder with the four original files of the small MNIST."""
-  return tiny_data.folder_with_originals(tmp_path, monkeypatch)
 
 
 def object_array(content):

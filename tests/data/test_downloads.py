@@ -15,14 +15,6 @@ from gan_jax.utils.errors import UserError
 from tests.helpers import tiny_data
 from tests.helpers.tiny_data import RecordedProgress, flip_middle_bit
 
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-  """Returns a data folder with the four original files of the small MNIST."""
-  return tiny_data.folder_with_originals(tmp_path, monkeypatch)
-
 
 def nothing(request):
   raise downloads.SourceUnavailableError('no network')

@@ -20,12 +20,6 @@ from tests.helpers.tiny_data import RecordedProgress, read_files
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-  """Returns a data folder with the four original files of the small MNIST."""
-  return tiny_data.folder_with_originals(tmp_path, monkeypatch)
-
-
 def test_preparing_never_imports_tensorflow(tiny):
   code = (
     'import sys, runpy; runpy.run_module("tests.helpers.tiny_data", run_name="__main__"); '

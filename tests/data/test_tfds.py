@@ -1,6 +1,5 @@
 import hashlib
 import io
-import pathlib
 import tarfile
 import zipfile
 
@@ -11,8 +10,6 @@ from tensorflow_datasets.core.download import checksums
 from gan_jax import data
 from gan_jax.data import tfds_builders
 from tests.helpers.tiny_data import RecordedProgress
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 def archive(kind, folder, members):
