@@ -26,7 +26,7 @@ if TYPE_CHECKING:
   from gan_jax.gan.networks import NETWORKS as NETWORKS
   from gan_jax.gan.optimizers import OPTIMIZERS as OPTIMIZERS
   from gan_jax.gan.penalties import make_penalties as make_penalties
-  from gan_jax.gan.update_rules import UPDATES as UPDATES
+  from gan_jax.gan.update_rules import UPDATE_RULES as UPDATE_RULES
   from gan_jax.gan.update_rules import step as step
   from gan_jax.gan.updates import update_discriminator as update_discriminator
   from gan_jax.gan.updates import update_generator as update_generator
@@ -46,7 +46,7 @@ _MODULES = {
   'NETWORKS': 'gan.networks',
   'OPTIMIZERS': 'gan.optimizers',
   'SYNTHETIC': 'data.synthetic',
-  'UPDATES': 'gan.update_rules',
+  'UPDATE_RULES': 'gan.update_rules',
   'build_gan': 'config.gan_factory',
   'frechet_distance': 'metrics.frechet_distance',
   'init': 'gan.gan',
