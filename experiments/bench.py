@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import bench_metrics, launcher
 from gan_jax import data
 from gan_jax.config.config import Config
 from gan_jax.data import Dataset
@@ -35,6 +34,8 @@ from gan_jax.gan.update_rules import alternating_step
 from gan_jax.metrics import parzen
 from gan_jax.training.train_spec import build_train_spec
 from gan_jax.utils.errors import UserError
+
+from . import bench_metrics, command_line
 
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each measurement.')
 _STEPS = flags.DEFINE_integer('steps', 40, 'Training steps in a round.')
@@ -198,7 +199,7 @@ def start_up() -> dict[str, float]:
       command = [
         sys.executable,
         '-m',
-        'experiments.train',
+        f'{__package__}.train',
         f'--run={Path(folder) / "run"}',
         '--steps=1',
       ]
@@ -249,4 +250,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

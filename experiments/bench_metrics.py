@@ -12,12 +12,13 @@ import numpy as np
 from prdc import compute_prdc
 from sklearn.neighbors import KernelDensity
 
-from experiments import launcher
 from gan_jax.data import Dataset
 from gan_jax.evaluation import sampling
 from gan_jax.metrics import parzen
 from gan_jax.metrics.precision_recall import precision_recall
 from gan_jax.training import input_pipeline, session
+
+from . import command_line
 
 EVERY = 500  # steps between looks, as --referee_every has it by default
 
@@ -85,7 +86,7 @@ class _Run:
   def __init__(self, preset: str, stream: str):
     with tempfile.TemporaryDirectory() as folder:
       self._session = session.open_session(
-        launcher.preset(preset), Path(folder), jax.devices()[:1], stream=stream
+        command_line.read_preset(preset), Path(folder), jax.devices()[:1], stream=stream
       )
     self._state, self._step = self._session.initial_state(), 0
 

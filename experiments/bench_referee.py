@@ -13,10 +13,6 @@ from typing import Any
 
 from absl import flags
 
-from experiments import command_line
-from experiments.referee_benchmark import accuracy_tables, benchmark_data, fault_cases
-from experiments.referee_benchmark.benchmark_data import BenchmarkData
-from experiments.referee_benchmark.fault_cases import Case
 from gan_jax.diagnosis import diagnostic_statistics, verdict_formatting, verdict_rules
 from gan_jax.diagnosis.reference_statistics import (
   ReferenceStatistics,
@@ -24,6 +20,11 @@ from gan_jax.diagnosis.reference_statistics import (
 )
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
+
+from . import command_line
+from .referee_benchmark import accuracy_tables, benchmark_data, fault_cases
+from .referee_benchmark.benchmark_data import BenchmarkData
+from .referee_benchmark.fault_cases import Case
 
 _RUN = flags.DEFINE_string('run', 'runs/bench_referee', 'Folder of the results.')
 _SEEDS = flags.DEFINE_integer('seeds', 4, 'Number of seeds, even.')

@@ -7,7 +7,6 @@ runs one after another in one process; 8 members of mnist with solo runs; compil
 members; training with and without files. Members are compared with their solo runs bit for bit.
 """
 
-import contextlib
 import dataclasses
 import functools
 import os
@@ -15,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import command_line
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.config import Config
 from gan_jax.distributed import pmap
@@ -38,6 +36,8 @@ from gan_jax.training import session as session_lib
 from gan_jax.training.events import next_stop
 from gan_jax.training.train_spec import train_spec_fn
 from gan_jax.utils.errors import UserError
+
+from . import command_line
 
 _STEPS = flags.DEFINE_multi_integer(
   'steps', [30, 200], 'Training steps of a member; may come often.'
@@ -183,36 +183,26 @@ def bench_ring() -> None:
   print(f'  compilation for all 64 took {compiled:.1f} s, not included in the ratio of training')
 
 
-@contextlib.contextmanager
-def _empty_cache() -> Iterator[tuple[str, dict[str, str]]]:
-  """Yields a folder, and an environment whose compilation cache is empty."""
-  with tempfile.TemporaryDirectory() as folder:
-    yield folder, os.environ | {'XDG_CACHE_HOME': folder}
-
-
-def _flags(config: Config) -> list[str]:
-  return [f'--{name}={value}' for name, value in dataclasses.asdict(config).items()]
+def _time_script(script: str, config: Config, cache: str, *more: str) -> float:
+  flags_ = [f'--{name}={value}' for name, value in dataclasses.asdict(config).items()]
+  command = [sys.executable, '-m', f'{__package__}.{script}', *flags_, *more]
+  began = time.perf_counter()
+  environment = os.environ | {'XDG_CACHE_HOME': cache}
+  subprocess.run(command, check=True, env=environment, capture_output=True)
+  return time.perf_counter() - began
 
 
 def _time_sweep_process(base: Config) -> float:
-  with _empty_cache() as (folder, environment):
-    command = [sys.executable, '-m', 'experiments.sweep', *_flags(base), f'--run={folder}/sweep']
-    command += [f'--sweep=k={",".join(_KS)}', '--seeds=8', '--compute=none']
-    began = time.perf_counter()
-    subprocess.run(command, check=True, env=environment, capture_output=True)
-    return time.perf_counter() - began
+  with tempfile.TemporaryDirectory() as folder:
+    options = (f'--sweep=k={",".join(_KS)}', '--seeds=8', '--compute=none')
+    return _time_script('sweep', base, folder, f'--run={folder}/sweep', *options)
 
 
 def _time_train_process(base: Config) -> float:
   """Returns the mean seconds of a process, after one that filled the compilation cache."""
-  with _empty_cache() as (folder, environment):
-    times = []
-    for i in range(_PROCESSES.value + 1):
-      config = dataclasses.replace(base, seed=i, k='2')
-      command = [sys.executable, '-m', 'experiments.train', *_flags(config), f'--run={folder}/{i}']
-      began = time.perf_counter()
-      subprocess.run(command, check=True, env=environment, capture_output=True)
-      times.append(time.perf_counter() - began)
+  with tempfile.TemporaryDirectory() as folder:
+    configs = [dataclasses.replace(base, seed=i, k='2') for i in range(_PROCESSES.value + 1)]
+    times = [_time_script('train', x, folder, f'--run={folder}/{x.seed}') for x in configs]
     return sum(times[1:]) / _PROCESSES.value
 
 
@@ -278,7 +268,7 @@ class _TimedTask:
   def __getattr__(self, name: str) -> Any:
     return getattr(self._task, name)
 
-  def measure(self, *args: Any) -> Any:
+  def evaluate_checkpoint(self, *args: Any) -> Any:
     """Evaluates as the task does, and adds the seconds."""
     began = time.perf_counter()
     evaluation = self._task.evaluate_checkpoint(*args)

@@ -39,11 +39,10 @@ def run_script(main: Main) -> NoReturn:
 
   The code is 0 or what `main` returns; 2 for a user's error, 3 for a value that is not finite, 130 for Ctrl-C.
   """
-  if {'--help', '-h', '-help', '--helpshort'} & set(sys.argv[1:]):
-    print(help_text())
-    sys.exit(0)
-  if '--helpfull' in sys.argv[1:]:
-    print(help_text(everything=True))
+  asked = set(sys.argv[1:])
+  if asked & {'--help', '-h', '-help', '--helpshort', '--helpfull'}:
+    with _one_line_errors():
+      print(help_text(everything='--helpfull' in asked), flush=True)
     sys.exit(0)
   app.run(functools.partial(_run_main, main), flags_parser=_parse)
   raise AssertionError('app.run does not return')

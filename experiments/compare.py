@@ -9,9 +9,10 @@ features, seed and so on) are equal.
 
 from absl import flags
 
-from experiments import command_line
 from gan_jax.evaluation import compare_runs
 from gan_jax.utils.errors import UserError
+
+from . import command_line
 
 _RUNS = flags.DEFINE_list('runs', None, 'Folders of runs or evaluation files, separated by commas.')
 _SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images, for folders.')

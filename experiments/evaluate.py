@@ -12,7 +12,6 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import command_line
 from gan_jax.evaluation import feature_networks, tasks
 from gan_jax.evaluation.feature_networks import FEATURE_NETWORKS, FeatureNetwork
 from gan_jax.evaluation.tasks import Task, external_features
@@ -21,6 +20,8 @@ from gan_jax.training import load_run
 from gan_jax.training import report as report_lib
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
+
+from . import command_line
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _SPLIT = flags.DEFINE_enum(

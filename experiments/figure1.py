@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import command_line
 from gan_jax.config.config import Config
 from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.evaluation import plots, sampling, tasks
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan.train_step import run_steps
 from gan_jax.training.train_spec import build_train_spec
+
+from . import command_line
 
 _OUTPUT = flags.DEFINE_string('output', 'figure1.png', 'PNG file to write.')
 _SEED = command_line.define_seed_flag('Seed of the training.')

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import command_line
 from gan_jax.config.config import Config
 from gan_jax.evaluation import tasks
 from gan_jax.sweep import plots, results_table
 from gan_jax.sweep.results_table import RankingMetric
 from gan_jax.utils.errors import UserError
+
+from . import command_line
 
 _SWEEPS = flags.DEFINE_list('sweeps', None, 'Folders of sweeps, with commas between.')
 _BY = flags.DEFINE_string('by', 'k', 'A setting that all of them swept.')

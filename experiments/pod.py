@@ -17,7 +17,6 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from experiments import launcher
 from gan_jax.config.config import Config
 from gan_jax.distributed import chip_specs, sharding
 from gan_jax.distributed.chip_specs import Slice
@@ -25,6 +24,8 @@ from gan_jax.evaluation import plots
 from gan_jax.training import ahead_of_time, capacity_report, input_pipeline
 from gan_jax.training.capacity_report import CapacityReport
 from gan_jax.utils.errors import UserError
+
+from . import command_line
 
 _TOPOLOGY = flags.DEFINE_string(
   'topology', 'v5e:2x4', 'Slice of TPUs, as v5e:16x16, or hosts x GPUs, as h100:4x8.'
@@ -51,7 +52,7 @@ _STREAM = flags.DEFINE_enum(
   input_pipeline.STREAM,
   'Whether images come from the host; auto: where they are large.',
 )
-_SETTINGS = launcher.define_fields(Config, brief=False)
+_SETTINGS = command_line.define_config_flags(Config, brief=False)
 NOT_FIT = 1
 
 
@@ -160,4 +161,4 @@ def as_text(report: CapacityReport, where: Slice) -> str:
 
 
 if __name__ == '__main__':
-  launcher.run(main)
+  command_line.run_script(main)

@@ -5,8 +5,9 @@ python -m experiments.prepare_data --dataset=mnist --data_dir=data
 
 from absl import flags
 
-from experiments import command_line
 from gan_jax import data
+
+from . import command_line
 
 _DATASET = flags.DEFINE_string(
   'dataset',

@@ -13,7 +13,6 @@ from typing import Any
 
 from absl import flags
 
-from experiments import command_line
 from gan_jax.data import example_files
 from gan_jax.diagnosis import (
   diagnostic_statistics,
@@ -26,6 +25,8 @@ from gan_jax.metrics import embeddings
 from gan_jax.training import diagnose_run, report
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
+
+from . import command_line
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of a run; uses its discriminator and metrics too.')
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'Of the run: last, best, or a step.')

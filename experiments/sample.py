@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from experiments import command_line
 from gan_jax.evaluation import sample_grids, sampling
 from gan_jax.gan.gan import Weights
 from gan_jax.training import load_run
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
+
+from . import command_line
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _OUTPUT = flags.DEFINE_string('output', None, 'A file .npz or .png, or a folder.')

@@ -26,7 +26,6 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import command_line
 from gan_jax.config.config import Config
 from gan_jax.distributed import devices as devices_lib
 from gan_jax.evaluation import tasks
@@ -48,6 +47,8 @@ from gan_jax.sweep.search_space import Axis
 from gan_jax.training import stop_signals
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
+
+from . import command_line
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the sweep; runs/ and the data by default.')
 _SWEEP = flags.DEFINE_multi_string(
@@ -193,18 +194,9 @@ def _train_trials(
     ) from None
 
   metric = comparison.metric
-  shared = optuna_study.join_study(
-    _STORE.value,
-    _STUDY.value,
-    description,
-    axes,
-    _SAMPLER.value,
-    _TRIALS.value,
-    metric.higher_is_better,
-    _PRUNE.value,
-    _HEARTBEAT.value,
-    _PATIENCE.value,
-  )
+  flags_ = (_STORE, _STUDY, _SAMPLER, _TRIALS, _PRUNE, _HEARTBEAT, _PATIENCE)
+  options = optuna_study.StudyOptions(*(flag.value for flag in flags_))
+  shared = optuna_study.join_study(options, description, axes, metric.higher_is_better)
   worker_rows: list[ResultRow] = []
   worker_folder = comparison.folder / 'workers' / f'{platform.node()}_{os.getpid()}'
   worker_folder.mkdir(parents=True, exist_ok=True)

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import command_line
 from gan_jax.config.config import Config
 from gan_jax.distributed import devices, peer_watchdog, pmap, processes, sharding
 from gan_jax.distributed.processes import ProcessSpec
 from gan_jax.training import input_pipeline, train
+
+from . import command_line
 
 _RUN = flags.DEFINE_string(
   'run', None, 'Folder of the run; runs/ and the name of the data by default.'

@@ -6,7 +6,7 @@ from typing import Any
 
 from scipy import stats
 
-from experiments.referee_benchmark import baseline_classifiers
+from . import baseline_classifiers
 
 Record = dict[str, Any]
 CaseFilter = Callable[[Record], bool]  # whether a case is in the group

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.referee_benchmark.benchmark_data import BenchmarkData
 from gan_jax.diagnosis.discriminator_bound import DiscriminatorOutputs
 from gan_jax.gan.networks.relu_mlp import Discriminator
+
+from .benchmark_data import BenchmarkData
 
 _N_OVERFITTED = 100  # training examples of an overfitted discriminator
 _N_OUTPUTS = 4000  # examples of each set

@@ -6,17 +6,18 @@ from zlib import crc32
 
 import numpy as np
 
-from experiments.referee_benchmark import benchmark_discriminators, faulty_runs
-from experiments.referee_benchmark import faulty_samplers as samplers
-from experiments.referee_benchmark.benchmark_data import (
+from gan_jax.diagnosis.discriminator_bound import DiscriminatorOutputs
+from gan_jax.diagnosis.training_monitors import MonitorHistory
+
+from . import benchmark_discriminators, faulty_runs
+from . import faulty_samplers as samplers
+from .benchmark_data import (
   IMAGE_DATASETS,
   SYNTHETIC_DATASETS,
   BenchmarkData,
 )
-from experiments.referee_benchmark.faulty_runs import FaultyRunSpec
-from experiments.referee_benchmark.faulty_samplers import Rng
-from gan_jax.diagnosis.discriminator_bound import DiscriminatorOutputs
-from gan_jax.diagnosis.training_monitors import MonitorHistory
+from .faulty_runs import FaultyRunSpec
+from .faulty_samplers import Rng
 
 SampleFn = Callable[[BenchmarkData, Rng], np.ndarray]
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.referee_benchmark.benchmark_data import BenchmarkData
 from gan_jax.config import config, gan_factory
 from gan_jax.data import device_batches, shuffle
 from gan_jax.data.device_batches import Batch, BatchFn, DeviceData, Images
@@ -18,6 +17,8 @@ from gan_jax.evaluation import sampling
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan.gan import GanState
 from gan_jax.gan.train_step import TrainSpec, run_steps
+
+from .benchmark_data import BenchmarkData
 
 _N_RECORDS = 20  # of the monitors
 _N_OUTPUTS = 4000  # examples of each set

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from experiments.referee_benchmark.benchmark_data import BenchmarkData
+from .benchmark_data import BenchmarkData
 
 Rng = np.random.Generator
 
