@@ -46,29 +46,63 @@ class RunKeys(NamedTuple):
   held_out: jax.Array  # measurements for adapting k
 
 
-def split_run_key(key: jax.Array) -> RunKeys:
-  """Splits a run's root key by purpose."""
-  return RunKeys(*jax.random.split(key, 3))
+def make_run_steps(
+  make_spec: Callable[[Hyperparameters], TrainSpec],
+) -> Callable[..., tuple[GanState, Metrics]]:
+  """Returns `run_steps` as a function of (hyperparameters, key, state, data, n, axis_name=...).
 
-
-def get_train_batch(
-  spec: TrainSpec, key: jax.Array, data: Any, i: jax.Array, axis_name: BatchAxis
-) -> Batch:
-  """Returns this device's share of the i-th minibatch of a run, counted in updates of D.
-
-  `key` is `RunKeys.data`, `data` is `DeviceData.train`.
+  One compilation then serves all runs that differ only in hyperparameters and seed.
   """
-  axis = collective_axis_name(axis_name)
-  n = spec.batch_size // (1 if axis is None else lax.axis_size(axis))
-  start = i.astype(jnp.uint32) * jnp.uint32(spec.batch_size)
-  positions = start + global_example_indices(n, axis_name).astype(jnp.uint32)
-  return spec.train_examples(key, positions, data)
+
+  def run(
+    hyperparameters: Hyperparameters, *args: Any, axis_name: BatchAxis = None
+  ) -> tuple[GanState, Metrics]:
+    return run_steps(make_spec(hyperparameters), *args, axis_name=axis_name)
+
+  return run
+
+
+def run_steps(
+  spec: TrainSpec,
+  key: jax.Array,
+  state: GanState,
+  data: DeviceData,
+  n: int | jax.Array,
+  *,
+  axis_name: BatchAxis = None,
+) -> tuple[GanState, Metrics]:
+  """Takes `n` training steps; returns the new state and the mean of each metric.
+
+  Means are over steps, for metrics named d_* over updates of D; `k` is the number of D's updates per step.
+  `n` is traced: one program for all intervals between events keeps a resumed run bit-equal to an unbroken one.
+
+  Args:
+    spec: defines the steps.
+    key: the run's root key.
+    state: the state before the steps.
+    data: training and held-out data on the device.
+    n: the number of steps.
+    axis_name: the mapped axis of devices, if any.
+  """
+
+  def add_step(_: Any, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
+    state, metrics = train_step(spec, key, carry[0], data, axis_name)
+    return state, jax.tree.map(jnp.add, carry[1], metrics)
+
+  shapes = jax.eval_shape(lambda: train_step(spec, key, state, data, None))[1]
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  state, sums = lax.fori_loop(0, n, add_step, (state, zeros))
+  d_updates = sums.pop('d_updates')
+  # Without an update of D the means of d_* are 0: NaN would be taken for divergence.
+  d_weight = 1 / jnp.maximum(d_updates, 1)
+  means = {name: x * d_weight if name.startswith('d_') else x / n for name, x in sums.items()}
+  return state, {**means, 'k': d_updates / n}
 
 
 def train_step(
   spec: TrainSpec, key: jax.Array, state: GanState, data: DeviceData, axis_name: BatchAxis
 ) -> tuple[GanState, Metrics]:
-  """Updates D and G by the update rule of `spec`, then adapts k where a controller does; arguments as `run_steps`."""
+  """Updates D and G by the update rule of `spec`, then adapts k; arguments as of `run_steps`."""
   gan = spec.gan
   data_key, noise_key, held_out_key = split_run_key(key)
   if gan.ratio_controller is None:
@@ -88,6 +122,25 @@ def train_step(
   if gan.ada is not None:
     metrics = metrics | {'augment_p': state.controls['augment'].p}
   return state, metrics
+
+
+def split_run_key(key: jax.Array) -> RunKeys:
+  """Splits a run's root key by purpose."""
+  return RunKeys(*jax.random.split(key, 3))
+
+
+def get_train_batch(
+  spec: TrainSpec, key: jax.Array, data: Any, i: jax.Array, axis_name: BatchAxis
+) -> Batch:
+  """Returns this device's share of the i-th minibatch of a run, counted in updates of D.
+
+  `key` is `RunKeys.data`, `data` is `DeviceData.train`.
+  """
+  axis = collective_axis_name(axis_name)
+  n = spec.batch_size // (1 if axis is None else lax.axis_size(axis))
+  start = i.astype(jnp.uint32) * jnp.uint32(spec.batch_size)
+  positions = start + global_example_indices(n, axis_name).astype(jnp.uint32)
+  return spec.train_examples(key, positions, data)
 
 
 def adapt_update_ratio(
@@ -138,56 +191,3 @@ def _cross_entropy(gan: Gan, latents: jax.Array, batch: Batch, d: Weights, g: We
   fakes = gan_lib.sample(gan, g, latents, batch.labels)
   real, fake = (gan_lib.logits(gan, d, x, batch.labels) for x in (batch.images, fakes))
   return update_ratio.log_odds_cross_entropy(*gan.loss.log_odds(real, fake))
-
-
-def run_steps(
-  spec: TrainSpec,
-  key: jax.Array,
-  state: GanState,
-  data: DeviceData,
-  n: int | jax.Array,
-  *,
-  axis_name: BatchAxis = None,
-) -> tuple[GanState, Metrics]:
-  """Takes `n` training steps; returns the new state and the mean of each metric.
-
-  Means are over steps, for metrics named d_* over updates of D; `k` is the number of D's updates per step.
-  `n` is traced: one program for all intervals between events keeps a resumed run bit-equal to an unbroken one.
-
-  Args:
-    spec: defines the steps.
-    key: the run's root key.
-    state: the state before the steps.
-    data: training and held-out data on the device.
-    n: the number of steps.
-    axis_name: the mapped axis of devices, if any.
-  """
-
-  def add_step(_: Any, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
-    state, metrics = train_step(spec, key, carry[0], data, axis_name)
-    return state, jax.tree.map(jnp.add, carry[1], metrics)
-
-  shapes = jax.eval_shape(lambda: train_step(spec, key, state, data, None))[1]
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  state, sums = lax.fori_loop(0, n, add_step, (state, zeros))
-  d_updates = sums.pop('d_updates')
-  # Without an update of D the means of d_* are 0: NaN would be taken for divergence.
-  d_weight = 1 / jnp.maximum(d_updates, 1)
-  means = {name: x * d_weight if name.startswith('d_') else x / n for name, x in sums.items()}
-  return state, {**means, 'k': d_updates / n}
-
-
-def make_run_steps(
-  make_spec: Callable[[Hyperparameters], TrainSpec],
-) -> Callable[..., tuple[GanState, Metrics]]:
-  """Returns `run_steps` as a function of (hyperparameters, key, state, data, n, axis_name=...).
-
-  One compilation then serves all runs that differ only in hyperparameters and seed.
-  """
-
-  def run(
-    hyperparameters: Hyperparameters, *args: Any, axis_name: BatchAxis = None
-  ) -> tuple[GanState, Metrics]:
-    return run_steps(make_spec(hyperparameters), *args, axis_name=axis_name)
-
-  return run

@@ -11,14 +11,14 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from gan_jax.gan.losses import LOSSES
-from tests.helpers.dirac_game import START, Case, Rule, equal_rates, step_jacobian, walk
+from tests.helpers.dirac_game import START, Case, RuleSpec, equal_rates, step_jacobian, trajectory
 from tests.helpers.dirac_maps import (
   ADAM,
   CONSENSUS,
   GAMES,
   RULES,
   alternating,
-  field,
+  gradient_field,
   iterate,
   simultaneous,
 )
@@ -29,7 +29,7 @@ from tests.helpers.dirac_maps import (
 def test_each_rule_is_its_map_on_paper(name, game):
   rule, law = RULES[name]
   case = Case(**GAMES[game])
-  points = walk(rule, case, 50)
+  points = trajectory(rule, case, 50)
   np.testing.assert_allclose(points, iterate(law, case, 50), rtol=1e-9, atol=1e-12)
   assert np.ptp(points, axis=0).min() > 0.05  # both players moved
 
@@ -39,7 +39,7 @@ def test_each_rule_is_its_map_on_paper(name, game):
 def test_alternating_moves_d_k_times_for_each_move_of_g(k, game):
   """A half is D, G, then G alone; three halves are twice D, G, then once D, G."""
   case = Case(**GAMES[game], k=Fraction(k))
-  points = walk(RULES['alternating'][0], case, 50)
+  points = trajectory(RULES['alternating'][0], case, 50)
   np.testing.assert_allclose(points, iterate(alternating, case, 50), rtol=1e-9, atol=1e-12)
 
 
@@ -47,7 +47,7 @@ def test_alternating_moves_d_k_times_for_each_move_of_g(k, game):
 def test_consensus_adds_the_gradient_of_half_the_squared_field(game):
   """w' = w - h (v + c J^T v), J the Jacobian of v with the penalties in it."""
   case = Case(**GAMES[game], consensus=0.7)
-  points = walk(CONSENSUS, case, 50)
+  points = trajectory(CONSENSUS, case, 50)
   np.testing.assert_allclose(points, iterate(simultaneous, case, 50), rtol=1e-9, atol=1e-12)
 
 
@@ -56,7 +56,7 @@ def test_consensus_adds_the_gradient_of_half_the_squared_field(game):
 def test_each_rule_with_adam_is_its_map_on_paper(name, loss):
   rule, law = ADAM[name]
   case = Case(loss, d_rate=0.03, g_rate=0.02)
-  points = walk(rule, case, 50)
+  points = trajectory(rule, case, 50)
   np.testing.assert_allclose(points, iterate(law, case, 50), rtol=1e-8, atol=1e-10)
 
 
@@ -93,7 +93,7 @@ def eigenvalues(name, h, a=1.0, g=0.0, k=1, n=1, c=0.0):
 
 
 def rule_named(name, n=1):
-  return CONSENSUS if name == 'consensus' else Rule(name, unroll=n if name == 'unrolled' else 0)
+  return CONSENSUS if name == 'consensus' else RuleSpec(name, unroll=n if name == 'unrolled' else 0)
 
 
 @pytest.mark.parametrize(('loss', 'a'), [('wasserstein', 1.0), ('non_saturating', 0.5)])
@@ -136,7 +136,7 @@ def test_which_losses_share_their_local_dynamics(loss):
   Its D has no bias and cannot say 1/2: to first order G slides, and all of psi = 0 is at rest.
   """
   h = 0.2
-  matrix = step_jacobian(Rule('simultaneous'), equal_rates(h, loss=loss))
+  matrix = step_jacobian(RuleSpec('simultaneous'), equal_rates(h, loss=loss))
   if loss == 'least_squares':
     expected = [[1, 0], [h, 1]]
   else:
@@ -203,7 +203,7 @@ def distances(points):
 def test_in_the_wasserstein_game_the_distance_changes_by_the_same_factor_each_step(name):
   """These maps are a rotation times |lambda|, wherever they start."""
   h, c = 0.1, 0.3 if name == 'consensus' else 0.0
-  points = walk(rule_named(name), equal_rates(h, consensus=c), 1000)
+  points = trajectory(rule_named(name), equal_rates(h, consensus=c), 1000)
   factor = np.abs(eigenvalues(name, h, c=c)).max()
   expected = np.log(np.linalg.norm(START)) + np.arange(1, 1001) * np.log(factor)
   np.testing.assert_allclose(np.log(distances(points)), expected, atol=1e-6)
@@ -212,7 +212,7 @@ def test_in_the_wasserstein_game_the_distance_changes_by_the_same_factor_each_st
 def test_the_alternating_wasserstein_game_conserves_an_ellipse():
   """psi^2 / h_D + theta^2 / h_G - psi theta: the step is a symplectic one, and never arrives."""
   energy = lambda psi, theta: psi**2 / 0.15 + theta**2 / 0.1 - psi * theta
-  points = walk(Rule('alternating'), Case(d_rate=0.15, g_rate=0.1), 2000)
+  points = trajectory(RuleSpec('alternating'), Case(d_rate=0.15, g_rate=0.1), 2000)
   np.testing.assert_allclose(energy(*points.T), energy(*START), rtol=1e-9)
 
 
@@ -220,7 +220,7 @@ def test_the_alternating_wasserstein_game_conserves_an_ellipse():
 def test_the_original_game_spirals_outwards_where_both_move_at_once(loss):
   """By sqrt(1 + h^2 / 4) a step near the equilibrium (Mescheder et al., 2018, lemma 2.3)."""
   near = (1e-4, 1e-4)
-  points = walk(Rule('simultaneous'), equal_rates(0.2, loss=loss), 1000, near)
+  points = trajectory(RuleSpec('simultaneous'), equal_rates(0.2, loss=loss), 1000, near)
   growth = distances(points)[-1] / np.hypot(*near)
   assert growth == pytest.approx((1 + 0.2**2 / 4) ** 500, rel=0.01)
 
@@ -234,7 +234,7 @@ def test_in_turns_the_saturating_game_circles_and_the_other_creeps_inwards():
   energy = lambda psi, theta: (psi**2 + theta**2 - 0.1 * psi * theta) / 2
   start = energy(0.1, 0.1)
   after = lambda loss: energy(
-    *walk(Rule('alternating'), equal_rates(0.2, loss=loss), 1000, (0.1, 0.1))[-1]
+    *trajectory(RuleSpec('alternating'), equal_rates(0.2, loss=loss), 1000, (0.1, 0.1))[-1]
   )
   assert after('saturating') == pytest.approx(start, rel=1e-3)
   assert 1 / after('non_saturating') - 1 / start == pytest.approx(1000 * 0.2 / 4, rel=0.03)
@@ -256,14 +256,16 @@ def test_in_turns_the_saturating_game_circles_and_the_other_creeps_inwards():
 )
 def test_cures_converge(name, options, loss):
   rule = rule_named(name, 5)
-  points = walk(rule, equal_rates(0.2, loss=loss, **options), 1500, (0.5, 0.5))
+  points = trajectory(rule, equal_rates(0.2, loss=loss, **options), 1500, (0.5, 0.5))
   assert distances(points)[-1] < 1e-2 * distances(points)[0]
 
 
 def test_rk4_follows_the_orbit_that_euler_leaves():
   """It damps by h^6 / 144 a step only, Euler grows by h^2 / 2: the flow itself is a rotation."""
   case = equal_rates(0.2)
-  log_growth = lambda name: np.log(distances(walk(Rule(name), case, 1000))[-1] / np.hypot(*START))
+  log_growth = lambda name: np.log(
+    distances(trajectory(RuleSpec(name), case, 1000))[-1] / np.hypot(*START)
+  )
   assert log_growth('rk4') == pytest.approx(-1000 * 0.2**6 / 144, rel=0.05)
   assert log_growth('simultaneous') == pytest.approx(1000 * 0.2**2 / 2, rel=0.05)
 
@@ -271,10 +273,10 @@ def test_rk4_follows_the_orbit_that_euler_leaves():
 @pytest.mark.parametrize('loss', ['non_saturating', 'least_squares'])
 def test_rk4_is_of_fourth_order(loss):
   """The error at a fixed time, against an adaptive solver, falls as h^4."""
-  fall = lambda _, w: -field(Case(loss), w)
+  fall = lambda _, w: -gradient_field(Case(loss), w)
   exact = solve_ivp(fall, (0, 5), START, 'DOP853', rtol=1e-12, atol=1e-13).y[:, -1]
   errors = [
-    np.linalg.norm(walk(Rule('rk4'), equal_rates(5 / n, loss=loss), n)[-1] - exact)
+    np.linalg.norm(trajectory(RuleSpec('rk4'), equal_rates(5 / n, loss=loss), n)[-1] - exact)
     for n in (50, 100)
   ]
   assert errors[0] < 1e-4
@@ -284,6 +286,6 @@ def test_rk4_is_of_fourth_order(loss):
 @pytest.mark.parametrize('options', [{'gp': 1.0}, {'clip': 0.5}])
 def test_a_bound_on_the_slope_alone_does_not_converge(options):
   """WGAN-GP and clipping stop the players' flight, not their circling (Mescheder et al., 2018)."""
-  points = distances(walk(Rule('alternating'), equal_rates(0.05, **options), 3000))
+  points = distances(trajectory(RuleSpec('alternating'), equal_rates(0.05, **options), 3000))
   assert points[1500:].max() > 0.3
   assert points.max() < 10

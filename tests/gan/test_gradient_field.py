@@ -18,16 +18,15 @@ from tests.helpers.smooth_game import (
   KEY,
   SGD,
   N,
+  apply_discriminator,
   assert_close,
-  compiled,
-  differs,
-  draw,
-  first,
-  game,
-  jit,
-  judged,
-  rule,
+  compiled_step,
+  get_batch,
+  initial_state,
+  smooth_gan,
+  update_rule,
 )
+from tests.helpers.tiny_gan import jit_unoptimized, trees_differ
 
 
 @pytest.fixture(autouse=True)
@@ -39,29 +38,31 @@ def wide():
 @functools.cache
 def field(consensus=0.0):
   """The field (w, i): what both players descend at all weights w in one vector, on minibatch i."""
-  gan, start = game(), first()
+  gan, start = smooth_gan(), initial_state()
   z_key, _ = jax.random.split(KEY)
   latents = sample_latents(gan.latent, example_keys(z_key, N, None))
   unravel = ravel_pytree((start.d.params, start.g.params))[1]
 
   def d_loss(d, real, fakes):
-    slope = jax.vmap(jax.grad(lambda x: judged(gan, d, x[None])[0]))(real)
+    slope = jax.vmap(jax.grad(lambda x: apply_discriminator(gan, d, x[None])[0]))(real)
     r1 = 0.3 / 2 * jnp.mean(jnp.sum(slope**2, 1))
-    loss = jnp.mean(jax.nn.softplus(-judged(gan, d, real)))
-    return loss + jnp.mean(jax.nn.softplus(judged(gan, d, fakes))) + r1
+    loss = jnp.mean(jax.nn.softplus(-apply_discriminator(gan, d, real)))
+    return loss + jnp.mean(jax.nn.softplus(apply_discriminator(gan, d, fakes))) + r1
 
   def plain(w, i):
     d, g = unravel(w)
     paint = lambda g: gan.generator.apply({'params': g}, latents, None, train=True)
-    d_slope = jax.grad(d_loss)(d, draw(i).images, paint(g))
-    g_slope = jax.grad(lambda g: jnp.mean(jax.nn.softplus(-judged(gan, d, paint(g)))))(g)
+    d_slope = jax.grad(d_loss)(d, get_batch(i).images, paint(g))
+    g_slope = jax.grad(lambda g: jnp.mean(jax.nn.softplus(-apply_discriminator(gan, d, paint(g)))))(
+      g
+    )
     return ravel_pytree((d_slope, g_slope))[0]
 
   def agreeing(w, i):
     slope, pull = jax.vjp(lambda w: plain(w, i), w)
     return slope + consensus * pull(slope)[0]
 
-  return jit(agreeing if consensus else plain)
+  return jit_unoptimized(agreeing if consensus else plain)
 
 
 def weights(state):
@@ -71,16 +72,16 @@ def weights(state):
 
 def rates():
   """Of each of the weights."""
-  start = first()
+  start = initial_state()
   sizes = [ravel_pytree(player.params)[0].size for player in (start.d, start.g)]
   return np.repeat([0.2, 0.1], sizes)
 
 
 def three_steps(name, tx=SGD):
   """The number of each step, and the weights after it."""
-  state = first(name, tx)
+  state = initial_state(name, tx)
   for i in range(3):
-    state, _ = compiled(name, tx)(state)
+    state, _ = compiled_step(name, tx)(state)
     yield i, weights(state)
 
 
@@ -99,7 +100,7 @@ def adam(rate):
 @pytest.mark.parametrize(('name', 'consensus'), [('simultaneous', 0.0), ('consensus', 0.4)])
 def test_simultaneous_moves_both_along_the_field(name, consensus):
   """With consensus, along v + c J^T v."""
-  w = weights(first())
+  w = weights(initial_state())
   for i, found in three_steps(name):
     w = w - rates() * field(consensus)(w, i)
     assert_close(found, w)
@@ -107,17 +108,21 @@ def test_simultaneous_moves_both_along_the_field(name, consensus):
 
 def test_a_consensus_of_0_is_none():
   """Also where it is traced, and goes the long way."""
-  gan = game('simultaneous')
-  step = jit(lambda c: rule('simultaneous')(gan._replace(consensus=c), KEY, first(), draw)[0])
-  none, _ = compiled('simultaneous')(first())
-  some, _ = compiled('consensus')(first('consensus'))
+  gan = smooth_gan('simultaneous')
+  step = jit_unoptimized(
+    lambda c: update_rule('simultaneous')(
+      gan._replace(consensus=c), KEY, initial_state(), get_batch
+    )[0]
+  )
+  none, _ = compiled_step('simultaneous')(initial_state())
+  some, _ = compiled_step('consensus')(initial_state('consensus'))
   assert_close(step(0.0), none, rtol=1e-12)
   assert_close(step(0.4), some, rtol=1e-12)
-  assert differs(some.g.params, none.g.params)
+  assert trees_differ(some.g.params, none.g.params)
 
 
 def test_extragradient_is_the_field_one_update_ahead():
-  w = weights(first())
+  w = weights(initial_state())
   for i, found in three_steps('extragradient'):
     w = w - rates() * field()(w - rates() * field()(w, i), i)
     assert_close(found, w)
@@ -125,7 +130,7 @@ def test_extragradient_is_the_field_one_update_ahead():
 
 def test_extragradient_with_adam_is_algorithm_4_of_gidel_et_al():
   """The moments take in both gradients; the update starts from where the look ahead did."""
-  w, move = weights(first()), adam(rates())
+  w, move = weights(initial_state()), adam(rates())
   for i, found in three_steps('extragradient', ADAM):
     ahead = w + move(field()(w, i))
     w = w + move(field()(ahead, i))
@@ -134,8 +139,8 @@ def test_extragradient_with_adam_is_algorithm_4_of_gidel_et_al():
 
 def test_time_stands_still_while_extragradient_looks_ahead():
   """The average moves once, from the weights before to the weights after: decay 1/10 at first."""
-  start = first()
-  after, _ = compiled('extragradient')(first('extragradient'))
+  start = initial_state()
+  after, _ = compiled_step('extragradient')(initial_state('extragradient'))
   mix = lambda old, new: 0.1 * old + 0.9 * new
   expected = jax.tree.map(mix, start.g_ema.params, after.g.params)
   assert_close(after.g_ema.params, expected, rtol=1e-6)
@@ -151,14 +156,18 @@ def test_both_gradients_of_extragradient_are_of_one_time():
     'd_rate': lambda step: 0.2 / (1 + step),
   }
   one, other = (
-    jit(functools.partial(rule('extragradient'), game(**options), KEY, draw=draw, n_d=1))(first())
+    jit_unoptimized(
+      functools.partial(
+        update_rule('extragradient'), smooth_gan(**options), KEY, get_batch=get_batch, n_d=1
+      )
+    )(initial_state())
     for options in (plain, timed)
   )
   assert_close(one, other)
 
 
 def test_optimistic_takes_twice_this_update_less_the_last():
-  w, before = weights(first()), 0
+  w, before = weights(initial_state()), 0
   for i, found in three_steps('optimistic'):
     u = -rates() * field()(w, i)
     w, before = w + 2 * u - before, u
@@ -166,7 +175,7 @@ def test_optimistic_takes_twice_this_update_less_the_last():
 
 
 def test_optimistic_adam_is_algorithm_1_of_daskalakis_et_al():
-  w, before, move = weights(first()), 0, adam(rates())
+  w, before, move = weights(initial_state()), 0, adam(rates())
   for i, found in three_steps('optimistic', ADAM):
     u = move(field()(w, i))
     w, before = w + 2 * u - before, u
@@ -189,7 +198,7 @@ def test_optimistic_adam_is_that_of_optax_after_the_first_update():
 
 def test_rk4_is_the_classical_tableau():
   """Time runs for either player at a rate of its own."""
-  w = weights(first())
+  w = weights(initial_state())
   for i, found in three_steps('rk4'):
     slope = lambda w, i=i: -rates() * field()(w, i)
     a = slope(w)
@@ -202,11 +211,11 @@ def test_rk4_is_the_classical_tableau():
 @pytest.mark.parametrize('name', ['extragradient', 'optimistic', 'rk4'])
 def test_metrics_are_those_of_one_point(name):
   """Of the point that the gradient comes from: ahead with extragradient, else the start."""
-  w, unravel = ravel_pytree((first().d.params, first().g.params))
-  at = first('simultaneous')
+  w, unravel = ravel_pytree((initial_state().d.params, initial_state().g.params))
+  at = initial_state('simultaneous')
   if name == 'extragradient':
     d, g = unravel(w - rates() * field()(w, 0))
     at = at.replace(d=at.d.replace(params=d), g=at.g.replace(params=g))
-  _, expected = compiled('simultaneous')(at)
-  _, metrics = compiled(name)(first(name))
+  _, expected = compiled_step('simultaneous')(at)
+  _, metrics = compiled_step(name)(initial_state(name))
   assert_close(metrics, expected)

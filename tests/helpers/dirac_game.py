@@ -1,4 +1,4 @@
-"""The Dirac-GAN as gan_jax plays it: every update rule as a compiled map of (psi, theta)."""
+"""Runs gan_jax on the Dirac-GAN: every update rule as a compiled map of (psi, theta)."""
 
 import functools
 from fractions import Fraction
@@ -17,14 +17,13 @@ from gan_jax.gan.losses import LOSSES, Loss
 from gan_jax.gan.networks import dirac_gan
 from gan_jax.gan.update_ratio import UpdateRatio
 from gan_jax.gan.update_rules import UPDATE_RULES
+from tests.helpers.tiny_gan import jit_unoptimized
 
 START = (1.2, 0.7)  # psi, theta
-# Programs this small are sooner compiled badly than well.
-jit = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
 
 
 class Case(NamedTuple):
-  """What a compiled step takes as an argument: all of the game but its rule and its optimizers."""
+  """Holds the arguments of a compiled step: loss, rates, k, penalties and constraint."""
 
   loss: str | Any = 'wasserstein'
   d_rate: Any = 0.15
@@ -37,8 +36,8 @@ class Case(NamedTuple):
   consensus: Any = 0.0
 
 
-class Rule(NamedTuple):
-  """What is compiled."""
+class RuleSpec(NamedTuple):
+  """Holds the static choices of a compiled step: update rule and optimizer."""
 
   update: str
   unroll: int = 0
@@ -83,92 +82,93 @@ def build(rule, case):
 
 
 def step(rule, case, state):
-  draw = lambda i: Batch(jnp.zeros((2, 1)))
+  get_batch = lambda i: Batch(jnp.zeros((2, 1)))
   n_d = case.k.updates_at(state.step)
-  return UPDATE_RULES[rule.update](build(rule, case), jax.random.key(0), state, draw, n_d)[0]
+  return UPDATE_RULES[rule.update](build(rule, case), jax.random.key(0), state, get_batch, n_d)[0]
 
 
-def place(state, point):
-  """The state with psi and theta at `point` [2]."""
+def replace_point(state, point):
+  """Sets (psi, theta) to `point` [2]."""
   psi, theta = (
     {name: jnp.asarray(x)[None]} for name, x in zip(('psi', 'theta'), point, strict=True)
   )
   return state.replace(d=state.d.replace(params=psi), g=state.g.replace(params=theta))
 
 
-def where(state):
-  """[psi, theta]."""
+def point_of(state):
+  """Returns [psi, theta]."""
   return jnp.concatenate([state.d.params['psi'], state.g.params['theta']])
 
 
 @functools.cache
-def compiled(rule):
-  """The state after 50 steps and where it was after each: [50, 2]."""
+def compiled_steps(rule):
+  """Returns a compiled function from (case, state) to the state after 50 steps and all points [50, 2]."""
 
   def run(case, state):
     def one(state, _):
       state = step(rule, case, state)
-      return state, where(state)
+      return state, point_of(state)
 
     return jax.lax.scan(one, state, length=50)
 
-  return jit(run)
+  return jit_unoptimized(run)
 
 
 @functools.cache
 def compiled_jacobian(rule):
-  """Of one step in (psi, theta), and in the optimizer's memory where it has one."""
+  """Returns the compiled Jacobian of one step by (psi, theta), and by the previous update if optimistic."""
 
   def jacobian(case, state):
     def after(x):
-      here = place(state, x[:2])
+      before = replace_point(state, x[:2])
       if rule.update == 'optimistic':
-        here = remember(here, x[2:])
-      there = step(rule, case, here)
-      return jnp.concatenate([where(there), memory(there)]) if len(x) == 4 else where(there)
+        before = replace_previous_update(before, x[2:])
+      new = step(rule, case, before)
+      point = point_of(new)
+      return jnp.concatenate([point, previous_update(new)]) if len(x) == 4 else point
 
     return jax.jacfwd(after)(jnp.zeros(4 if rule.update == 'optimistic' else 2))
 
-  return jit(jacobian)
+  return jit_unoptimized(jacobian)
 
 
-def remember(state, previous):
+def replace_previous_update(state, previous):
   psi, theta = previous
   d = state.d.opt_state._replace(previous={'psi': psi[None]})
   g = state.g.opt_state._replace(previous={'theta': theta[None]})
   return state.replace(d=state.d.replace(opt_state=d), g=state.g.replace(opt_state=g))
 
 
-def memory(state):
+def previous_update(state):
   d, g = state.d.opt_state.previous, state.g.opt_state.previous
   return jnp.concatenate([d['psi'], g['theta']])
 
 
 def as_arrays(case):
-  """The case as a compiled step takes it."""
+  """Converts the case to the arrays that a compiled step takes."""
   loss, k = list(LOSSES).index(case.loss), UpdateRatio(case.k.numerator, case.k.denominator)
   return jax.tree.map(np.asarray, case._replace(loss=loss, k=k))
 
 
-def first_state(rule, case, point):
+def initial_state(rule, case, point):
   state = gan_lib.init(build(rule, case), jax.random.key(0), jnp.zeros((1, 1)))
   wide = lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x
-  return place(jax.tree.map(wide, state), jnp.asarray(point, jnp.float64))
+  return replace_point(jax.tree.map(wide, state), jnp.asarray(point, jnp.float64))
 
 
-def walk(rule, case, n, point=START):
-  """Where gan_jax is after each of n steps, in float64: [n, 2]."""
+def trajectory(rule, case, n, point=START):
+  """Returns the points after each of n steps of gan_jax, in float64: [n, 2]."""
   with jax.enable_x64(True):
     case = as_arrays(case)
-    state, points = first_state(rule, case, point), []
+    state, points = initial_state(rule, case, point), []
     for _ in range(n // 50):
-      state, fifty = compiled(rule)(case, state)
+      state, fifty = compiled_steps(rule)(case, state)
       points.append(np.asarray(fifty))
   return np.concatenate(points)
 
 
 def step_jacobian(rule, case):
-  """Of one real step, at the equilibrium."""
+  """Returns the Jacobian of one step of gan_jax at the equilibrium."""
   with jax.enable_x64(True):
     case = as_arrays(case)
-    return np.asarray(compiled_jacobian(rule)(case, first_state(rule, case, (0.0, 0.0))))
+    return np.asarray(compiled_jacobian(rule)(case, initial_state(rule, case, (0.0, 0.0))))

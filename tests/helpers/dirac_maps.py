@@ -1,4 +1,4 @@
-"""The maps of every update rule on the Dirac-GAN, derived on paper and iterated in NumPy.
+"""Iterates the maps of every update rule on the Dirac-GAN, derived on paper, in NumPy.
 
 The data are the point 0, G(z) = theta, D(x) = psi x (Mescheder et al., 2018): the real logit is 0
 and the fake one b = psi theta. With p and q the slopes of D's and G's loss in b, and the penalties'
@@ -13,51 +13,51 @@ import math
 import numpy as np
 
 from gan_jax.gan.losses import LOSSES
-from tests.helpers.dirac_game import START, Rule
+from tests.helpers.dirac_game import START, RuleSpec
 
 
 def sigmoid(x):
   return 1 / (1 + np.exp(-x))
 
 
-def bump(x):
-  """The slope of the sigmoid."""
+def sigmoid_slope(x):
+  """Returns the derivative of the sigmoid."""
   return sigmoid(x) * sigmoid(-x)
 
 
-# (p, p', q, q'): slopes of D's loss and of G's in the fake logit b, and their slopes.
+# (p, p', q, q'): first and second derivatives of D's and of G's loss by the fake logit b.
 SLOPES = {
-  'non_saturating': (sigmoid, bump, lambda b: -sigmoid(-b), bump),
-  'saturating': (sigmoid, bump, lambda b: -sigmoid(b), lambda b: -bump(b)),
+  'non_saturating': (sigmoid, sigmoid_slope, lambda b: -sigmoid(-b), sigmoid_slope),
+  'saturating': (sigmoid, sigmoid_slope, lambda b: -sigmoid(b), lambda b: -sigmoid_slope(b)),
   'least_squares': (lambda b: b, lambda b: 1.0, lambda b: b - 1, lambda b: 1.0),
   'hinge': (lambda b: float(b > -1), lambda b: 0.0, lambda b: -1.0, lambda b: 0.0),
   'wasserstein': (lambda b: 1.0, lambda b: 0.0, lambda b: -1.0, lambda b: 0.0),
-  # The real logit is 0 whatever psi is, so a pair's difference is the fake logit.
-  'relativistic': (sigmoid, bump, lambda b: -sigmoid(-b), bump),
+  # The real logit is 0 for every psi, so a pair's difference is the fake logit.
+  'relativistic': (sigmoid, sigmoid_slope, lambda b: -sigmoid(-b), sigmoid_slope),
 }
 
 
 def d_slope(case, psi, theta):
-  """What D descends, v_1."""
+  """Returns D's gradient v_1."""
   p, _, _, _ = SLOPES[case.loss]
   slope = p(psi * theta) * theta + (case.r1 + case.r2) * psi
   return slope + 2 * case.gp * (np.abs(psi) - 1) * np.sign(psi) if case.gp else slope
 
 
 def g_slope(case, psi, theta):
-  """What G descends, v_2."""
+  """Returns G's gradient v_2."""
   _, _, q, _ = SLOPES[case.loss]
   return q(psi * theta) * psi
 
 
 def d_curvature(case, psi, theta):
-  """d v_1 / d psi."""
+  """Returns d v_1 / d psi."""
   _, dp, _, _ = SLOPES[case.loss]
   return dp(psi * theta) * theta**2 + case.r1 + case.r2 + 2 * case.gp
 
 
-def field(case, w):
-  """v, and J^T v for the consensus term: the gradient of 1/2 |v|^2, J the Jacobian of v."""
+def gradient_field(case, w):
+  """Returns v + consensus J^T v, J the Jacobian of v; J^T v is the gradient of 1/2 |v|^2."""
   v = np.array([d_slope(case, *w), g_slope(case, *w)])
   if not case.consensus:
     return v
@@ -72,7 +72,7 @@ def field(case, w):
   return v + case.consensus * j.T @ v
 
 
-def bounded(case, w):
+def clip_psi(case, w):
   return np.array([np.clip(w[0], -case.clip, case.clip), w[1]])
 
 
@@ -88,7 +88,7 @@ def alternating(case, w):
 
 
 def unrolled(n, case, w):
-  """As above, but G descends L_G(psi_n(theta) theta): from psi_0 = psi', n more updates of D.
+  """`alternating` with k = 1, but G descends L_G(psi_n(theta) theta): from psi_0 = psi', n more updates of D.
 
   With s_j = d psi_j / d theta: s_0 = 0, s_{j+1} = s_j - h_D (p'(b_j) (psi_j + theta s_j) theta +
   p(b_j) + r'(psi_j) s_j), or 0 where the clip holds; G descends q(psi_n theta) (psi_n + theta s_n).
@@ -111,16 +111,16 @@ def simultaneous(case, w):
   """w' = w - h v(w)."""
   h = np.array([case.d_rate, case.g_rate])
   while True:
-    w = bounded(case, w - h * field(case, w))
+    w = clip_psi(case, w - h * gradient_field(case, w))
     yield w
 
 
 def extragradient(case, w):
-  """w' = w - h v(w - h v(w)); where weights are clipped, they are so ahead as well."""
+  """w' = w - h v(w - h v(w)), clipped at both points."""
   h = np.array([case.d_rate, case.g_rate])
   while True:
-    ahead = bounded(case, w - h * field(case, w))
-    w = bounded(case, w - h * field(case, ahead))
+    ahead = clip_psi(case, w - h * gradient_field(case, w))
+    w = clip_psi(case, w - h * gradient_field(case, ahead))
     yield w
 
 
@@ -128,26 +128,26 @@ def optimistic(case, w):
   """w' = w + 2 u - u_before, u = -h v(w), the first u_before 0."""
   h, before = np.array([case.d_rate, case.g_rate]), 0.0
   while True:
-    u = -h * field(case, w)
-    w, before = bounded(case, w + 2 * u - before), u
+    u = -h * gradient_field(case, w)
+    w, before = clip_psi(case, w + 2 * u - before), u
     yield w
 
 
 def rk4(case, w):
-  """The tableau of Kutta (1901), in time units of the two rates; only the arrival is clipped."""
+  """The tableau of Kutta (1901), in time units of the two rates; only the end point is clipped."""
   h = np.array([case.d_rate, case.g_rate])
-  slope = lambda w: -h * field(case, w)
+  slope = lambda w: -h * gradient_field(case, w)
   while True:
     a = slope(w)
     b = slope(w + a / 2)
     c = slope(w + b / 2)
     d = slope(w + c)
-    w = bounded(case, w + (a + 2 * b + 2 * c + d) / 6)
+    w = clip_psi(case, w + (a + 2 * b + 2 * c + d) / 6)
     yield w
 
 
 class Adam:
-  """Kingma & Ba (2015) in NumPy: the update for each gradient."""
+  """Implements Adam (Kingma & Ba, 2015) in NumPy: a call maps a gradient to an update."""
 
   def __init__(self, rate, b1=0.5, b2=0.9, eps_root=0.0):
     self.rate, self.b1, self.b2, self.eps_root = rate, b1, b2, eps_root
@@ -179,7 +179,7 @@ def optimistic_adam(case, w):
   """Algorithm 1 of Daskalakis et al. (2018)."""
   adam, before = Adam(np.array([case.d_rate, case.g_rate])), 0.0
   while True:
-    u = adam(field(case, w))
+    u = adam(gradient_field(case, w))
     w, before = w + 2 * u - before, u
     yield w
 
@@ -188,47 +188,47 @@ def extragradient_adam(case, w):
   """Algorithm 4 of Gidel et al. (2019), on one minibatch: both gradients enter the moments."""
   adam = Adam(np.array([case.d_rate, case.g_rate]))
   while True:
-    ahead = w + adam(field(case, w))
-    w = w + adam(field(case, ahead))
+    ahead = w + adam(gradient_field(case, w))
+    w = w + adam(gradient_field(case, ahead))
     yield w
 
 
 def unrolled_adam(n, case, w):
-  """G's slope through D's Adam by a complex step, f'(x) = Im f(x + i e) / e: nothing cancels."""
+  """G's gradient through D's Adam by a complex step, f'(x) = Im f(x + i e) / e, free of cancellation."""
   (psi, theta), (p, _, q, _) = w, SLOPES[case.loss]
   d, g = Adam(case.d_rate, eps_root=1e-16), Adam(case.g_rate, eps_root=1e-16)
   while True:
     psi = psi + d(d_slope(case, psi, theta))
-    beside, ahead, adam = theta + 1e-30j, psi + 0j, d.copy()
+    shifted, ahead, adam = theta + 1e-30j, psi + 0j, d.copy()
     for _ in range(n):
-      ahead = ahead + adam(p(ahead * beside) * beside)
-    b = ahead * beside
+      ahead = ahead + adam(p(ahead * shifted) * shifted)
+    b = ahead * shifted
     theta = theta + g(q(b.real) * b.imag / 1e-30)
     yield psi, theta
 
 
-def iterate(law, case, n, point=START):
-  """The first n points of a law: [n, 2]."""
-  points = law(case, np.array(point))
+def iterate(rule_map, case, n, point=START):
+  """Returns the first n points of a map: [n, 2]."""
+  points = rule_map(case, np.array(point))
   return np.array([next(points) for _ in range(n)])
 
 
 RULES = {
-  'alternating': (Rule('alternating'), alternating),
-  'unrolled 1': (Rule('unrolled', unroll=1), functools.partial(unrolled, 1)),
-  'unrolled 5': (Rule('unrolled', unroll=5), functools.partial(unrolled, 5)),
-  'simultaneous': (Rule('simultaneous'), simultaneous),
-  'extragradient': (Rule('extragradient'), extragradient),
-  'optimistic': (Rule('optimistic'), optimistic),
-  'rk4': (Rule('rk4'), rk4),
+  'alternating': (RuleSpec('alternating'), alternating),
+  'unrolled 1': (RuleSpec('unrolled', unroll=1), functools.partial(unrolled, 1)),
+  'unrolled 5': (RuleSpec('unrolled', unroll=5), functools.partial(unrolled, 5)),
+  'simultaneous': (RuleSpec('simultaneous'), simultaneous),
+  'extragradient': (RuleSpec('extragradient'), extragradient),
+  'optimistic': (RuleSpec('optimistic'), optimistic),
+  'rk4': (RuleSpec('rk4'), rk4),
 }
 ADAM = {
-  'alternating': (Rule('alternating', adam=True), alternating_adam),
-  'extragradient': (Rule('extragradient', adam=True), extragradient_adam),
-  'optimistic': (Rule('optimistic', adam=True), optimistic_adam),
-  'unrolled 3': (Rule('unrolled', unroll=3, adam=True), functools.partial(unrolled_adam, 3)),
+  'alternating': (RuleSpec('alternating', adam=True), alternating_adam),
+  'extragradient': (RuleSpec('extragradient', adam=True), extragradient_adam),
+  'optimistic': (RuleSpec('optimistic', adam=True), optimistic_adam),
+  'unrolled 3': (RuleSpec('unrolled', unroll=3, adam=True), functools.partial(unrolled_adam, 3)),
 }
-CONSENSUS = Rule('simultaneous', consensus=True)
+CONSENSUS = RuleSpec('simultaneous', consensus=True)
 GAMES = {loss: {'loss': loss} for loss in LOSSES} | {
   'wasserstein, r1': {'r1': 0.5},
   'wasserstein, r2': {'r2': 0.8},

@@ -1,4 +1,4 @@
-"""Two smooth little networks over points of the plane, in float64 and with different rates."""
+"""Builds a GAN of two small smooth networks over points of the plane, in float64."""
 
 import functools
 
@@ -15,17 +15,16 @@ from gan_jax.gan.latents import Latent
 from gan_jax.gan.losses import LOSSES
 from gan_jax.gan.penalties import make_penalties
 from gan_jax.gan.update_rules import UPDATE_RULES
+from tests.helpers.tiny_gan import assert_trees_close, jit_unoptimized
 
 KEY = jax.random.key(7)
 N = 8  # points in a minibatch
 SGD = optimizers.sgd(0.0, 0.0, 1)
 ADAM = optimizers.adam(0.5, 0.9, 1)
-# Programs this small are sooner compiled badly than well.
-jit = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
 
 
 class Generator(nn.Module):
-  """Latents to points; unlike the package's networks it computes in the type of its weights."""
+  """Maps latents to points; computes in the dtype of its weights."""
 
   @nn.compact
   def __call__(self, latents, labels, train, axis_name=None):
@@ -33,15 +32,15 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """Points to logits."""
+  """Maps points to logits; computes in the dtype of its weights."""
 
   @nn.compact
   def __call__(self, images, labels, train, axis_name=None):
     return nn.Dense(1)(nn.tanh(nn.Dense(5)(images)))[:, 0]
 
 
-def game(name='alternating', tx=SGD, **options):
-  """A Gan for one of UPDATES or 'consensus'; its players have different rates."""
+def smooth_gan(name='alternating', tx=SGD, **options):
+  """Builds the Gan for a key of UPDATE_RULES or 'consensus'; `options` replace its fields."""
   tx = optimizers.optimistic(tx) if name == 'optimistic' else tx
   defaults = {
     'loss': LOSSES['non_saturating'],
@@ -57,55 +56,47 @@ def game(name='alternating', tx=SGD, **options):
 
 
 @functools.cache
-def points():
-  """Of shape [5, N, 2], as numbers of the host."""
+def minibatches():
+  """Returns five minibatches of points, a NumPy array [5, N, 2]."""
   return np.random.default_rng(0).normal(size=(5, N, 2))
 
 
-def draw(i):
-  return Batch(jnp.asarray(points())[i % 5])
+def get_batch(i):
+  return Batch(jnp.asarray(minibatches())[i % 5])
 
 
 @functools.cache
-def _players():
-  state = jit(functools.partial(gan_lib.init, game()))(KEY, jnp.zeros((1, 2)))
-  return jax.device_get(state)
+def _float32_state():
+  init = jit_unoptimized(functools.partial(gan_lib.init, smooth_gan()))
+  return jax.device_get(init(KEY, jnp.zeros((1, 2))))
 
 
-def first(name='alternating', tx=SGD):
-  """The same first weights for every game, in buffers of their own and in float64."""
+def initial_state(name='alternating', tx=SGD):
+  """Returns the initial state in float64, with the same weights for every rule, in new buffers."""
   state = jax.tree.map(
-    lambda x: jnp.array(x, jnp.float64 if x.dtype == np.float32 else x.dtype), _players()
+    lambda x: jnp.array(x, jnp.float64 if x.dtype == np.float32 else x.dtype), _float32_state()
   )
-  gan = game(name, tx)
+  gan = smooth_gan(name, tx)
   d = state.d.replace(opt_state=gan.d_tx.init(state.d.params))
   return state.replace(d=d, g=state.g.replace(opt_state=gan.g_tx.init(state.g.params)))
 
 
-def judged(gan, params, x):
+def apply_discriminator(gan, params, x):
   return gan.discriminator.apply({'params': params}, x, None, train=True)
 
 
-def rule(name):
+def update_rule(name):
   return UPDATE_RULES['simultaneous' if name == 'consensus' else name]
 
 
 @functools.cache
-def compiled(name, tx=SGD):
-  """(state, n_d, key) to a step, its state donated."""
-  gan = game(name, tx)
-  step = lambda state, n_d, key: rule(name)(gan, key, state, draw, n_d)
-  donating = jit(step, donate_argnums=0)
+def compiled_step(name, tx=SGD):
+  """Returns a compiled step, a function of (state, n_d, key) that donates the state."""
+  gan = smooth_gan(name, tx)
+  step = lambda state, n_d, key: update_rule(name)(gan, key, state, get_batch, n_d)
+  donating = jit_unoptimized(step, donate_argnums=0)
   return lambda state, n_d=1, key=KEY: donating(state, n_d, key)
 
 
-def assert_equal(left, right):
-  jax.tree.map(np.testing.assert_array_equal, left, right)
-
-
 def assert_close(left, right, rtol=1e-9, atol=1e-11):
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), left, right)
-
-
-def differs(left, right):
-  return any(jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.any(a != b)), left, right)))
+  assert_trees_close(left, right, rtol=rtol, atol=atol)
