@@ -88,7 +88,7 @@ def test_a_sharded_state_is_evaluated_as_a_replicated_one(tmp_path):
   found, expected = (
     each.task.evaluate_checkpoint(each.gan, at, 0) for each, at in ((parts, state), (whole, there))
   )
-  assert found.values == pytest.approx(expected.values, rel=1e-3)
+  assert found.metrics == pytest.approx(expected.metrics, rel=1e-3)
 
 
 @pytest.mark.slow
