@@ -37,18 +37,15 @@ def diagnose_checkpoint(
   cache: Path | None,
   references: dict[Any, ReferenceStatistics] | None = None,
 ) -> tuple[dict[str, Any], str]:
-  """Writes the verdict on a checkpoint to referee.json and report.html of its run; raises UserError.
+  """Writes the verdict on a checkpoint to its run folder and returns it as JSON and as text; raises UserError.
 
   Args:
-    folder: of the run.
+    folder: of the run, where referee.json and report.html are written.
     checkpoint: 'last', 'best' or a step.
     weights: of the generator, 'raw' or 'ema'.
     seed: of samples and probes.
     cache: folder of trained classifiers, or None.
     references: statistics of real data by data set, reused and filled.
-
-  Returns:
-    The verdict as JSON and as text.
   """
   run = load_run(folder, checkpoint)
   task = load_task(run.config, cache)
