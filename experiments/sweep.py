@@ -194,15 +194,16 @@ def _train_trials(
     ) from None
 
   metric = comparison.metric
-  flags_ = (_STORE, _STUDY, _SAMPLER, _TRIALS, _PRUNE, _HEARTBEAT, _PATIENCE)
-  options = optuna_study.StudyOptions(*(flag.value for flag in flags_))
+  name, sampler, n_trials = _STUDY.value, _SAMPLER.value, _TRIALS.value
+  worker = (_PRUNE.value, _HEARTBEAT.value, _PATIENCE.value)
+  options = optuna_study.StudyOptions(_STORE.value, name, sampler, n_trials, *worker)
   shared = optuna_study.join_study(options, description, axes, metric.higher_is_better)
   worker_rows: list[ResultRow] = []
   worker_folder = comparison.folder / 'workers' / f'{platform.node()}_{os.getpid()}'
   worker_folder.mkdir(parents=True, exist_ok=True)
 
   def evaluate(trial: Any, lost: Callable[[], bool]) -> optuna_worker.TrialResult:
-    setting = optuna_study.suggest_setting(trial, axes, continuous=_SAMPLER.value != 'grid')
+    setting = optuna_study.suggest_setting(trial, axes, continuous=sampler != 'grid')
     rows = trial_training.train_trial(comparison, trial, setting, lambda: stop() or lost())
     if rows is None:
       return optuna_worker.TrialResult(None, {})

@@ -66,27 +66,8 @@ def run_cost(
   return RunCost(gradients, config.batch_size * d_updates, flops)
 
 
-def affordable_steps(
-  config: Config,
-  update_flops: UpdateFlops,
-  budget: float,
-  unit: str,
-  d_updates: Callable[[float], float],
-) -> int:
-  """Returns the number of steps, at least 1, whose cost is nearest to a budget.
-
-  Args:
-    config: the settings of the run.
-    update_flops: the FLOPs of one update of each player.
-    budget: the budget, in `unit`.
-    unit: one of COST_UNITS.
-    d_updates: a non-decreasing function from a number of steps to the updates of D in them.
-  """
-
-  def cost(n: int) -> float:
-    value: float = getattr(run_cost(config, update_flops, n, d_updates(n)), unit)
-    return value
-
+def affordable_steps(cost: Callable[[int], float], budget: float) -> int:
+  """Returns the number of steps, at least 1, whose cost is nearest to a budget; `cost` must not decrease."""
   low, high = 1, 2  # cost(low) <= budget, unless the budget is below one step
   while cost(high) <= budget:
     low, high = high, 2 * high

@@ -10,7 +10,6 @@ from gan_jax.config.config import Config
 from gan_jax.evaluation.tasks import Task
 from gan_jax.sweep import compute_cost, group_program, progress_table, scheduler, search_space
 from gan_jax.sweep.group_program import GroupProgram, Member
-from gan_jax.sweep.group_trainer import MemberResult
 from gan_jax.sweep.results_table import RankingMetric, ResultRow
 from gan_jax.sweep.search_space import Setting
 from gan_jax.training import load_run, metric_writers, train_spec
@@ -40,11 +39,6 @@ class Comparison(NamedTuple):
   def metric(self) -> RankingMetric:
     """Returns the metric by which runs are ranked."""
     return RankingMetric(*self.open_task(self.base).selection_metric)
-
-  @property
-  def sign(self) -> int:
-    """Returns the factor that turns a score, of which higher is better, into the metric, and back."""
-    return 1 if self.metric.higher_is_better else -1
 
 
 def check_comparison(comparison: Comparison) -> None:
@@ -79,9 +73,7 @@ def run_comparison(
     runs = runs_to_train(comparison, _steps_by_setting(comparison, basis, rows), basis)
     schedule = make_schedule(comparison, runs, comparison.folder / basis.split()[0])
     updates = sum(m.config.steps * group_program.updates_per_step(m.config) for m in runs.values())
-    table = progress_table.ProgressTable(
-      schedule.settings, updates, comparison.metric.name, comparison.sign
-    )
+    table = progress_table.ProgressTable(schedule.settings, updates, comparison.metric)
     log(f'at equal {basis}: {len(runs)} runs on {len(comparison.devices)} devices')
     if runs and not scheduler.train_members(schedule, table, stop):
       break
@@ -129,15 +121,25 @@ def _steps_by_setting(
   configs = {setting: search_space.apply_setting(base, setting) for setting in comparison.settings}
   if basis == G_UPDATES:
     return {setting: config.steps for setting, config in configs.items()}
-  base_cost = compute_cost.run_cost(
-    base, _update_flops(comparison, base), base.steps, base.steps * float(base.k)
-  )
-  budget, steps = getattr(base_cost, basis), {}
+  d_updates = base.steps * float(base.k)
+  flops = _update_flops(comparison, base)
+  budget = getattr(compute_cost.run_cost(base, flops, base.steps, d_updates), basis)
+  steps = {}
   for setting, config in configs.items():
-    d_updates = _d_updates_fn(config, [r for r in rows if r.setting == setting])
-    flops = _update_flops(comparison, config)
-    steps[setting] = compute_cost.affordable_steps(config, flops, budget, basis, d_updates)
+    d_updates_fn = _d_updates_fn(config, [r for r in rows if r.setting == setting])
+    cost = _cost_fn(config, _update_flops(comparison, config), d_updates_fn, basis)
+    steps[setting] = compute_cost.affordable_steps(cost, budget)
   return steps
+
+
+def _cost_fn(
+  config: Config,
+  flops: compute_cost.UpdateFlops,
+  d_updates: Callable[[float], float],
+  unit: str,
+) -> Callable[[int], float]:
+  """Returns a function from steps to their cost in `unit`."""
+  return lambda n: float(getattr(compute_cost.run_cost(config, flops, n, d_updates(n)), unit))
 
 
 def _d_updates_fn(config: Config, rows: list[ResultRow]) -> Callable[[float], float]:
@@ -169,37 +171,24 @@ def result_rows(
 ) -> list[ResultRow]:
   """Returns a row for each run of a schedule that was trained to its end."""
   results = {r.member.name: r for r in scheduler.read_results(schedule.folder, schedule.members)}
-  return [
-    _result_row(comparison, basis, setting, seed, results[member.name], schedule.folder)
-    for (setting, seed), member in runs.items()
-  ]
-
-
-def _result_row(
-  comparison: Comparison,
-  basis: str,
-  setting: Setting,
-  seed: int,
-  result: MemberResult,
-  folder: Path,
-) -> ResultRow:
-  config = result.member.config
-  cost = compute_cost.run_cost(
-    config, _update_flops(comparison, config), result.step, result.d_updates
-  )
-  run, finished = folder / 'members' / result.member.name, result.status == 'finished'
-  values = {
-    **result.values,
-    'g_updates': result.step,
-    'd_updates': result.d_updates,
-    'd_per_g': result.d_updates / max(result.step, 1),
-    **cost._asdict(),
-    'seconds': result.seconds,
-    'run': str(run),
-    'verdict': comparison.verdict_fn(run) if comparison.verdict_fn and finished else '',
-  }
-  metric = comparison.sign * result.score if finished else math.nan
-  return ResultRow(basis, setting, seed, result.status, metric, values)
+  rows = []
+  for (setting, seed), (name, config) in runs.items():
+    result, run = results[name], schedule.folder / 'members' / name
+    step, d_updates, finished = result.step, result.d_updates, result.status == 'finished'
+    cost = compute_cost.run_cost(config, _update_flops(comparison, config), step, d_updates)
+    values = {
+      **result.values,
+      'g_updates': step,
+      'd_updates': d_updates,
+      'd_per_g': d_updates / max(step, 1),
+      **cost._asdict(),
+      'seconds': result.seconds,
+      'run': str(run),
+      'verdict': comparison.verdict_fn(run) if comparison.verdict_fn and finished else '',
+    }
+    metric = comparison.metric.sign * result.score if finished else math.nan
+    rows.append(ResultRow(basis, setting, seed, result.status, metric, values))
+  return rows
 
 
 def draw_samples(comparison: Comparison, row: ResultRow, folder: Path) -> None:

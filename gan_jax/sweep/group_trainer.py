@@ -78,7 +78,6 @@ class GroupTrainer:
     self._costs = np.asarray([group_program.updates_per_step(member.config) for member in members])
     self._status = np.zeros(len(members), np.int32)
     self._ended_at = self._ends.copy()
-    self._best_steps = np.zeros(len(members), np.int32)  # 0: no state was saved as the best
     self.step, self._seconds = 0, 0.0
     self._pending: _Pending | None = None
 
@@ -92,7 +91,8 @@ class GroupTrainer:
       self._saved = checkpoints.Checkpoints(self.folder / 'checkpoints', 2)
       self._host = group_program.initial_states(self.program, self.members)
       if self._keep_best:
-        self._best = jax.tree.map(np.copy, self._host)
+        steps = np.zeros(len(self.members), np.int32)  # 0: no state was saved as the best
+        self._best = {'states': jax.tree.map(np.copy, self._host), 'steps': steps}
         self._saved_best = checkpoints.Checkpoints(self.folder / 'best' / 'checkpoints', 2)
       done = self._saved.steps()
       if done:
@@ -123,7 +123,7 @@ class GroupTrainer:
   def _save(self) -> None:
     self.metrics.flush()
     if self._keep_best:  # complete before the checkpoint from which a killed process goes on
-      self._saved_best.save(self.step, {'states': self._best, 'steps': self._best_steps})
+      self._saved_best.save(self.step, self._best)
       self._saved_best.wait()
     self._saved.save(self.step, self._checkpoint())
 
@@ -133,9 +133,7 @@ class GroupTrainer:
     self._status, self._ended_at = (np.array(saved[name]) for name in ('status', 'ended_at'))
     self.step, self._seconds = step, float(saved['seconds'])
     if self._keep_best and step in self._saved_best.steps():
-      saved = self._saved_best.restore(step, {'states': self._best, 'steps': self._best_steps})
-      self._best = jax.tree.map(np.asarray, saved['states'])
-      self._best_steps = np.array(saved['steps'])
+      self._best = jax.tree.map(np.array, self._saved_best.restore(step, self._best))
 
   @property
   def _training(self) -> np.ndarray:
@@ -240,16 +238,17 @@ class GroupTrainer:
 
   def _evaluate(self, i: int) -> None:
     member = self.members[i]
-    measured = self.program.task.evaluate_checkpoint(
-      self.program.gan, self.state(i), member.config.seed
-    )
-    best = self.metrics.best_score(member.name)
-    self._write(i, self.step, measured.metrics | {SCORE_KEY: measured.score})
+    config, best = member.config, self.metrics.best_score(member.name)
+    task, gan = self.program.task, self.program.gan
+    evaluation = task.evaluate_checkpoint(gan, self.state(i), config.seed)
+    score = evaluation.score
+    self._write(i, self.step, evaluation.metrics | {SCORE_KEY: score})
     step = self.metrics.records[-1]['step']
-    self._callback.on_evaluation(member.name, step, measured.score)
-    if self._keep_best and math.isfinite(measured.score) and measured.score > best:
-      self._best_steps[i] = step
-      self._best = _replaced(self._best, np.array([i]), self._host, np.array([i]))
+    self._callback.on_evaluation(member.name, step, score)
+    if self._keep_best and math.isfinite(score) and score > best:
+      index = np.array([i])
+      self._best['states'] = _replaced(self._best['states'], index, self._host, index)
+      self._best['steps'][i] = step
 
   def state(self, i: int) -> GanState:
     """Returns the state of member `i` at the last checkpoint or evaluation, on the host."""
@@ -257,8 +256,8 @@ class GroupTrainer:
 
   def best_state(self, i: int) -> tuple[int, GanState] | None:
     """Returns the step and state of the best evaluation of member `i`, None where no state was saved."""
-    step = int(self._best_steps[i])
-    return (step, jax.tree.map(lambda x: x[i], self._best)) if step else None
+    step = int(self._best['steps'][i]) if self._keep_best else 0
+    return (step, jax.tree.map(lambda x: x[i], self._best['states'])) if step else None
 
   def results(self) -> list[MemberResult]:
     """Returns how each member ended."""

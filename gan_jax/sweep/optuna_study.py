@@ -29,14 +29,28 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts to reach a s
 T = TypeVar('T')
 
 
+class StudyOptions(NamedTuple):
+  """Holds the name and the storage of a study, and how its workers behave."""
+
+  store: str  # journal:FILE or postgresql://USER@HOST/DATABASE
+  name: str
+  sampler: (
+    str  # 'grid' for a trial of each setting, 'random' or 'tpe' for settings that Optuna draws
+  )
+  n_trials: int  # of 'random' and 'tpe'
+  prune: bool = False  # trials below the median
+  heartbeat: float = 5.0  # seconds between two heartbeats of a worker
+  patience: float = 60.0  # seconds for which the storage may be unreachable
+
+
 class SharedStudy(NamedTuple):
   """Holds a study, and how a worker waits for other workers and for the storage."""
 
   study: optuna.Study
   storage: BaseStorage
   url: str  # without its password
-  heartbeat: float  # seconds between two heartbeats of a worker
-  patience: float  # seconds for which the storage may be unreachable
+  heartbeat: float  # as in `StudyOptions`
+  patience: float
 
   def retry(self, call: Callable[[], T]) -> T:
     """Calls the storage as `retry` does."""
@@ -106,36 +120,18 @@ def open_storage(store: str, patience: float) -> tuple[BaseStorage, str]:
 
 
 def join_study(
-  store: str,
-  name: str,
+  options: StudyOptions,
   description: dict[str, Any],
   axes: Sequence[Axis],
-  sampler: str,
-  n_trials: int,
   higher_is_better: bool,
-  prune: bool = False,
-  heartbeat: float = 5.0,
-  patience: float = 60.0,
 ) -> SharedStudy:
   """Creates a study and enqueues its trials, or joins the study that another worker created.
 
-  Args:
-    store: the storage, as in `open_storage`.
-    name: the name of the study.
-    description: what all workers must have in common, as JSON.
-    axes: the axes of the sweep.
-    sampler: 'grid' for a trial of each setting, 'random' or 'tpe' for settings that Optuna draws.
-    n_trials: the number of trials of 'random' and 'tpe'.
-    higher_is_better: the direction of the metric.
-    prune: whether to prune trials below the median.
-    heartbeat: as in `SharedStudy`.
-    patience: as in `SharedStudy`.
-
-  Raises:
-    UserError: where the study belongs to another sweep, or the storage stays unreachable.
+  Raises UserError where the study has another `description`, or the storage stays unreachable.
   """
   optuna.logging.set_verbosity(optuna.logging.ERROR)
-  storage, url = open_storage(store, patience)
+  _, name, sampler, n_trials, prune, heartbeat, patience = options
+  storage, url = open_storage(options.store, patience)
   direction = StudyDirection.MAXIMIZE if higher_is_better else StudyDirection.MINIMIZE
   created = True
   try:

@@ -10,6 +10,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from gan_jax.sweep.callbacks import SweepCallback
+from gan_jax.sweep.results_table import RankingMetric
 
 _LOG_SECONDS, _TERMINAL_SECONDS = 15.0, 1.0  # between two tables
 _N_SETTINGS = 8  # lines of a table
@@ -22,20 +23,11 @@ class ProgressTable(SweepCallback):
     self,
     settings: Mapping[str, str],
     updates: float,
-    metric: str,
-    sign: int,
+    metric: RankingMetric,
     stream: TextIO | None = None,
   ):
-    """Starts an empty table.
-
-    Args:
-      settings: the label of each member's setting.
-      updates: the updates of both players that all members make.
-      metric: the name of the metric.
-      sign: the factor that turns a score into the metric.
-      stream: where to print; by default standard error.
-    """
-    self._settings, self._metric, self._sign = settings, metric, sign
+    """Starts a table of members by the labels of their settings; `updates` are those of all members."""
+    self._settings, self._metric = settings, metric
     self._stream = stream or sys.stderr
     self._terminal = self._stream.isatty()
     self._latest: dict[str, tuple[int, float]] = {}
@@ -88,11 +80,11 @@ class ProgressTable(SweepCallback):
         by_setting.setdefault(self._settings[name], []).append(latest)
     order = sorted(by_setting, key=lambda x: -statistics.mean(score for _, score in by_setting[x]))
     for rank, setting in enumerate(order[:_N_SETTINGS], 1):
-      values = [self._sign * score for _, score in by_setting[setting]]
+      values = [self._metric.sign * score for _, score in by_setting[setting]]
       step = max(step for step, _ in by_setting[setting])
       spread = f' +- {statistics.stdev(values):.2g}' if len(values) > 1 else ''
       lines.append(
-        f'{rank:>3}. {setting:<40} {self._metric} {statistics.mean(values):.4g}{spread} '
+        f'{rank:>3}. {setting:<40} {self._metric.name} {statistics.mean(values):.4g}{spread} '
         f'({len(values)} seeds, step {step})'
       )
     if self._ended:

@@ -60,6 +60,11 @@ class RankingMetric(NamedTuple):
     """Returns 'higher' or 'lower'."""
     return 'higher' if self.higher_is_better else 'lower'
 
+  @property
+  def sign(self) -> int:
+    """Returns the factor that turns a score, of which higher is better, into the metric, and back."""
+    return 1 if self.higher_is_better else -1
+
 
 def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
   """Writes results.csv and results.parquet."""
@@ -75,9 +80,7 @@ def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
 
   columns = {name: [row.get(name) for row in table] for name in names}
   for name, column in columns.items():  # k may be a number and 'auto'
-    if len({type(x) for x in column if x is not None} - {int, float}) and not all(
-      isinstance(x, str) for x in column
-    ):
+    if {type(x) for x in column if x is not None} - {int, float}:
       columns[name] = [None if x is None else str(x) for x in column]
   file = io.BytesIO()
   parquet.write_table(pyarrow.table(columns), file)
@@ -155,8 +158,9 @@ def _table(rows: Sequence[ResultRow], metric: RankingMetric) -> list[str]:
     setting: significance.summarize_seeds([r.metric for r in some])
     for setting, some in settings.items()
   }
-  sign = -1 if metric.higher_is_better else 1
-  order = sorted(settings, key=lambda s: sign * summaries[s].mean if summaries[s].n else math.inf)
+  order = sorted(
+    settings, key=lambda s: -metric.sign * summaries[s].mean if summaries[s].n else math.inf
+  )
   verdicts = any(row.values.get('verdict') for row in rows)
   lines = [
     f'| setting | {metric.name} | 95 % | D(x) | D(G(z)) | D per G | G updates | gradients | examples '
@@ -207,5 +211,5 @@ def best_median_worst(rows: Sequence[ResultRow], metric: RankingMetric) -> Mappi
   finite = [row for row in rows if math.isfinite(row.metric)]
   if not finite:
     return {}
-  order = sorted(finite, key=lambda row: -row.metric if metric.higher_is_better else row.metric)
+  order = sorted(finite, key=lambda row: -metric.sign * row.metric)
   return {'best': order[0], 'median': order[(len(order) - 1) // 2], 'worst': order[-1]}

@@ -50,7 +50,7 @@ def train_trial(
     return []
   folder = comparison.folder / 'trials' / f'{trial.number:05d}'
   schedule = equal_compute.make_schedule(one, runs, folder)
-  callback = PruningCallback(trial, len(runs), one.sign)
+  callback = PruningCallback(trial, len(runs), one.metric.sign)
   if not scheduler.train_members(schedule, callback, lambda: stop() or callback.should_prune):
     return None
   return equal_compute.result_rows(comparison, basis, runs, schedule)

@@ -15,9 +15,8 @@ def join(
   store, heartbeat=0.5, patience=20.0, axes=AXES, description=DESCRIPTION, sampler='grid', trials=0
 ):
   """Returns the study that all workers of a test share."""
-  return optuna_study.join_study(
-    store, 'test', description, axes, sampler, trials, False, heartbeat=heartbeat, patience=patience
-  )
+  options = optuna_study.StudyOptions(store, 'test', sampler, trials, False, heartbeat, patience)
+  return optuna_study.join_study(options, description, axes, False)
 
 
 def evaluate(trial, lost):

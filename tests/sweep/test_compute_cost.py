@@ -18,6 +18,11 @@ def update_flops(config):
   return compute_cost.count_update_flops(config, build_train_spec(config, task).gan, task.shape)
 
 
+def cost_fn(config, unit, d_updates):
+  flops = update_flops(config)
+  return lambda n: getattr(compute_cost.run_cost(config, flops, n, d_updates(n)), unit)
+
+
 def test_flops_are_those_of_the_layers():
   """Forward 2 n i o; the backward pass as much for weights and, but for the first layer, for inputs."""
   n = GAME['batch_size']
@@ -34,9 +39,8 @@ def test_a_budget_is_spent_whatever_k_is():
   for unit in compute_cost.COST_UNITS:
     for k in ('0.5', '1', '2', '5'):
       config = Config(**GAME, k=k)
-      steps = compute_cost.affordable_steps(
-        config, update_flops(config), 1e6, unit, lambda n, k=k: n * float(k)
-      )
+      cost = cost_fn(config, unit, lambda n, k=k: n * float(k))
+      steps = compute_cost.affordable_steps(cost, 1e6)
       spent = getattr(
         compute_cost.run_cost(config, update_flops(config), steps, steps * float(k)), unit
       )
@@ -69,11 +73,10 @@ def test_a_controlled_k_costs_what_its_metrics_say():
   assert [count(n) for n in (0, 50, 100, 150, 200, 300)] == [0, 50, 100, 250, 400, 700]
   config = Config(**GAME, k='auto')
   # 150 steps and 250 updates of D, and 3 + 3 measurements of 4 updates.
-  assert compute_cost.affordable_steps(config, update_flops(config), 424, 'gradients', count) == 150
+  assert compute_cost.affordable_steps(cost_fn(config, 'gradients', count), 424) == 150
 
 
 def test_a_budget_below_one_step_buys_one():
   config = Config(**GAME)
-  assert (
-    compute_cost.affordable_steps(config, update_flops(config), 0.5, 'gradients', lambda n: n) == 1
-  )
+  cost = cost_fn(config, 'gradients', lambda n: n)
+  assert compute_cost.affordable_steps(cost, 0.5) == 1

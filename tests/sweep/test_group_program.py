@@ -20,21 +20,10 @@ from gan_jax.utils.errors import UserError
 AS_USERS_DO = True  # equal bits of what the compiler makes for users
 
 BASE = Config(
-  dataset='ring',
-  network='relu',
-  g_width=8,
-  d_width=8,
-  latent='normal',
-  latent_size=2,
-  batch_size=16,
-  r1=0.1,
-  g_schedule='cosine',
-  steps=24,
-  log_every=6,
-  eval_every=12,
-  checkpoint_every=12,
-  referee_every=0,
-)
+  dataset='ring', network='relu', g_width=8, d_width=8, latent='normal', latent_size=2,
+  batch_size=16, r1=0.1, g_schedule='cosine', steps=24, log_every=6, eval_every=12,
+  checkpoint_every=12, referee_every=0,
+)  # fmt: skip
 CHANGES = (
   {'k': '0.5'},
   {'k': '2', 'seed': 3, 'g_lr': 1e-3, 'd_b1': 0.9},
@@ -186,6 +175,25 @@ def test_records_after_the_checkpoint_are_written_again(program, unbroken, tmp_p
     file.write(metric_writers.json_line({'member': 'm0', 'at': 18, 'step': 18, 'g_loss': 1.0}))
     file.write('{"member": "m1", "at"')
   assert clockless(finish(tmp_path, members, program)[2]) == clockless(unbroken[2])
+
+
+def test_a_resumed_group_has_the_states_of_the_best_evaluations(program, unbroken, tmp_path):
+  members = members_of(CHANGES)
+  half, _, _ = finish(tmp_path / 'half', members, program, until=HALF_WAY)
+  for until in (HALF_WAY, 10**6):
+    with GroupTrainer(tmp_path / 'best', members, program, SweepCallback(), True) as trainer:
+      trainer.train(until)
+      best = [trainer.best_state(i) for i in range(len(members))]
+      member_export.export_member(trainer, 0, tmp_path / 'm0')
+  scores = {(r['member'], r['step']): r['score'] for r in unbroken[2] if 'score' in r}
+  for i, (step, state) in enumerate(best):
+    of_member = {s: score for (name, s), score in scores.items() if name == f'm{i}'}
+    assert of_member[step] == max(of_member.values())
+    equal(state, half[i] if step == HALF_WAY else unbroken[0][i])
+  assert {step for step, _ in best} != {24}  # some members are best half-way
+  exported = load_run.load_run(tmp_path / 'm0', 'best')
+  assert exported.step == best[0][0]
+  equal(exported.state, best[0][1])
 
 
 def test_a_signal_leaves_a_checkpoint_that_resumes_bit_for_bit(program, unbroken, tmp_path):

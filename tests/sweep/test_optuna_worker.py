@@ -155,9 +155,8 @@ def test_trials_that_a_killed_creator_did_not_enqueue_are_added(store):
   study.enqueue_trial({}, user_attrs={'slot': 0})  # by two workers at the same moment
   assert first.number == 0
   assert half is not None
-  shared = optuna_study.join_study(
-    store, 'half', optuna_worker_process.DESCRIPTION, FEW, 'random', 4, False
-  )
+  options = optuna_study.StudyOptions(store, 'half', 'random', 4)
+  shared = optuna_study.join_study(options, optuna_worker_process.DESCRIPTION, FEW, False)
   assert [t.user_attrs['slot'] for t in shared.planned_trials()] == [0, 1, 2, 3]
 
 
