@@ -11,15 +11,16 @@ BIN := $(VENV)/bin
 export GAN_JAX_DATA_DIR := $(DATA_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow browser check bench bench-referee clean
+.PHONY: help setup train test test-slow browser check docs bench bench-referee clean
 
 help:
 	@echo 'make train      train on MNIST in ten minutes, with pictures and a score (PRESET=fashion_mnist, RUN=, ARGS=)'
 	@echo 'make test       the tests, in about a quarter of an hour'
 	@echo 'make test-slow  proofs that take most of an hour: 200 kills, and the like'
 	@echo 'make check      ruff and mypy'
+	@echo 'make docs       the documentation as a site, in site/'
 	@echo 'make bench      how fast it is, beside what one would use instead'
-	@echo 'make bench-referee  how often the referee is right, on 376 planted cases (two hours; goes on where it was)'
+	@echo 'make bench-referee  how often the referee is right, on 372 cases with a known answer (two hours; resumes)'
 	@echo 'make setup      only the environment, in $(VENV) (EXTRAS=dev,cuda for GPUs, dev,tpu for TPUs)'
 	@echo 'make clean      remove the environment and caches; runs and data stay'
 
@@ -60,6 +61,10 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "the documentation is in site/; open site/index.html, or: $(BIN)/mkdocs serve"
 
 bench: setup
 	$(BIN)/python -m experiments.bench
