@@ -172,7 +172,7 @@ def test_a_steady_controller_gives_what_a_fixed_k_gives():
 
 def players(psi, lr=0.5, g_lr=0.0):
   """D(x) = psi x beside data at 3 and samples at theta, where psi has to grow."""
-  controller = RatioController(every=1, n_examples=8, n_lookn_lookahead=2, memory=0.0)
+  controller = RatioController(every=1, n_examples=8, n_lookahead=2, memory=0.0)
   gan, key, state = tiny_gan(
     'wasserstein', shape=(1,), network='dirac', lr=lr, ratio_controller=controller
   )
