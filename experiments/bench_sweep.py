@@ -132,8 +132,8 @@ def time_solo_runs(members: Sequence[Member]) -> tuple[float, dict[str, Any]]:
       train_steps = make_run_steps(train_spec_fn(config, session.task))
       sessions[key] = session, pmap.pmap(train_steps, session.devices, 5, 2)
     session, program = sessions[key]
-    values = dynamic_hyperparameters.hyperparameter_values(config, session.task.n_train)
-    run_steps = functools.partial(program, dynamic_hyperparameters.as_arrays(values))
+    values = dynamic_hyperparameters.hyperparameter_arrays(config, session.task.n_train)
+    run_steps = functools.partial(program, values)
     solo = dataclasses.replace(session, config=config, run_steps=run_steps)
     data = solo.pipeline.data
     state, _ = jax.block_until_ready(run_steps(solo.key, solo.initial_state(), data, np.int32(0)))

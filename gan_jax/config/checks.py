@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 from gan_jax.config.settings import ALARMS, Settings
@@ -9,17 +10,24 @@ from gan_jax.gan.losses import SMOOTHABLE_LOSSES
 from gan_jax.gan.update_rules import RULES_WITH_K
 from gan_jax.utils.errors import UserError
 
-_ABOVE_ZERO = {'k_target', 'g_lr', 'd_lr', 'd_loss_weight', 'penalty_decay', 'scale'}
-_NOT_NEGATIVE = {
-  *('r1', 'r2', 'gradient_penalty', 'dragan', 'consensus'),
-  *('d_clip', 'max_norm', 'instance_noise', 'contrast'),
+_PENALTIES = ('r1', 'r2', 'gradient_penalty', 'dragan')
+# Whether a value is allowed, and the allowed values as text.
+_ABOVE_ZERO = (lambda x: x > 0, 'a number above 0')
+_NOT_NEGATIVE = (lambda x: x >= 0, '0, or a number above it')
+_FRACTION = (lambda x: 0 <= x < 1, 'a number of at least 0 and below 1')
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+  **dict.fromkeys(('k_target', 'g_lr', 'd_lr', 'd_loss_weight'), _ABOVE_ZERO),
+  **dict.fromkeys(('penalty_decay', 'scale'), _ABOVE_ZERO),
+  **dict.fromkeys((*_PENALTIES, 'consensus', 'd_clip', 'max_norm'), _NOT_NEGATIVE),
+  **dict.fromkeys(('instance_noise', 'contrast'), _NOT_NEGATIVE),
+  **dict.fromkeys(('g_b1', 'd_b1', 'g_b2', 'd_b2', 'ema_decay', 'ada_target'), _FRACTION),
+  'noise_share': (lambda x: 0 < x <= 1, 'a share of the run, above 0 and at most 1'),
+  'augment_p': (lambda x: 0 <= x <= 1, 'a probability, from 0 to 1'),
+  'label_smoothing': (lambda x: 0 <= x <= 0.5, 'a number from 0 to 0.5'),
 }
-_FRACTIONS = {'g_b1', 'd_b1', 'g_b2', 'd_b2', 'ema_decay', 'ada_target'}
 _FROM_ZERO = {'seed', 'image_size', 'g_width', 'd_width', 'g_depth', 'd_depth', 'referee_every'}
 _MAX_K = 1000
-UNBOUNDED = frozenset(
-  {'mlp_cifar_2014', 'conv_2014', 'r3gan'}
-)  # networks whose generator output is not bounded to [-1, 1]
+UNBOUNDED = frozenset({'mlp_cifar_2014', 'conv_2014', 'r3gan'})  # G's output may leave [-1, 1]
 
 
 def check_setting(field: dataclasses.Field[Any], value: Any) -> None:
@@ -29,18 +37,8 @@ def check_setting(field: dataclasses.Field[Any], value: Any) -> None:
     raise UserError(f'{flag}: choose one of {", ".join(each or "(empty)" for each in choices)}')
   if field.type is float and not math.isfinite(value):
     raise UserError(f'{flag}: give a finite number')
-  if name in _ABOVE_ZERO and value <= 0:
-    raise UserError(f'{flag}: give a number above 0')
-  if name in _NOT_NEGATIVE and value < 0:
-    raise UserError(f'{flag}: give 0, or a number above it')
-  if name in _FRACTIONS and not 0 <= value < 1:
-    raise UserError(f'{flag}: give a number of at least 0 and below 1')
-  if name == 'noise_share' and not 0 < value <= 1:
-    raise UserError(f'{flag}: give a share of the run, above 0 and at most 1')
-  if name == 'augment_p' and not 0 <= value <= 1:
-    raise UserError(f'{flag}: give a probability, from 0 to 1')
-  if name == 'label_smoothing' and not 0 <= value <= 0.5:
-    raise UserError(f'{flag}: give a number from 0 to 0.5')
+  if name in _RANGES and not _RANGES[name][0](value):
+    raise UserError(f'{flag}: give {_RANGES[name][1]}')
   if name == 'k' and value != 'auto':
     _check_k(flag, value)
   if field.type is int:
@@ -96,34 +94,26 @@ def check_batch(config: Settings, n_devices: int) -> None:
 def check_batch_size(config: Settings, n_train: int | None) -> None:
   """Raises UserError where a minibatch is larger than the training set of `n_train` examples."""
   if n_train is not None and config.batch_size > n_train:
-    raise UserError(
-      f'--batch_size={config.batch_size}: {config.dataset} has only {n_train} training images'
-    )
+    name = config.dataset
+    raise UserError(f'--batch_size={config.batch_size}: {name} has only {n_train} training images')
 
 
 def _check_unused(config: Settings) -> None:
   """Raises UserError where a setting differs from its default and has no effect in this run."""
-  penalised = config.r1 or config.r2 or config.gradient_penalty or config.dragan
+  value = lambda name: getattr(config, name)
   acts = {
     'k_target': (config.k == 'auto', '--k=auto'),
     'unroll': (config.update == 'unrolled', '--update=unrolled'),
     'augment_p': (config.augment != 'none' and not config.ada_target, 'a fixed --augment'),
     'noise_share': (config.instance_noise, '--instance_noise'),
-    'penalty_decay': (penalised, 'a penalty such as --r1'),
-    **{
-      f'{name}_every': (getattr(config, name), f'--{name}')
-      for name in ('r1', 'r2', 'gradient_penalty', 'dragan')
-    },
-    **{
-      f'{player}_b2': (getattr(config, f'{player}_optimizer') != 'sgd', 'adam or sgd_2014')
-      for player in 'gd'
-    },
+    'penalty_decay': (any(map(value, _PENALTIES)), 'a penalty such as --r1'),
+    **{f'{name}_every': (value(name), f'--{name}') for name in _PENALTIES},
+    **{f'{x}_b2': (value(f'{x}_optimizer') != 'sgd', 'adam or sgd_2014') for x in 'gd'},
   }
   defaults = {field.name: field.default for field in dataclasses.fields(config)}
   for name, (used, by) in acts.items():
-    value = getattr(config, name)
-    if value != defaults[name] and not used:
-      raise UserError(f'--{name}={value}: it acts with {by} only; leave it out, or add that')
+    if value(name) != defaults[name] and not used:
+      raise UserError(f'--{name}={value(name)}: it acts with {by} only; leave it out, or add that')
 
 
 def _check_update(config: Settings) -> None:

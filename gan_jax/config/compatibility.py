@@ -9,14 +9,8 @@ from gan_jax.utils.errors import UserError
 
 # Settings that a run may change when it goes on: no update depends on them but for rounding.
 _CHANGEABLE = {
-  'accumulate',
-  'data_dir',
-  'log_every',
-  'eval_every',
-  'referee_every',
-  'stop_on',
-  'checkpoint_every',
-  'keep',
+  *('accumulate', 'data_dir', 'log_every', 'eval_every'),
+  *('referee_every', 'stop_on', 'checkpoint_every', 'keep'),
 }
 
 

@@ -11,7 +11,7 @@ class Config(Settings):
   """Holds the settings of one run, each a flag of the same name; raises UserError where they cannot be run."""
 
   def __post_init__(self) -> None:
-    """Refuse, with one line, what cannot be run."""
+    """Raises UserError, in one line, for settings that cannot be run."""
     for field in dataclasses.fields(self):
       checks.check_setting(field, getattr(self, field.name))
     checks.check_together(self)

@@ -18,6 +18,11 @@ from gan_jax.gan.networks.network_spec import NetworkSpec
 from gan_jax.gan.train_step import Hyperparameters
 from gan_jax.utils.errors import UserError
 
+_NETWORK_SETTINGS = (
+  *('g_width', 'd_width', 'g_depth', 'd_depth', 'g_norm', 'd_norm'),
+  *('init', 'd_dropout', 'dtype', 'remat', 'scale'),
+)
+
 
 def build_gan(
   config: Config,
@@ -40,11 +45,7 @@ def build_gan(
   Raises:
     UserError: where the settings do not fit the data.
   """
-  at = (
-    dynamic_hyperparameters.hyperparameter_values(config, n)
-    if hyperparameters is None
-    else hyperparameters
-  )
+  at = hyperparameters or dynamic_hyperparameters.hyperparameter_values(config, n)
   if config.conditional and not n_classes:
     raise UserError(f'--conditional: {config.dataset} has no labels; use --noconditional')
   augment.check_augmentation(config.augment, shape)
@@ -55,20 +56,13 @@ def build_gan(
       shape=shape,
       n_classes=n_classes,
       mean_image=None if unbiased or mean_image is None else jnp.asarray(mean_image, jnp.float32),
-      **{
-        name: getattr(config, name)
-        for name in (
-          *('g_width', 'd_width', 'g_depth', 'd_depth', 'g_norm', 'd_norm'),
-          *('init', 'd_dropout', 'dtype', 'remat', 'scale'),
-        )
-      },
+      **{name: getattr(config, name) for name in _NETWORK_SETTINGS},
     )
   )
-  if getattr(discriminator, 'norm', '') == 'batch':
+  g_norm, d_norm = (getattr(x, 'norm', '') for x in (generator, discriminator))
+  if d_norm == 'batch':
     _refuse_batch_norm(config)
-  if config.accumulate > 1 and 'batch' in {
-    getattr(x, 'norm', '') for x in (generator, discriminator)
-  }:
+  if config.accumulate > 1 and 'batch' in (g_norm, d_norm):
     raise UserError(
       f'--accumulate={config.accumulate}: batch norm needs the whole batch at once; use --accumulate=1, or '
       '--g_norm=none and --d_norm=none'

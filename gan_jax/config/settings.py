@@ -16,10 +16,8 @@ from gan_jax.gan.update_rules import UPDATE_RULES
 ALARMS = ('collapse', 'starved', 'overfitted', 'diverged')  # that --stop_on may name
 
 
-def _setting(
-  default: Any, help: str, choices: Iterable[str] | None = None, rare: bool = False
-) -> Any:
-  metadata = {'help': help, 'choices': None if choices is None else tuple(choices), 'rare': rare}
+def _setting(default: Any, help: str, choices: Iterable[str] = (), rare: bool = False) -> Any:
+  metadata = {'help': help, 'choices': tuple(choices) or None, 'rare': rare}
   return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -30,9 +28,7 @@ _rare = functools.partial(_setting, rare=True)  # shown by --helpfull only
 class Settings:
   """Holds every setting that the result of a run depends on; each field is a flag of the same name."""
 
-  dataset: str = _setting(
-    'mnist', 'A TFDS image set, folder:PATH, stacked_mnist, or a synthetic distribution.'
-  )
+  dataset: str = _setting('mnist', 'TFDS image set, stacked_mnist, folder:PATH, or synthetic data.')
   data_dir: str = _setting('', 'Folder of prepared data; by default $GAN_JAX_DATA_DIR, or data.')
   image_size: int = _setting(0, 'Resize images to this many pixels a side; 0 for their own size.')
   strict: bool = _rare(False, 'Refuse an image folder with a file that cannot be read.')
@@ -47,9 +43,7 @@ class Settings:
   d_norm: str = _rare('', "D's normalisation; empty for the network's default.", NORMS)
   scale: float = _rare(1.0, 'Scale of points: D divides its input by it, G multiplies its output.')
   g_output_bias: str = _rare('marginals', 'Initial output bias of G.', ('marginals', 'zeros'))
-  init: str = _rare(
-    'scaled', "Initial weights: by fan-in, as in 2014, or PyTorch's default.", INITS
-  )
+  init: str = _rare('scaled', "Initial weights: by fan-in, of 2014, or PyTorch's.", INITS)
   d_dropout: bool = _setting(False, "D's dropout of 2014: .2 on its input, .5 on hidden layers.")
   dtype: str = _rare('float32', 'Type to compute in; parameters stay float32.', DTYPES)
   remat: bool = _rare(False, 'Recompute blocks in the backward pass to save memory.')
@@ -65,26 +59,20 @@ class Settings:
   r2_every: int = _rare(1, 'Lazy interval of R2.')
   gradient_penalty_every: int = _rare(1, 'Lazy interval of WGAN-GP.')
   dragan_every: int = _rare(1, 'Lazy interval of DRAGAN.')
-  penalty_decay: float = _rare(
-    1.0, "Factor on the penalties' weights at the last step (geometric decay)."
-  )
+  penalty_decay: float = _rare(1.0, "Geometric decay: factor on penalties' weights at the end.")
   consensus: float = _rare(0.0, "Weight of 1/2 |v|^2, v both players' gradients.")
   d_clip: float = _rare(0.0, "Clip D's weights to [-d_clip, d_clip]; 0 for not.")
   max_norm: float = _rare(0.0, "Largest norm of a unit's incoming weights; 0 for any.")
   augment: str = _setting('none', 'Augmentation of the images that D sees.', AUGMENTATIONS)
   augment_p: float = _rare(1.0, 'Probability of each augmentation, without --ada_target.')
-  ada_target: float = _rare(
-    0.0, 'ADA: adapt that probability until E sign D(x) is this (.6); 0: no.'
-  )
+  ada_target: float = _rare(0.0, 'ADA: adapt augment_p until E sign D(x) is this (.6); 0: no.')
   instance_noise: float = _rare(0.0, "Std of noise on D's inputs at the start, falling linearly.")
   noise_share: float = _rare(1.0, 'Share of the run in which that noise falls to 0.')
   latent: str = _setting('uniform', 'Prior p(z), of unit variance.', LATENTS)
   latent_size: int = _setting(100, 'Dimensions of z.')
   update: str = _setting('alternating', 'Update rule: the order of the updates.', UPDATE_RULES)
   k: str = _setting('1', 'Updates of D per update of G: a number, 0.5 too, or auto.')
-  k_target: float = _rare(
-    1.0, 'auto: updates of D whose held-out gain should equal the loss by one update of G.'
-  )
+  k_target: float = _rare(1.0, 'auto: updates of D whose gain is to equal the loss by one of G.')
   unroll: int = _rare(5, 'Unrolled updates of D with --update=unrolled.')
   batch_size: int = _setting(100, 'Images per update, over all devices.')
   g_optimizer: str = _setting('adam', "G's optimizer.", optimizers.OPTIMIZERS)
@@ -101,12 +89,8 @@ class Settings:
   steps: int = _setting(20_000, 'Number of generator updates.')
   seed: int = _setting(0, 'Seed of all random numbers.')
   log_every: int = _setting(100, 'Steps between lines of metrics.jsonl.')
-  eval_every: int = _setting(
-    2000, 'Steps between evaluations, each with pictures and a checkpoint.'
-  )
-  referee_every: int = _setting(
-    500, 'Steps between training monitors, which raise alarms; 0 for none.'
-  )
+  eval_every: int = _setting(2000, 'Steps between evaluations, with pictures and a checkpoint.')
+  referee_every: int = _setting(500, 'Steps between monitors, which raise alarms; 0 for none.')
   stop_on: str = _setting('', f'Alarms that end the run: any of {", ".join(ALARMS)}.')
   checkpoint_every: int = _rare(1000, 'Steps between checkpoints.')
   keep: int = _rare(3, 'Latest checkpoints to keep, beside the best.')

@@ -51,10 +51,7 @@ class PeerWatchdog:
     return self
 
   def __exit__(
-    self,
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    trace: TracebackType | None,
+    self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
   ) -> None:
     """Stops watching, after all processes have ended or the peers have read this one's error."""
     del kind, trace

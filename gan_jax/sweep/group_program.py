@@ -229,6 +229,4 @@ def member_arguments(
 
 
 def _hyperparameters(config: Config, task: Task) -> Hyperparameters:
-  return dynamic_hyperparameters.as_arrays(
-    dynamic_hyperparameters.hyperparameter_values(config, task.n_train)
-  )
+  return dynamic_hyperparameters.hyperparameter_arrays(config, task.n_train)

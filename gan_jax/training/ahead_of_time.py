@@ -122,9 +122,7 @@ def trace_training_step(
     state, arguments, key = sharding.sharded_arg_shapes(state, arguments, key, devices)
   parts = input_pipeline.STREAMED_ARGUMENTS if streamed else {}
   call = pmap.lowerable_map(make_run_steps(spec_fn), devices, 5, 2, mapped, parts)
-  numbers = dynamic_hyperparameters.as_arrays(
-    dynamic_hyperparameters.hyperparameter_values(settings, examples.n)
-  )
+  numbers = dynamic_hyperparameters.hyperparameter_arrays(settings, examples.n)
   args = (numbers, key, state, arguments, jax.ShapeDtypeStruct((), jnp.int32))
   return TracedStep(call.lower(*args), call.trace(*args), state, device_data, resident)
 

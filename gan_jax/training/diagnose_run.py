@@ -15,10 +15,7 @@ from gan_jax.diagnosis.diagnostic_statistics import (
 )
 from gan_jax.diagnosis.discriminator_outputs import collect_discriminator_outputs
 from gan_jax.diagnosis.duality_gap import DualityGap
-from gan_jax.diagnosis.reference_statistics import (
-  ReferenceStatistics,
-  compute_reference_statistics,
-)
+from gan_jax.diagnosis.reference_statistics import ReferenceStatistics, compute_reference_statistics
 from gan_jax.diagnosis.training_monitors import monitor_history_from_records
 from gan_jax.evaluation.tasks import Task, load_task
 from gan_jax.training import metric_writers, report
@@ -104,8 +101,6 @@ def _duality_gap(run: LoadedRun, task: Task, seed: int) -> DualityGap:
   data = jax.tree.map(jnp.asarray, task.evaluation_data())
   data = data if run.gan.n_classes else data.without_labels()
   key = jax.random.fold_in(jax.random.key(seed), duality_gap.DUALITY_STREAM)
-  values = dynamic_hyperparameters.as_arrays(
-    dynamic_hyperparameters.hyperparameter_values(run.config, task.n_train)
-  )
+  values = dynamic_hyperparameters.hyperparameter_arrays(run.config, task.n_train)
   spec_fn = train_spec_fn(run.config, task)
   return duality_gap.estimate_duality_gap(spec_fn, values, key, run.state, data)

@@ -48,9 +48,7 @@ class Session:
   def initial_state(self) -> GanState:
     """Returns the state before the first update: on every device, or sharded over the devices."""
     init = initial_state_fn(self.config, self.task)
-    values = dynamic_hyperparameters.as_arrays(
-      dynamic_hyperparameters.hyperparameter_values(self.config, self.task.n_train)
-    )
+    values = dynamic_hyperparameters.hyperparameter_arrays(self.config, self.task.n_train)
     if self.mapped == sharding.SHARDED_PARAMS:
       shards = sharding.param_shardings(jax.eval_shape(init, values, self.key), self.devices)
       return cast(GanState, jax.jit(init, out_shardings=shards)(values, self.key))
@@ -142,9 +140,7 @@ def _open(
     2,
     input_pipeline.STREAMED_ARGUMENTS if streaming else {},
   )
-  hyperparameters = dynamic_hyperparameters.as_arrays(
-    dynamic_hyperparameters.hyperparameter_values(config, task.n_train)
-  )
+  hyperparameters = dynamic_hyperparameters.hyperparameter_arrays(config, task.n_train)
   data = task.training_data(held_out=gan.ratio_controller is not None or config.referee_every > 0)
   if not gan.n_classes:
     data = data.without_labels()

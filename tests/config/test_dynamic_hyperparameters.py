@@ -70,14 +70,12 @@ def test_a_program_can_be_built_of_numbers_that_are_not_known_yet(changes):
     return gan.g_rate(3), gan.d_rate(3), gan.ema_decay
 
   values = dynamic_hyperparameters.hyperparameter_values(config, 100)
-  traced = jax.jit(rates)(dynamic_hyperparameters.as_arrays(values))
+  traced = jax.jit(rates)(dynamic_hyperparameters.hyperparameter_arrays(config, 100))
   np.testing.assert_allclose(traced, rates(values), rtol=1e-6)
 
 
 def test_whole_numbers_stay_whole():
-  arrays = dynamic_hyperparameters.as_arrays(
-    dynamic_hyperparameters.hyperparameter_values(Config(k='2.5'), 100)
-  )
+  arrays = dynamic_hyperparameters.hyperparameter_arrays(Config(k='2.5'), 100)
   assert arrays['k_numerator'].dtype == arrays['steps'].dtype == np.int32
   assert arrays['g_lr'].dtype == np.float32
 
