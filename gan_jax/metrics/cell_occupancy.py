@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike
 
 from gan_jax.metrics.kmeans import assign_cells
 
@@ -19,9 +19,7 @@ class CellOccupancy(NamedTuple):
   fake: np.ndarray
   n_real: int
   n_fake: int
-  spread: (
-    np.ndarray
-  )  # [cells], median squared distance to the cell's median, fakes over reals; NaN for few
+  spread: np.ndarray  # [cells], median squared distances to the median, fakes over reals, or NaN
 
   @property
   def divergence(self) -> float:
@@ -44,34 +42,17 @@ class CellOccupancy(NamedTuple):
     return float(np.median(known)) if known.size else float('nan')
 
 
-def cell_occupancy(
-  centres: jax.Array, held_out: npt.ArrayLike, fake: npt.ArrayLike
-) -> CellOccupancy:
+def cell_occupancy(centres: jax.Array, held_out: ArrayLike, fake: ArrayLike) -> CellOccupancy:
   """Compares fakes [m, d] with held-out examples [n, d] in the Voronoi cells of `centres` [k, d]."""
-  real_cells, fake_cells = (
-    np.asarray(assign_cells(jnp.asarray(x), centres)) for x in (held_out, fake)
-  )
-  return occupancy_from_labels(
-    real_cells, fake_cells, len(centres), np.asarray(held_out), np.asarray(fake)
-  )
+  points = [np.asarray(x) for x in (held_out, fake)]
+  real, fakes = (np.asarray(assign_cells(jnp.asarray(x), centres)) for x in points)
+  return occupancy_from_labels(real, fakes, len(centres), *points)
 
 
 def occupancy_from_labels(
-  real: np.ndarray,
-  fake: np.ndarray,
-  n_cells: int,
-  real_points: np.ndarray,
-  fake_points: np.ndarray,
+  real: np.ndarray, fake: np.ndarray, n_cells: int, real_points: np.ndarray, fake_points: np.ndarray
 ) -> CellOccupancy:
-  """Compares fakes with real examples, given the cell of each.
-
-  Args:
-    real: cell or class of each real example, int [n].
-    fake: cell or class of each fake, int [m].
-    n_cells: number of cells.
-    real_points: real examples [n, d].
-    fake_points: fakes [m, d].
-  """
+  """Compares fakes [m, d] with real examples [n, d], given the cell or class of each: int [m], int [n]."""
   shares, variances = [], []
   for labels, points in ((real, real_points), (fake, fake_points)):
     counts = np.bincount(labels, minlength=n_cells)

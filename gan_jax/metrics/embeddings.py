@@ -23,10 +23,7 @@ def point_embedding(real: np.ndarray) -> Embedding:
   """Returns the embedding of points: (x - mean of `real`) / std, one std for all coordinates."""
   rows = real.reshape(len(real), -1).astype(np.float64)
   mean, std = rows.mean(axis=0), max(float(rows.std(axis=0).mean()), 1e-12)
-
-  def embed(points: np.ndarray) -> np.ndarray:
-    return ((points.reshape(len(points), -1) - mean[None]) / std).astype(np.float32)
-
+  embed = lambda x: ((x.reshape(len(x), -1) - mean[None]) / std).astype(np.float32)
   return Embedding(embed, embed, 'points')
 
 
@@ -40,10 +37,7 @@ def image_embedding(real: np.ndarray, features: FeatureFn | None, name: str) -> 
   if features is None:
     return Embedding(raw, raw, 'principal components of pixels')
   project_features = _fit_principal_components(features(real[:_N_FITTED]))
-
-  def full(images: np.ndarray) -> np.ndarray:
-    return np.concatenate([raw(images), project_features(features(images))], axis=1)
-
+  full = lambda images: np.concatenate([raw(images), project_features(features(images))], axis=1)
   return Embedding(full, raw, f'principal components of pixels and of {name}')
 
 
@@ -54,8 +48,7 @@ def average_pool(images: np.ndarray) -> np.ndarray:
   while (h // side) * (w // side) * c > _MAX_POOLED_VALUES:
     side += 1
   rows, columns = h // side, w // side
-  cropped = images[:, : rows * side, : columns * side]
-  squares = cropped.reshape(n, rows, side, columns, side, c)
+  squares = images[:, : rows * side, : columns * side].reshape(n, rows, side, columns, side, c)
   return (squares.mean(axis=(2, 4), dtype=np.float32) / 255).reshape(n, -1)
 
 
@@ -66,7 +59,8 @@ def _fit_principal_components(rows: np.ndarray) -> Callable[[np.ndarray], np.nda
   noise. The standardised log of the squared residual tells a blurred or a noisy image from a sharp one.
   """
   mean = rows.mean(axis=0)
-  variances, components = np.linalg.eigh(np.cov(rows - mean, rowvar=False).astype(np.float64))
+  centred = rows - mean
+  variances, components = np.linalg.eigh(np.cov(centred, rowvar=False).astype(np.float64))
   components = components[:, ::-1][:, :_N_COMPONENTS].astype(np.float32)
   scales = np.sqrt(np.maximum(variances[::-1][:_N_COMPONENTS], 1e-12)).astype(np.float32)
   scales = np.sqrt(scales * scales[0])
@@ -75,7 +69,6 @@ def _fit_principal_components(rows: np.ndarray) -> Callable[[np.ndarray], np.nda
     squares = np.sum(x**2, axis=1) - np.sum(projected**2, axis=1)
     return np.log(np.maximum(squares, 1e-6))[:, None]
 
-  centred = rows - mean
   residuals = log_residual(centred, centred @ components)
   residual_mean, residual_std = residuals.mean(), residuals.std() + 1e-6
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,10 @@ from gan_jax.metrics.kernel_distance import kernel_distance
 from gan_jax.metrics.memorisation import authenticity, data_copying_score
 from gan_jax.metrics.precision_recall import PrecisionRecall, precision_recall
 
+T = TypeVar('T')
 _POOLED_SIDE = 8  # pixels per side of pooled images
 _CHUNK = 500  # images pooled at once
+_NANS = PrecisionRecall(*[math.nan] * 4)
 
 
 class FeatureScores(NamedTuple):
@@ -42,10 +44,10 @@ def feature_scores(
   trained, real, generated = (jnp.asarray(x) for x in (train, held_out, fake))
   return FeatureScores(
     frechet_or_nan(moments[1], moments[0]),
-    _or_nan(lambda: kernel_distance(real, generated).value),
-    *_precision_recall_or_nan(real, generated),
-    _or_nan(lambda: authenticity(trained, generated)),
-    _or_nan(lambda: data_copying_score(trained, real, generated, key)),
+    _or_nan(lambda: kernel_distance(real, generated).value, math.nan),
+    *_or_nan(lambda: precision_recall(real, generated), _NANS),
+    _or_nan(lambda: authenticity(trained, generated), math.nan),
+    _or_nan(lambda: data_copying_score(trained, real, generated, key), math.nan),
   )
 
 
@@ -74,26 +76,19 @@ def network_scores(
   has_classes = probabilities is not None and np.isfinite(probabilities).all()
   return NetworkScores(
     frechet_or_nan(frechet_distance.moments(fake), moments),
-    _or_nan(lambda: frechet_distance.frechet_infinity(moments, fake, key)),
-    _or_nan(lambda: kernel_distance(real, generated).value),
-    *_precision_recall_or_nan(real, generated),
+    _or_nan(lambda: frechet_distance.frechet_infinity(moments, fake, key), math.nan),
+    _or_nan(lambda: kernel_distance(real, generated).value, math.nan),
+    *_or_nan(lambda: precision_recall(real, generated), _NANS),
     inception_score(jnp.asarray(probabilities)) if has_classes else math.nan,
   )
 
 
-def _or_nan(score: Callable[[], float]) -> float:
-  """Returns `score()`, or NaN if it raises ValueError for too few features."""
+def _or_nan(score: Callable[[], T], nan: T) -> T:
+  """Returns `score()`, or `nan` if it raises ValueError for too few features."""
   try:
     return score()
   except ValueError:
-    return math.nan
-
-
-def _precision_recall_or_nan(real: jax.Array, fake: jax.Array) -> PrecisionRecall:
-  try:
-    return precision_recall(real, fake)
-  except ValueError:  # too few
-    return PrecisionRecall(*[math.nan] * len(PrecisionRecall._fields))
+    return nan
 
 
 def frechet_or_nan(a: frechet_distance.Moments, b: frechet_distance.Moments) -> float:

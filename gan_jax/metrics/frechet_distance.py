@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike
 
 _TILE = 4096
 _N_SIZES = 15  # numbers of fakes that `frechet_infinity` extrapolates from
@@ -31,7 +31,7 @@ class Moments(NamedTuple):
     return self.scatter / (self.n - 1)
 
 
-def moments(features: npt.ArrayLike) -> Moments:
+def moments(features: ArrayLike) -> Moments:
   """Returns the moments of features [n, d]."""
   rows = np.asarray(features)
   return merge_moments(_tile_moments(rows[i : i + _TILE]) for i in range(0, len(rows), _TILE))
@@ -50,8 +50,7 @@ def _tile_moments(rows: np.ndarray) -> Moments:
 
 
 def _join(a: Moments, b: Moments) -> Moments:
-  n = a.n + b.n
-  delta = b.mean - a.mean
+  n, delta = a.n + b.n, b.mean - a.mean
   scatter = a.scatter + b.scatter + np.outer(delta, delta) * (a.n * b.n / n)
   return Moments(n, a.mean + delta * (b.n / n), scatter)
 
@@ -85,7 +84,7 @@ def _distance(
   return max(float(distance), 0.0)
 
 
-def frechet_infinity(real: Moments, fake: npt.ArrayLike, key: jax.Array) -> float:
+def frechet_infinity(real: Moments, fake: ArrayLike, key: jax.Array) -> float:
   """Returns the Frechet distance extrapolated to infinitely many fakes (Chong & Forsyth, 2020: FID_inf).
 
   The distance to n fakes has a bias near b / n. Fits a + b / n at 15 sizes from n / 10 to n, each a random
@@ -95,11 +94,8 @@ def frechet_infinity(real: Moments, fake: npt.ArrayLike, key: jax.Array) -> floa
   rows = np.asarray(fake)
   n, d = rows.shape
   if n < 10 * (d + 1):
-    raise ValueError(
-      f'{n} fakes of {d} features: a tenth must exceed {d}, so {10 * (d + 1)} are needed'
-    )
-  sizes = np.linspace(n // 10, n, _N_SIZES).astype(int)
-  covariance = real.covariance
+    raise ValueError(f'{n} fakes of {d} features: at least {10 * (d + 1)} are needed')
+  sizes, covariance = np.linspace(n // 10, n, _N_SIZES).astype(int), real.covariance
   if not (np.isfinite(covariance).all() and np.isfinite(rows).all()):
     return float('nan')
   root, trace, distances = _sqrt(covariance), np.trace(covariance), []

@@ -27,33 +27,26 @@ def kernel_distance(real: jax.Array, fake: jax.Array) -> KernelDistance:
   n, m = len(real), len(fake)
   if min(n, m) < 2:
     raise ValueError(f'{n} real and {m} fake features: a pair needs 2 of each')
-  sums = _all_sums(jnp.asarray(real), jnp.asarray(fake))
-  rr, ff, rf = (np.asarray(x, np.float64) for x in sums)
-  value = _mmd(rr.sum(), ff.sum(), rf.sum(), n, m)
+  rr, ff, rf = (np.asarray(x, np.float64) for x in _all_sums(jnp.asarray(real), jnp.asarray(fake)))
+  value = float(_mmd(rr.sum(), ff.sum(), rf.sum(), n, m))
   n_blocks = min(n, m) // BLOCK
   if n_blocks < 2:
-    return KernelDistance(float(value), math.nan)
+    return KernelDistance(value, math.nan)
   # Tiles on the diagonal hold block i of one set against block i of the other.
   rr, ff, rf = (np.diagonal(x)[:n_blocks] for x in (rr, ff, rf))
   blocks = _mmd(rr, ff, rf, BLOCK, BLOCK)
-  return KernelDistance(float(value), float(blocks.std(ddof=1)) / math.sqrt(n_blocks))
+  return KernelDistance(value, float(blocks.std(ddof=1)) / math.sqrt(n_blocks))
 
 
-def _mmd(
-  within_real: np.ndarray, within_fake: np.ndarray, across: np.ndarray, n: int, m: int
-) -> np.ndarray:
+def _mmd(rr: np.ndarray, ff: np.ndarray, rf: np.ndarray, n: int, m: int) -> np.ndarray:
   """Returns the unbiased squared MMD (Gretton et al., 2012) from kernel sums over pairs, without self-pairs."""
-  return within_real / (n * (n - 1)) + within_fake / (m * (m - 1)) - 2 * across / (n * m)
+  return rr / (n * (n - 1)) + ff / (m * (m - 1)) - 2 * rf / (n * m)
 
 
 @jax.jit
-def _all_sums(real: jax.Array, fake: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-  origin = real.mean(axis=0)
-  return (
-    _tile_sums(real, real, origin, same=True),
-    _tile_sums(fake, fake, origin, same=True),
-    _tile_sums(real, fake, origin, same=False),
-  )
+def _all_sums(real: jax.Array, fake: jax.Array) -> list[jax.Array]:
+  pairs, origin = ((real, real), (fake, fake), (real, fake)), real.mean(axis=0)
+  return [_tile_sums(x, y, origin, same=x is y) for x, y in pairs]
 
 
 def _tile_sums(x: jax.Array, y: jax.Array, origin: jax.Array, *, same: bool) -> jax.Array:

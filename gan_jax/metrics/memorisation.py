@@ -5,13 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from gan_jax.metrics import nearest_neighbours as neighbours
 from gan_jax.metrics.kmeans import assign_cells, fit_centres
-from gan_jax.metrics.nearest_neighbours import (
-  TILE_ROWS,
-  kth_squared_distance,
-  nearest_neighbour,
-  squared_distances,
-)
 
 MIN_FAKES = 20  # cells with more fakes than this enter C_T: the authors' tau = 20 / m
 
@@ -26,9 +21,7 @@ def authenticity(train: jax.Array, fake: jax.Array) -> float:
   """
   train, fake = jnp.asarray(train), jnp.asarray(fake)
   if len(train) < 2 or len(fake) < 1:
-    raise ValueError(
-      f'{len(train)} training points and {len(fake)} fakes: authenticity needs 2 and 1'
-    )
+    raise ValueError(f'{len(train)} training points, {len(fake)} fakes: authenticity needs 2 and 1')
   return float(_authenticity(train, fake))
 
 
@@ -37,8 +30,8 @@ def _authenticity(train: jax.Array, fake: jax.Array) -> jax.Array:
   origin = train.mean(axis=0, keepdims=True)
   finite = jnp.isfinite(train).all() & jnp.isfinite(fake).all()
   train, fake = train - origin, fake - origin
-  index, distance = nearest_neighbour(fake, train)
-  squares = kth_squared_distance(train[index], index, train, 1)
+  index, distance = neighbours.nearest_neighbour(fake, train)
+  squares = neighbours.kth_squared_distance(train[index], index, train, 1)
   return jnp.where(finite, 100 * jnp.mean(squares < distance**2), jnp.nan)
 
 
@@ -84,10 +77,11 @@ def _distances_in_cells(
 
   def visit(at: tuple[jax.Array, jax.Array]) -> jax.Array:
     point, cell = at
-    squares = jnp.where(train_cells == cell, squared_distances(point[None], train)[0], jnp.inf)
-    return jnp.linalg.norm(point - train[squares.argmin()])
+    squares = neighbours.squared_distances(point[None], train)[0]
+    nearest = jnp.where(train_cells == cell, squares, jnp.inf).argmin()
+    return jnp.linalg.norm(point - train[nearest])
 
-  return cells, lax.map(visit, (points, cells), batch_size=TILE_ROWS)
+  return cells, lax.map(visit, (points, cells), batch_size=neighbours.TILE_ROWS)
 
 
 def mann_whitney_z(a: np.ndarray, b: np.ndarray) -> float:
@@ -95,8 +89,7 @@ def mann_whitney_z(a: np.ndarray, b: np.ndarray) -> float:
 
   Ties get their mean rank and reduce the variance; no continuity correction. 0 if all values are tied.
   """
-  m, n = len(a), len(b)
-  total = m + n
+  m, n, total = len(a), len(b), len(a) + len(b)
   _, order, counts = np.unique(np.concatenate([a, b]), return_inverse=True, return_counts=True)
   ranks = np.cumsum(counts) - (counts - 1) / 2
   u = ranks[order[:m]].sum() - m * (m + 1) / 2

@@ -7,9 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
 HIGH_QUALITY_SIGMAS = 3.0  # sigmas from the nearest centre within which a sample is of high quality
-_CORE_SIGMAS = math.sqrt(
-  2 * math.log(2)
-)  # radius in sigmas of half the mass of a Gaussian in the plane
+_CORE_SIGMAS = math.sqrt(2 * math.log(2))  # of a ball with half of a Gaussian's mass in the plane
 
 
 def normal_ball_probability(d: int, radius: float) -> float:
@@ -19,9 +17,8 @@ def normal_ball_probability(d: int, radius: float) -> float:
     return math.erf(math.sqrt(half))
   if d == 2:
     return 1 - math.exp(-half)
-  return normal_ball_probability(d - 2, radius) - half ** (d / 2 - 1) * math.exp(
-    -half
-  ) / math.gamma(d / 2)
+  difference = half ** (d / 2 - 1) * math.exp(-half) / math.gamma(d / 2)
+  return normal_ball_probability(d - 2, radius) - difference
 
 
 def nearest_mode(samples: jax.Array, centres: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -79,13 +76,9 @@ def mode_scores(samples: jax.Array, centres: jax.Array, sigma: float) -> dict[st
   m, d = centres.shape
   index, distance = nearest_mode(samples, centres)
   core, inside = distance < _CORE_SIGMAS * sigma, distance < HIGH_QUALITY_SIGMAS * sigma
-  cores = jnp.zeros(m).at[index].add(core)
-  counts = jnp.zeros(m).at[index].add(inside)
+  cores, counts = (jnp.zeros(m).at[index].add(x) for x in (core, inside))
   n_modes, reverse_kl = modes_and_uniform_kl(counts)
-  core_share, share = (
-    normal_ball_probability(d, _CORE_SIGMAS),
-    normal_ball_probability(d, HIGH_QUALITY_SIGMAS),
-  )
+  core_share, share = (normal_ball_probability(d, r) for r in (_CORE_SIGMAS, HIGH_QUALITY_SIGMAS))
   cells = jnp.concatenate([cores, counts - cores, jnp.sum(~inside)[None]])
   truth = [core_share / m] * m + [(share - core_share) / m] * m + [1 - share]
   return {

@@ -13,6 +13,7 @@ _TILE_REFERENCES = 1000  # references per tile of `nearest_neighbour`
 _TILE_VALUES = 2**24  # values per tile of images: 64 MiB as float32
 _MAX_DIRECT_DIMS = 16  # dimensions up to which differences cost little more than products
 _N_GROUPS = 32  # rows of `kth_smallest`'s array: its columns are the groups
+_Pair = tuple[jax.Array, jax.Array]
 
 
 def squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -30,17 +31,16 @@ def squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def nearest_neighbour(queries: jax.Array, references: jax.Array) -> tuple[jax.Array, jax.Array]:
+def nearest_neighbour(queries: jax.Array, references: jax.Array) -> _Pair:
   """Returns the index of the nearest of references [m, d] to each query [n, d], and the distance: [n], [n]."""
   origin = references.mean(axis=0, keepdims=True)
   queries, references = queries - origin, references - origin
-  tile_size = min(_TILE_REFERENCES, references.shape[0])
-  padded = jnp.pad(references, ((0, -references.shape[0] % tile_size), (0, 0)), constant_values=1e6)
-  tiles = padded.reshape(-1, tile_size, references.shape[1])
+  m, d = references.shape
+  tile_size = min(_TILE_REFERENCES, m)
+  padded = jnp.pad(references, ((0, -m % tile_size), (0, 0)), constant_values=1e6)
+  tiles = padded.reshape(-1, tile_size, d)
 
-  def visit(
-    best: tuple[jax.Array, jax.Array], tile: tuple[jax.Array, jax.Array]
-  ) -> tuple[tuple[jax.Array, jax.Array], None]:
+  def visit(best: _Pair, tile: _Pair) -> tuple[_Pair, None]:
     first, rows = tile
     squares = squared_distances(queries, rows)
     index = squares.argmin(axis=1)
@@ -48,10 +48,8 @@ def nearest_neighbour(queries: jax.Array, references: jax.Array) -> tuple[jax.Ar
     nearer = square < best[1]
     return (jnp.where(nearer, first + index, best[0]), jnp.where(nearer, square, best[1])), None
 
-  n = queries.shape[0]
-  start = (jnp.zeros(n, jnp.int32), jnp.full(n, jnp.inf))
-  firsts = jnp.arange(tiles.shape[0]) * tile_size
-  (index, _), _ = lax.scan(visit, start, (firsts, tiles))
+  start = (jnp.zeros(len(queries), jnp.int32), jnp.full(len(queries), jnp.inf))
+  (index, _), _ = lax.scan(visit, start, (jnp.arange(len(tiles)) * tile_size, tiles))
   # From the difference, so that a copy is at distance 0 in spite of rounding.
   return index, jnp.linalg.norm(queries - references[index], axis=1)
 

@@ -42,8 +42,8 @@ def _log_kernel_sums(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) 
 
   def add_tile(sums: jax.Array, tile: jax.Array) -> tuple[jax.Array, None]:
     norms = query_norms[:, None] + jnp.sum(tile**2, axis=1)[None]
-    distances = norms - 2 * _inner_products(queries, tile)
-    distances = jnp.maximum(distances, 0)  # rounding may take a distance to itself below zero
+    # Rounding may take the distance of a point to itself below zero.
+    distances = jnp.maximum(norms - 2 * _inner_products(queries, tile), 0)
 
     def add_sigma(sigma: jax.Array, total: jax.Array) -> jax.Array:
       return jnp.logaddexp(total, jax.nn.logsumexp(-distances / (2 * sigma**2), axis=1))
@@ -56,9 +56,8 @@ def _log_kernel_sums(queries: jax.Array, centres: jax.Array, sigmas: jax.Array) 
 
 def _tiles(x: jax.Array, size: int, fill: float) -> jax.Array:
   """Returns x [n, d] as [tiles, size, d], its end padded with `fill`."""
-  return jnp.pad(x, ((0, -x.shape[0] % size), (0, 0)), constant_values=fill).reshape(
-    -1, size, x.shape[1]
-  )
+  padded = jnp.pad(x, ((0, -x.shape[0] % size), (0, 0)), constant_values=fill)
+  return padded.reshape(-1, size, x.shape[1])
 
 
 @jax.jit
@@ -78,9 +77,8 @@ def parzen_log_densities(queries: jax.Array, centres: jax.Array, sigmas: jax.Arr
 
   Queries x are [n, d], centres c [m, d]. Streams over tiles, so memory does not grow with n times m.
   """
-  normaliser = math.log(centres.shape[0]) + queries.shape[1] * jnp.log(
-    sigmas * math.sqrt(2 * math.pi)
-  )
+  m, d = centres.shape
+  normaliser = math.log(m) + d * jnp.log(sigmas * math.sqrt(2 * math.pi))
   return _log_sums(queries, centres, sigmas) - normaliser[:, None]
 
 

@@ -9,15 +9,15 @@ from jax import lax
 
 from gan_jax.metrics.nearest_neighbours import TILE_ROWS, kth_squared_distance, squared_distances
 
+_Pair = tuple[jax.Array, jax.Array]
+
 
 class PrecisionRecall(NamedTuple):
   """Holds fidelity and diversity scores from balls around points that reach to their k-th neighbour."""
 
   precision: float  # share of fakes in the ball of some real point: fidelity
   recall: float  # share of reals in the ball of some fake: diversity
-  density: (
-    float  # mean number of real balls around a fake, over k: 1 for a perfect sampler, unbounded
-  )
+  density: float  # mean number of real balls around a fake, over k: 1 for a perfect sampler
   coverage: float  # share of reals with a fake in their ball: recall that outliers cannot raise
 
 
@@ -29,9 +29,7 @@ def precision_recall(real: jax.Array, fake: jax.Array, k: int = 5) -> PrecisionR
   """
   real, fake = jnp.asarray(real), jnp.asarray(fake)
   if min(len(real), len(fake)) <= k:
-    raise ValueError(
-      f'{len(real)} real and {len(fake)} fake features: a {k}-th neighbour needs {k + 1} of each'
-    )
+    raise ValueError(f'{len(real)} real and {len(fake)} fake features: {k + 1} of each are needed')
   return PrecisionRecall(*map(float, _scores(real, fake, k)))
 
 
@@ -44,9 +42,7 @@ def _scores(real: jax.Array, fake: jax.Array, k: int) -> tuple[jax.Array, ...]:
   real_radii = kth_squared_distance(real, jnp.arange(n), real, k)
   fake_radii = kth_squared_distance(fake, jnp.arange(m), fake, k)
 
-  def visit(
-    balls: jax.Array, tile: tuple[jax.Array, jax.Array]
-  ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  def visit(balls: jax.Array, tile: _Pair) -> tuple[jax.Array, _Pair]:
     rows, radii = tile
     squares = squared_distances(rows, fake)
     balls += jnp.sum(squares < radii[:, None], axis=0)

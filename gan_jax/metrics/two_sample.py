@@ -36,10 +36,8 @@ def jsd_bound(real: np.ndarray, fake: np.ndarray, seed: int = 0, n_draws: int = 
     raise ValueError(f'{len(real)} real and {len(fake)} fake logits: a bound needs both')
   terms = [math.log(2) - np.logaddexp(0, -np.asarray(x, np.float64)) for x in (real, -fake)]
   value = float(np.mean([x.mean() for x in terms]))
-  means = [
-    np.asarray(_bootstrap_means(jax.random.key(2 * seed + i), jnp.asarray(x, jnp.float32), n_draws))
-    for i, x in enumerate(terms)
-  ]
+  resample = lambda i, x: np.asarray(_bootstrap_means(jax.random.key(2 * seed + i), x, n_draws))
+  means = [resample(i, jnp.asarray(x, jnp.float32)) for i, x in enumerate(terms)]
   low, high = np.quantile((means[0] + means[1]) / 2, [0.025, 0.975])
   return JsdBound(value, min(float(low), value), max(float(high), value))
 
@@ -48,10 +46,7 @@ def jsd_bound(real: np.ndarray, fake: np.ndarray, seed: int = 0, n_draws: int = 
 def _bootstrap_means(key: jax.Array, values: jax.Array, n_draws: int) -> jax.Array:
   """Returns the means of bootstrap resamples of `values` [n]: [n_draws]."""
   n = len(values)
-
-  def draw(key: jax.Array) -> jax.Array:
-    return values[jax.random.randint(key, (n,), 0, n)].mean()
-
+  draw = lambda key: values[jax.random.randint(key, (n,), 0, n)].mean()
   return jax.lax.map(draw, jax.random.split(key, n_draws))
 
 
