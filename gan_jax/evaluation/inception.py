@@ -19,19 +19,14 @@ import safetensors.numpy
 from flax import traverse_util
 
 from gan_jax.data import Progress
+from gan_jax.data.image_arrays import padded_chunks
 from gan_jax.evaluation import inception_network as network
 from gan_jax.utils.errors import UserError
 
 _CHUNK = 50  # images per call of the network
 _NETWORK = network.InceptionV3()
 # The last part of a Flax variable's path, and its name in the checkpoint.
-_LEAVES = {
-  'kernel': 'weight',
-  'scale': 'weight',
-  'bias': 'bias',
-  'mean': 'running_mean',
-  'var': 'running_var',
-}
+_LEAVES = dict(kernel='weight', scale='weight', bias='bias', mean='running_mean', var='running_var')
 _COUNTER = '.num_batches_tracked'  # of PyTorch's batch norm; not a weight
 _PICKLES = ('.pth', '.pt', '.pkl', '.pickle', '.ckpt', '.bin')
 
@@ -95,7 +90,7 @@ def read_tensors(path: Path) -> Tensors:
   if path.suffix in _PICKLES:
     raise UserError(
       f'--inception={path}: a pickle can run any code and is never read; write its tensors as '
-      '.safetensors first (README, "Inception features", has the line)'
+      '.safetensors first (docs/evaluation.md, "Inception features", has the line)'
     )
   if path.suffix not in ('.safetensors', '.npz'):
     raise UserError(f'--inception={path}: give a .safetensors or .npz file')
@@ -116,8 +111,7 @@ def read_tensors(path: Path) -> Tensors:
 
 @jax.jit
 def _apply(variables: Variables, images: jax.Array) -> jax.Array:
-  features, _ = _NETWORK.apply(variables, network.scale_pixels(network.resize_images(images)))
-  return features
+  return _NETWORK.apply(variables, network.scale_pixels(network.resize_images(images)))[0]
 
 
 @jax.jit
@@ -139,27 +133,19 @@ class Inception(NamedTuple):
     n, c = len(images), images.shape[-1]
     if c not in (1, 3):
       raise UserError(f'--inception: images have {c} channels; the network takes 1 or 3')
-    features = np.empty((n, network.N_FEATURES), np.float32)
-    starts = range(0, n, _CHUNK)
-    for i in (progress or Progress()).track(starts, len(starts), 'Inception features'):
-      part = images[i : i + _CHUNK]
-      # The last part is padded and its outputs cut, so that one program serves all parts.
-      padded = np.zeros((_CHUNK, *images.shape[1:]), np.uint8)
-      padded[: len(part)] = part
-      features[i : i + _CHUNK] = _apply(self.variables, padded)[: len(part)]
-    return features
+    chunks, total = padded_chunks(images, _CHUNK), -(-n // _CHUNK)
+    tracked = (progress or Progress()).track(chunks, total, 'Inception features')
+    return np.concatenate([np.asarray(_apply(self.variables, x)) for x in tracked])[:n]
 
   def probabilities(self, features: np.ndarray) -> np.ndarray:
     """Returns class probabilities [n, 1008] of features [n, 2048], without biases as Salimans et al. (2016)."""
-    kernel = self.variables['params']['fc']['kernel']
-    return np.asarray(_softmax(kernel, features))
+    return np.asarray(_softmax(self.variables['params']['fc']['kernel'], features))
 
 
 @functools.lru_cache(maxsize=1)
 def load_inception(path: Path) -> Inception:
   """Loads the network with the weights of a file; raises UserError."""
-  tensors = read_tensors(path)
-  variables = variables_from_checkpoint(tensors, f'--inception={path}')
+  variables = variables_from_checkpoint(read_tensors(path), f'--inception={path}')
   digest = hashlib.sha256()
   for name, value in sorted(traverse_util.flatten_dict(variables, sep='.').items()):
     digest.update(f'{name} {value.shape}\n'.encode() + value.tobytes())

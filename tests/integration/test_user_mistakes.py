@@ -93,7 +93,7 @@ MISTAKES = [
   ('evaluate --run={done} --against=all',),
   ('evaluate --run={done} --inception={tmp}/none.npz',),
   ('evaluate --run={done} --inception={file}', '--inception={file}', '.safetensors or .npz'),
-  ('evaluate --run={done} --inception={file}.pth', '--inception={file}.pth', 'README'),
+  ('evaluate --run={done} --inception={file}.pth', '--inception={file}.pth', 'docs/evaluation.md'),
   ('sample --output={tmp}/x.png', '--run'),
   ('sample --run={done}', '--output'),
   ('sample --output={tmp}/x.png --run={other}',),
