@@ -81,6 +81,10 @@ class ProcessGroup:
         raise AllProcessesError(f'process {i}: {text}')
     return cast(T, result)
 
+  def run_on_first(self, fn: Callable[[], None]) -> None:
+    """Calls `fn` in process 0 only; raises AllProcessesError in every process if it raises UserError."""
+    self.run_on_all(fn if self.is_first else lambda: None)
+
   def require_same(self, facts: dict[str, Any]) -> None:
     """Raises AllProcessesError in every process, naming the differences, unless all pass equal `facts`."""
     first, *others = [json.loads(x) for x in self.allgather(json.dumps(facts, default=str))]

@@ -8,6 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+Devices = Sequence[jax.Device]
 DATA_AXIS = 'data'
 SHARDED_PARAMS = 'sharded'  # beside the names in `pmap.STEP_MAPS`: the step of --shard_params
 

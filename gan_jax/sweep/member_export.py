@@ -26,6 +26,4 @@ def export_member(trainer: GroupTrainer, i: int, folder: Path) -> None:
   task, kind = program.task, program.devices[0].device_kind
   n, n_devices = len(trainer.members), len(program.devices)
   devices = f'a population of {n} ({program.mapping}) on {n_devices} x {kind}'
-  run_directory.write_description(
-    folder, member.config, task.shape, task.n_classes, task.fingerprint, devices
-  )
+  run_directory.write_description(folder, member.config, task, devices)

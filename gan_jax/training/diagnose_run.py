@@ -9,10 +9,7 @@ import jax.numpy as jnp
 
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.diagnosis import duality_gap, verdict_formatting, verdict_rules
-from gan_jax.diagnosis.diagnostic_statistics import (
-  DiagnosticStatistics,
-  compute_diagnostic_statistics,
-)
+from gan_jax.diagnosis.diagnostic_statistics import compute_diagnostic_statistics
 from gan_jax.diagnosis.discriminator_outputs import collect_discriminator_outputs
 from gan_jax.diagnosis.duality_gap import DualityGap
 from gan_jax.diagnosis.reference_statistics import ReferenceStatistics, compute_reference_statistics
@@ -52,7 +49,15 @@ def diagnose_checkpoint(
   data = (task.name, task.fingerprint, task.shape, contrast, embedding.name, seed)
   if data not in references:
     references[data] = compute_reference_statistics(sets.train, sets.held_out, embedding, seed)
-  statistics = _run_statistics(run, task, references[data], sets.fake, folder, weights, seed)
+  records = metric_writers.read_metrics(folder / 'metrics.jsonl')
+  records = [record for record in records if record['step'] <= run.step]
+  statistics = compute_diagnostic_statistics(
+    references[data],
+    sets.fake,
+    collect_discriminator_outputs(run.gan, run.state, task, weights, seed),
+    monitor_history_from_records(records, run.config.ema_decay),
+    _duality_gap(run, task, seed),
+  )
   verdict = verdict_rules.decide_verdict(statistics)
   protocol = {
     'run': str(folder),
@@ -73,28 +78,6 @@ def diagnose_checkpoint(
   write_atomically(folder / VERDICT_FILE, (json.dumps(record, indent=2) + '\n').encode())
   report.write_run_page(folder)
   return record, verdict_formatting.verdict_as_text(verdict, statistics, protocol)
-
-
-def _run_statistics(
-  run: LoadedRun,
-  task: Task,
-  reference: ReferenceStatistics,
-  fake: Any,
-  folder: Path,
-  weights: str,
-  seed: int,
-) -> DiagnosticStatistics:
-  """Computes the statistics of samples `fake`, of the run's discriminator and of its records."""
-  records = metric_writers.read_metrics(folder / 'metrics.jsonl')
-  return compute_diagnostic_statistics(
-    reference,
-    fake,
-    collect_discriminator_outputs(run.gan, run.state, task, weights, seed),
-    monitor_history_from_records(
-      [r for r in records if r['step'] <= run.step], run.config.ema_decay
-    ),
-    _duality_gap(run, task, seed),
-  )
 
 
 def _duality_gap(run: LoadedRun, task: Task, seed: int) -> DualityGap:

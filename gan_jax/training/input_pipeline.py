@@ -7,13 +7,15 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from gan_jax.config.run_config import Config
 from gan_jax.data.device_batches import BatchWindow, DeviceData, Images
 from gan_jax.data.host_loader import HostLoader, take_shuffled
 from gan_jax.diagnosis import training_monitors
 from gan_jax.distributed import device_memory, pmap, sharding
+from gan_jax.distributed.sharding import Devices
 from gan_jax.evaluation.tasks import Task
 from gan_jax.gan import train_step
-from gan_jax.gan.gan import GanState, Metrics
+from gan_jax.gan.gan import Gan, GanState, Metrics
 from gan_jax.gan.update_ratio import RatioController, UpdateRatio
 from gan_jax.utils.errors import UserError
 
@@ -24,9 +26,8 @@ _MAX_RESIDENT_SHARE = 0.25  # of a device's free memory: a larger data set is st
 _WINDOW_BYTES = 64 * 2**20  # of a window, on each device
 _MAX_WINDOW = 128  # minibatches of a window: more would delay the first step and save little
 
-ProgramCalls = Sequence[
-  tuple[int, Metrics]
-]  # steps of each call of the program, and their mean metrics
+Ratio = UpdateRatio | RatioController  # of discriminator updates to generator updates
+ProgramCalls = Sequence[tuple[int, Metrics]]  # steps of each program call, and their mean metrics
 
 
 class InputPipeline(Protocol):
@@ -58,7 +59,7 @@ class InputPipeline(Protocol):
 class ResidentPipeline:
   """Keeps all examples on every device."""
 
-  def __init__(self, data: DeviceData, devices: Sequence[jax.Device], mapped: str):
+  def __init__(self, data: DeviceData, devices: Devices, mapped: str):
     self.data = sharding.replicate(data, devices)
     self.monitor_data: DeviceData = sharding.eval_copy(self.data, mapped)
 
@@ -86,8 +87,8 @@ class StreamingPipeline:
     data: DeviceData,
     key: jax.Array,
     batch_size: int,
-    ratio: UpdateRatio | RatioController,
-    devices: Sequence[jax.Device],
+    ratio: Ratio,
+    devices: Devices,
     mapped: str,
   ):
     """Opens the stream.
@@ -97,22 +98,21 @@ class StreamingPipeline:
       key: the root key of the run.
       batch_size: examples of a minibatch, over all devices.
       ratio: tells how many discriminator updates come in the next steps.
-      devices: devices of all processes.
+      devices: those of all processes.
       mapped: how the step is mapped over the devices.
     """
     self._devices, self._mapped, self._ratio = devices, mapped, ratio
-    self._n = minibatches_per_window(
-      batch_size // len(devices) * data.train.images[0].nbytes, ratio
+    n_bytes = batch_size // len(devices) * data.train.images[0].nbytes
+    self._n = minibatches_per_window(n_bytes, ratio)
+    rows, data_key = (
+      sharding.local_row_indices(batch_size, devices),
+      train_step.split_run_key(key).data,
     )
-    rows_here = sharding.local_row_indices(batch_size, devices)
-    self._loader = HostLoader(
-      data.train, train_step.split_run_key(key).data, batch_size, rows_here, self._n
-    )
+    self._loader = HostLoader(data.train, data_key, batch_size, rows, self._n)
     self._first = 0  # number of the window's first minibatch
     self.data = DeviceData((), sharding.replicate(data.held_out, devices))
-    self.monitor_data = DeviceData(
-      _monitor_examples(data.train, key), sharding.eval_copy(self.data.held_out, mapped)
-    )
+    held_out = sharding.eval_copy(self.data.held_out, mapped)
+    self.monitor_data = DeviceData(_monitor_examples(data.train, key), held_out)
     # Outputs of the last call that used the window before this one, and of the last call of all.
     self._outputs_before: Any = ()
     self._last_outputs: Any = ()
@@ -154,21 +154,20 @@ class StreamingPipeline:
     # Frees the window before this one: there are never more than two on a device.
     jax.block_until_ready(self._outputs_before)
     self._outputs_before = self._last_outputs
-    images, labels = sharding.shard_rows(
-      self._loader.window(count, self._n), self._devices, self._mapped
-    )
+    window = self._loader.window(count, self._n)
+    images, labels = sharding.shard_rows(window, self._devices, self._mapped)
     self._first = count
     self.data = DeviceData(BatchWindow(images, labels, np.int32(count)), self.data.held_out)
 
 
-def _d_updates_due(ratio: UpdateRatio | RatioController, step: int, n: int) -> int:
+def _d_updates_due(ratio: Ratio, step: int, n: int) -> int:
   """Returns an upper bound of the discriminator updates in the n steps after `step`; exact for a fixed k."""
   if isinstance(ratio, UpdateRatio):
     return int(ratio.updates_before(step + n) - ratio.updates_before(step))
   return ratio.max_updates(n)
 
 
-def minibatches_per_window(n_bytes: int, ratio: UpdateRatio | RatioController) -> int:
+def minibatches_per_window(n_bytes: int, ratio: Ratio) -> int:
   """Returns how many minibatches a window holds, of which each device stores `n_bytes` each.
 
   A window never holds fewer than one step needs.
@@ -180,17 +179,29 @@ def minibatches_per_window(n_bytes: int, ratio: UpdateRatio | RatioController) -
 
 def _monitor_examples(data: Images, key: jax.Array) -> BatchWindow:
   """Returns the training examples that every monitor computation uses, as a window of one minibatch."""
-  monitor_key = training_monitors.split_monitor_key(
-    jax.random.fold_in(key, training_monitors.MONITOR_STREAM)
-  )[0]
-  examples = take_shuffled(
-    data, monitor_key, np.arange(training_monitors.N_EXAMPLES, dtype=np.uint32)
-  )
+  key = jax.random.fold_in(key, training_monitors.MONITOR_STREAM)
+  rows = np.arange(training_monitors.N_EXAMPLES, dtype=np.uint32)
+  examples = take_shuffled(data, training_monitors.split_monitor_key(key)[0], rows)
   images, labels = jax.tree.map(lambda x: x[:, None], examples)
   return BatchWindow(images, labels, np.int32(0))
 
 
-def should_stream(choice: str, task: Task, devices: Sequence[jax.Device]) -> bool:
+def open_pipeline(
+  config: Config, task: Task, gan: Gan, devices: Devices, mapped: str, streaming: bool
+) -> InputPipeline:
+  """Opens the pipeline of a run, with held-out examples where a controller of k or monitors need them."""
+  data = task.training_data(held_out=gan.ratio_controller is not None or config.referee_every > 0)
+  if not gan.n_classes:
+    data = data.without_labels()
+  if not streaming:
+    return ResidentPipeline(data, devices, mapped)
+  ratio = config.ratio if gan.ratio_controller is None else gan.ratio_controller
+  assert ratio is not None
+  key = jax.random.key(config.seed)
+  return StreamingPipeline(data, key, config.batch_size, ratio, devices, mapped)
+
+
+def should_stream(choice: str, task: Task, devices: Devices) -> bool:
   """Decides by --stream and by the free memory of the devices whether to stream; raises UserError."""
   needed = sum(x.nbytes for x in jax.tree.leaves(task.training_data(held_out=False)))
   free = device_memory.free_device_bytes(sharding.local_devices(devices))
@@ -202,9 +213,8 @@ def should_stream_bytes(
 ) -> bool:
   """Decides whether to stream `n_bytes` of images to devices with `free` bytes each; raises UserError."""
   if choice == 'yes' and not streamable:
-    raise UserError(
-      f'--stream=yes: the examples of {name} are made on the device; give --stream=auto'
-    )
+    reason = f'the examples of {name} are made on the device'
+    raise UserError(f'--stream=yes: {reason}; give --stream=auto')
   if choice != 'auto' or not streamable:
     return choice == 'yes'
   return n_bytes > _MAX_RESIDENT_SHARE * free
@@ -212,18 +222,13 @@ def should_stream_bytes(
 
 def mean_metrics(calls: ProgramCalls) -> dict[str, float]:
   """Returns the mean metrics that a single call for the steps of all `calls` would have returned."""
-  fetched = [
-    (n, {name: float(x) for name, x in means.items()}) for n, means in jax.device_get(calls)
-  ]
+  to_floats = lambda means: {name: float(x) for name, x in means.items()}
+  fetched = [(n, to_floats(means)) for n, means in jax.device_get(calls)]
   if len(fetched) == 1:
     return fetched[0][1]
-  n_steps, n_updates = (
-    sum(each) for each in zip(*((n, round(n * x['k'])) for n, x in fetched), strict=True)
-  )
-  total = lambda name, weight: sum(n * weight(means) * means[name] for n, means in fetched)
-  return {
-    name: total(name, lambda means: means['k']) / max(n_updates, 1)
-    if name.startswith('d_')
-    else total(name, lambda means: 1) / n_steps
-    for name in fetched[0][1]
-  }
+  n_steps = sum(n for n, _ in fetched)
+  n_updates = max(sum(round(n * means['k']) for n, means in fetched), 1)
+  per_step = lambda name: sum(n * means[name] for n, means in fetched) / n_steps
+  per_update = lambda name: sum(n * x['k'] * x[name] for n, x in fetched) / n_updates
+  names = fetched[0][1]
+  return {name: (per_update if name.startswith('d_') else per_step)(name) for name in names}

@@ -1,5 +1,6 @@
 """Loads a trained run from its directory, for evaluation and sampling."""
 
+import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import gan_factory
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.gan import gan
 from gan_jax.gan.gan import Gan, GanState
 from gan_jax.training import checkpoints, metric_writers, run_directory
@@ -33,17 +34,13 @@ def load_run(folder: Path, which: str) -> LoadedRun:
   config = run_directory.read_config(folder)
   shape, n_classes = run_directory.read_shape(folder)
   model = gan_factory.build_gan(config, shape, 1, n_classes)
-  saved = _open_checkpoints(folder, config)
-  try:
+  init = lambda key: gan.init(model, key, jnp.zeros((1, *shape)))
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  struct = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device)
+  with contextlib.closing(_open_checkpoints(folder, config)) as saved:
     step = _find_step(saved, folder, which)
-    like = jax.eval_shape(
-      lambda key: gan.init(model, key, jnp.zeros((1, *shape))), jax.random.key(0)
-    )
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
+    like = jax.tree.map(struct, jax.eval_shape(init, jax.random.key(0)))
     return LoadedRun(config, model, saved.restore(step, like), step, shape)
-  finally:
-    saved.close()
 
 
 def _open_checkpoints(folder: Path, config: Config) -> checkpoints.Checkpoints:
@@ -65,6 +62,6 @@ def _find_step(saved: checkpoints.Checkpoints, folder: Path, which: str) -> int:
       raise UserError(f'--checkpoint=best: {folder} has no evaluated checkpoint; use last')
     return best
   if not which.isdecimal() or int(which) not in steps:
-    steps_text = ', '.join(str(step) for step in steps)
-    raise UserError(f'--checkpoint={which}: choose last, best, or one of the steps {steps_text}')
+    known = ', '.join(map(str, steps))
+    raise UserError(f'--checkpoint={which}: choose last, best, or one of the steps {known}')
   return int(which)

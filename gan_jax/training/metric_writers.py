@@ -54,11 +54,10 @@ class MetricWriter:
 
   def write(self, step: int, values: dict[str, float]) -> None:
     """Writes and flushes one record: the step and its numbers."""
-    self._file.write(json_line({'step': step, **values}))
-    self._file.flush()
+    self.note(step, **values)
     for name, value in values.items():
-      summary = scalar(name, value)
-      self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+      event = Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+      self._events.write_event(event)
     self._events.flush()
 
   def note(self, step: int, **values: Any) -> None:
@@ -79,21 +78,10 @@ class MetricWriter:
 class NullWriter:
   """Stands in for `MetricWriter` and `ProgressBar` in processes that do not write."""
 
-  def write(self, step: int, values: dict[str, float]) -> None:
+  def write(self, *args: Any, **values: Any) -> None:
     """Does nothing."""
 
-  update = write
-
-  def note(self, step: int, **values: Any) -> None:
-    """Does nothing."""
-
-  def say(self, line: str) -> None:
-    """Does nothing."""
-
-  def close(self) -> None:
-    """Does nothing."""
-
-  flush = close
+  update = note = say = flush = close = write
 
 
 class ProgressBar:
@@ -104,26 +92,15 @@ class ProgressBar:
     self._terminal = stream.isatty()
     self._stream, self._steps = stream, steps
     self._last_line = float('-inf')
-    self._first: tuple[float, int] | None = (
-      None  # time and step of the first update, after compilation
-    )
-    self._bar = tqdm(
-      total=steps,
-      initial=step,
-      file=stream,
-      disable=not self._terminal,
-      unit='step',
-      dynamic_ncols=True,
-      smoothing=0.1,
-    )
+    self._first: tuple[float, int] | None = None  # time and step of the update after compilation
+    style = {'unit': 'step', 'dynamic_ncols': True, 'smoothing': 0.1, 'disable': not self._terminal}
+    self._bar = tqdm(total=steps, initial=step, file=stream, **style)
 
   def update(self, step: int, values: dict[str, float]) -> None:
     """Shows the step, and d_loss, g_loss, d_real and d_fake where `values` has them."""
-    names = {'d_loss': 'D', 'g_loss': 'G', 'd_real': 'D(x)', 'd_fake': 'D(G(z))'}
-    digits = {'d_loss': 3, 'g_loss': 3, 'd_real': 2, 'd_fake': 2}
-    text = '  '.join(
-      f'{label} {values[name]:.{digits[name]}f}' for name, label in names.items() if name in values
-    )
+    labels = {'d_loss': 'D {:.3f}', 'g_loss': 'G {:.3f}'}
+    labels |= {'d_real': 'D(x) {:.2f}', 'd_fake': 'D(G(z)) {:.2f}'}
+    text = '  '.join(x.format(values[name]) for name, x in labels.items() if name in values)
     if self._terminal:
       self._bar.set_postfix_str(text, refresh=False)
       self._bar.update(step - self._bar.n)

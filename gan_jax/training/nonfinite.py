@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.training import checkpoints
+from gan_jax.training.checkpoints import Checkpoints
 from gan_jax.utils.errors import DivergedError
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def all_finite(tree: Any) -> jax.Array:
   return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
-def raise_diverged(
-  session: 'Session', saved: checkpoints.Checkpoints, start: int, stop: int
-) -> NoReturn:
+def raise_diverged(session: 'Session', saved: Checkpoints, start: int, stop: int) -> NoReturn:
   """Raises DivergedError, naming the first tensor and step that is not finite between `start` and `stop`.
 
   The training loop itself checks no single tensor. The run is repeated, which is exact, from its last
@@ -39,9 +37,8 @@ def raise_diverged(
   state, good = session.initial_state(), 0
   for step in reversed([step for step in saved.steps() if step <= start]):
     restored = saved.restore(step, state)
-    if (
-      first_nonfinite_leaf(session.eval_state(restored)) is None
-    ):  # a state may break one step before its metrics
+    # A state may break one step before its metrics.
+    if first_nonfinite_leaf(session.eval_state(restored)) is None:
       state, good = restored, step
       break
   step = good

@@ -13,21 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gan_jax.config import compatibility
-from gan_jax.config.config import Config
+from gan_jax.config import resume_compatibility
+from gan_jax.config.run_config import Config
 from gan_jax.distributed.processes import ProcessGroup
+from gan_jax.evaluation.tasks import Task
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
 
 _VERSIONS = (
-  'gan-jax',
-  'jax',
-  'jaxlib',
-  'flax',
-  'optax',
-  'orbax-checkpoint',
-  'tensorflow-datasets',
-  'numpy',
+  *('gan-jax', 'jax', 'jaxlib', 'flax'),
+  *('optax', 'orbax-checkpoint', 'tensorflow-datasets', 'numpy'),
 )
 
 
@@ -36,8 +31,9 @@ def create_run_directory(folder: Path) -> None:
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
+    reason = error.strerror
     raise UserError(
-      f'--run={folder}: this folder cannot be made ({error.strerror}); choose another'
+      f'--run={folder}: this folder cannot be made ({reason}); choose another'
     ) from None
   if not os.access(folder, os.W_OK):
     raise UserError(f'--run={folder}: this folder cannot be written; choose another')
@@ -46,7 +42,7 @@ def create_run_directory(folder: Path) -> None:
 def check_resumable(folder: Path, config: Config) -> None:
   """Raises UserError where the directory holds no run, or a run whose flags forbid to go on with `config`."""
   if (folder / 'config.json').exists():
-    changed = compatibility.blocking_differences(_read_description(folder)['flags'], config)
+    changed = resume_compatibility.blocking_differences(_read_description(folder)['flags'], config)
     if changed:
       raise UserError(
         f'--run={folder}: this run was made with other flags ({"; ".join(changed)}); '
@@ -63,27 +59,12 @@ def _is_leftover(child: Path) -> bool:
   return child.name == 'lock' or child.name[0] == '.'
 
 
-def write_description(
-  folder: Path,
-  config: Config,
-  shape: tuple[int, ...],
-  n_classes: int,
-  fingerprint: str,
-  devices: str,
-) -> None:
-  """Writes config.json: flags, data, and versions, platform and devices of every process that trained the run.
+def write_description(folder: Path, config: Config, task: Task, devices: str) -> None:
+  """Writes config.json: flags, data, and versions, platform and `devices` of each process that trained it.
 
-  Args:
-    folder: the run directory.
-    config: the settings of the run.
-    shape: shape of one example.
-    n_classes: number of classes, 0 without labels.
-    fingerprint: sha256 of the data.
-    devices: number and kind of the devices, as text.
-
-  Raises:
-    UserError: where the run was begun on other data.
+  Raises UserError where the run was begun on other data.
   """
+  fingerprint = task.fingerprint
   old = _read_description(folder) if (folder / 'config.json').exists() else {}
   if old.get('data', fingerprint) != fingerprint:
     raise UserError(
@@ -101,8 +82,8 @@ def write_description(
   description = {
     'flags': dataclasses.asdict(config),
     'data': fingerprint,
-    'shape': shape,
-    'n_classes': n_classes,
+    'shape': task.shape,
+    'n_classes': task.n_classes,
     'ran_on': earlier if earlier[-1:] == [environment] else [*earlier, environment],
   }
   write_atomically(folder / 'config.json', (json.dumps(description, indent=2) + '\n').encode())
@@ -137,24 +118,23 @@ def _read_description(folder: Path) -> dict[str, Any]:
   except FileNotFoundError:
     raise UserError(f'--run={folder}: there is no run here (no config.json)') from None
   except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-    raise UserError(
-      f'--run={folder}: its config.json is damaged; restore it, or start anew'
-    ) from None
+    raise _damaged(folder) from None
   return description
+
+
+def _damaged(folder: Path) -> UserError:
+  return UserError(f'--run={folder}: its config.json is damaged; restore it, or start anew')
 
 
 def read_config(folder: Path) -> Config:
   """Reads the settings of a run; raises UserError where there is no run, or config.json is damaged."""
   try:
-    return compatibility.config_from_json(_read_description(folder)['flags'])
+    return resume_compatibility.config_from_json(_read_description(folder)['flags'])
   except UserError as error:
-    raise UserError(
-      str(error).replace('config.json:', f'--run={folder}: config.json:', 1)
-    ) from None
+    line = str(error).replace('config.json:', f'--run={folder}: config.json:', 1)
+    raise UserError(line) from None
   except TypeError:  # a setting of the wrong type
-    raise UserError(
-      f'--run={folder}: its config.json is damaged; restore it, or start anew'
-    ) from None
+    raise _damaged(folder) from None
 
 
 def read_shape(folder: Path) -> tuple[tuple[int, ...], int]:
@@ -189,7 +169,7 @@ def check_shared_filesystem(folder: Path, group: ProcessGroup) -> None:
   """Raises UserError in every process where one of them does not see the directory that process 0 created."""
   token = group.broadcast_from_first(lambda: secrets.token_hex(8))
   path = folder / f'.shared-{token}'
-  group.run_on_all(lambda: path.touch() if group.is_first else None)
+  group.run_on_first(path.touch)
 
   def require_token() -> None:
     if not path.exists():

@@ -2,27 +2,23 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import jax
 
-from gan_jax.config import checks, dynamic_hyperparameters
-from gan_jax.config.config import Config
+from gan_jax.config import dynamic_hyperparameters, validation
+from gan_jax.config.run_config import Config
 from gan_jax.diagnosis import training_monitors
 from gan_jax.distributed import pmap, processes, sharding
 from gan_jax.distributed.processes import ProcessGroup
+from gan_jax.distributed.sharding import Devices
 from gan_jax.evaluation.tasks import Task, load_task
 from gan_jax.gan.gan import Gan, GanState, Metrics
 from gan_jax.gan.train_step import make_run_steps
 from gan_jax.training import input_pipeline
-from gan_jax.training.input_pipeline import (
-  InputPipeline,
-  ProgramCalls,
-  ResidentPipeline,
-  StreamingPipeline,
-)
+from gan_jax.training.input_pipeline import InputPipeline, ProgramCalls
 from gan_jax.training.train_spec import build_train_spec, initial_state_fn, train_spec_fn
 
 
@@ -34,11 +30,12 @@ class Session:
   folder: Path
   task: Task
   gan: Gan
-  devices: Sequence[jax.Device]
+  devices: Devices
   pipeline: InputPipeline
   run_steps: Callable[..., tuple[GanState, Metrics]]  # compiled: (key, state, data, n)
   monitor_fn: Callable[..., Metrics]  # compiled: (key, state, data)
   mapped: str = 'pmap'
+  group: ProcessGroup = processes.SINGLE_PROCESS
 
   @property
   def key(self) -> jax.Array:
@@ -89,7 +86,7 @@ class Session:
 def open_session(
   config: Config,
   folder: Path,
-  devices: Sequence[jax.Device],
+  devices: Devices,
   cache: Path | None = None,
   mapped: str = 'pmap',
   stream: str = 'auto',
@@ -100,7 +97,7 @@ def open_session(
   Args:
     config: the settings of the run.
     folder: the run directory.
-    devices: devices of all processes.
+    devices: those of all processes.
     cache: folder for what depends on the data alone, such as classifiers.
     mapped: how the step is mapped over the devices: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
     stream: a choice of `input_pipeline.STREAM`.
@@ -113,53 +110,22 @@ def open_session(
   wanted = group.run_on_all(lambda: input_pipeline.should_stream(stream, task, devices))
   # If the images do not fit into one host, all hosts must run the program that streams.
   streaming = 'yes' in group.allgather('yes' if wanted else 'no')
-  return group.run_on_all(lambda: _open(config, folder, devices, task, mapped, streaming))
+  spec = group.run_on_all(lambda: build_train_spec(config, task, streaming=streaming))
+  pipeline = group.run_on_all(
+    lambda: input_pipeline.open_pipeline(config, task, spec.gan, devices, mapped, streaming)
+  )
+  step = make_run_steps(train_spec_fn(config, task, streaming))
+  sharded_args = input_pipeline.STREAMED_ARGUMENTS if streaming else {}
+  run_steps = pmap.step_map_by_name(mapped)(step, devices, 5, 2, sharded_args)
+  values = dynamic_hyperparameters.hyperparameter_arrays(config, task.n_train)
+  run_steps = functools.partial(run_steps, values)
+  monitor_fn = jax.jit(functools.partial(training_monitors.compute_monitors, spec))
+  fixed = (config, folder, task, spec.gan, devices)
+  return Session(*fixed, pipeline, run_steps, monitor_fn, mapped, group)
 
 
-def _open_task(config: Config, devices: Sequence[jax.Device], cache: Path | None) -> Task:
-  checks.check_batch(config, len(devices))
+def _open_task(config: Config, devices: Devices, cache: Path | None) -> Task:
+  validation.check_batch(config, len(devices))
   task = load_task(config, cache)
-  checks.check_batch_size(config, task.n_train)
+  validation.check_batch_size(config, task.n_train)
   return task
-
-
-def _open(
-  config: Config,
-  folder: Path,
-  devices: Sequence[jax.Device],
-  task: Task,
-  mapped: str,
-  streaming: bool,
-) -> Session:
-  spec = build_train_spec(config, task, streaming=streaming)
-  gan = spec.gan
-  run_steps = pmap.step_map_by_name(mapped)(
-    make_run_steps(train_spec_fn(config, task, streaming)),
-    devices,
-    5,
-    2,
-    input_pipeline.STREAMED_ARGUMENTS if streaming else {},
-  )
-  hyperparameters = dynamic_hyperparameters.hyperparameter_arrays(config, task.n_train)
-  data = task.training_data(held_out=gan.ratio_controller is not None or config.referee_every > 0)
-  if not gan.n_classes:
-    data = data.without_labels()
-  pipeline: InputPipeline
-  if streaming:
-    ratio = config.ratio if gan.ratio_controller is None else gan.ratio_controller
-    assert ratio is not None
-    key = jax.random.key(config.seed)
-    pipeline = StreamingPipeline(data, key, config.batch_size, ratio, devices, mapped)
-  else:
-    pipeline = ResidentPipeline(data, devices, mapped)
-  return Session(
-    config,
-    folder,
-    task,
-    gan,
-    devices,
-    pipeline,
-    functools.partial(run_steps, hyperparameters),
-    jax.jit(functools.partial(training_monitors.compute_monitors, spec)),
-    mapped,
-  )

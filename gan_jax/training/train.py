@@ -5,21 +5,25 @@ import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.diagnosis.alarms import Alarm
 from gan_jax.distributed import processes
 from gan_jax.distributed.processes import ProcessGroup
+from gan_jax.distributed.sharding import Devices
 from gan_jax.gan.gan import GanState
-from gan_jax.training import checkpoints, checksums, metric_writers, report, run_directory
+from gan_jax.training import (
+  checkpoint_integrity,
+  checkpoints,
+  metric_writers,
+  report,
+  run_directory,
+)
 from gan_jax.training.checkpoints import Checkpoints
-from gan_jax.training.events import due_after, next_stop
-from gan_jax.training.hooks import Hooks
+from gan_jax.training.loop_hooks import Hooks
+from gan_jax.training.loop_schedule import due_after, next_stop
 from gan_jax.training.session import Session, open_session
 from gan_jax.training.stop_signals import catch_stop_signals
 
@@ -37,7 +41,7 @@ class Outcome:
 def train(
   config: Config,
   folder: Path,
-  devices: Sequence[jax.Device],
+  devices: Devices,
   cache: Path | None = None,
   mapped: str = 'pmap',
   group: ProcessGroup = processes.SINGLE_PROCESS,
@@ -48,7 +52,7 @@ def train(
   Args:
     config: the settings of the run.
     folder: the run directory; a run that was begun there goes on from its last checkpoint.
-    devices: devices of all processes.
+    devices: those of all processes.
     cache: folder for what depends on the data alone, such as classifiers.
     mapped: how the step is mapped over the devices: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
     group: the processes of the run.
@@ -72,32 +76,29 @@ def train(
         return Outcome(steps[-1], already=True)
       session = open_session(config, folder, devices, cache, mapped, stream, group)
       stack.callback(session.pipeline.close)
-      _describe_run(group, session)
-      step, state = _restore_last(group, session, saved)
+      _describe_run(session)
+      state, steps = session.initial_state(), saved.steps()
+      if steps:
+        state = group.run_on_all(lambda: saved.restore(steps[-1], state))
       if group.count == 1:
         received = stack.enter_context(catch_stop_signals())
       try:
-        return _run_loop(session, saved, group, step, state, received)
+        return _run_loop(session, saved, max(steps, default=0), state, received)
       finally:
         if group.is_first:
           report.write_run_page(folder)  # also where training broke off
 
 
 def _run_loop(
-  session: Session,
-  saved: Checkpoints,
-  group: ProcessGroup,
-  step: int,
-  state: GanState,
-  received: list[signal.Signals],
+  session: Session, saved: Checkpoints, step: int, state: GanState, received: list[signal.Signals]
 ) -> Outcome:
   """Trains from `step` to the last step, or to the first stop signal that any process received."""
   config = session.config
-  hooks = Hooks(session, saved, step, group)
+  hooks = Hooks(session, saved, step)
   stopped_by, alarm = None, None
   try:
     while step < config.steps and alarm is None:
-      stopped_by = _first_signal(group, received)
+      stopped_by = _first_signal(session.group, received)
       if stopped_by is not None:
         break
       start, step, began = step, next_stop(config, step), time.monotonic()
@@ -122,7 +123,7 @@ def _first_signal(group: ProcessGroup, received: list[signal.Signals]) -> signal
 
 
 def _shared_facts(
-  config: Config, folder: Path, devices: Sequence[jax.Device], mapped: str, stream: str
+  config: Config, folder: Path, devices: Devices, mapped: str, stream: str
 ) -> dict[str, Any]:
   """Returns what must be the same in all processes of a run, by name."""
   flags = {f'--{name}': value for name, value in dataclasses.asdict(config).items()}
@@ -145,34 +146,21 @@ def _claim_folder(
     run_directory.create_run_directory(folder)
     stack.enter_context(run_directory.lock_run_directory(folder))
     run_directory.check_resumable(folder, config)
-    for line in checksums.quarantine_damaged(folder):
+    for line in checkpoint_integrity.quarantine_damaged(folder):
       print(line, file=sys.stderr)
     checkpoints.delete_surplus_checkpoints(folder, config.keep, _read_scores(folder))
 
-  group.run_on_all(lambda: claim() if group.is_first else None)
+  group.run_on_first(claim)
   if group.count > 1:
     run_directory.check_shared_filesystem(folder, group)
 
 
-def _describe_run(group: ProcessGroup, session: Session) -> None:
+def _describe_run(session: Session) -> None:
   """Writes config.json; raises UserError where the run was begun on other data."""
-  task, devices = session.task, session.devices
+  task, devices, group = session.task, session.devices, session.group
   group.require_same({'the data (sha256)': task.fingerprint})
   kind = f'{len(devices)} x {devices[0].device_kind}'
   if group.count > 1:
     kind += f' in {group.count} processes'
-  describe = lambda: run_directory.write_description(
-    session.folder, session.config, task.shape, task.n_classes, task.fingerprint, kind
-  )
-  group.run_on_all(lambda: describe() if group.is_first else None)
-
-
-def _restore_last(
-  group: ProcessGroup, session: Session, saved: Checkpoints
-) -> tuple[int, GanState]:
-  """Returns the step and the state of the last checkpoint, or 0 and the initial state."""
-  state = session.initial_state()
-  steps = saved.steps()
-  if not steps:
-    return 0, state
-  return steps[-1], group.run_on_all(lambda: saved.restore(steps[-1], state))
+  write = run_directory.write_description
+  group.run_on_first(lambda: write(session.folder, session.config, task, kind))

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import dynamic_hyperparameters, gan_factory
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.evaluation.tasks import Task
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan.gan import GanState
 from gan_jax.gan.train_step import Hyperparameters, TrainSpec
+
+InitFn = Callable[[Hyperparameters, jax.Array], GanState]
 
 
 def build_train_spec(
@@ -29,19 +31,15 @@ def build_train_spec(
     hyperparameters: numbers that replace those of `config`, tracers inside a compiled program.
     streaming: whether minibatches come from a window of a stream and not from all examples on the device.
   """
-  if hyperparameters is None:
-    hyperparameters = dynamic_hyperparameters.hyperparameter_values(config, task.n_train)
-  gan = gan_factory.build_gan(
-    config, task.shape, task.n_train, task.n_classes, task.mean_image, hyperparameters
-  )
-  ratio = gan_factory.fixed_ratio(config, hyperparameters)
+  values = hyperparameters or dynamic_hyperparameters.hyperparameter_values(config, task.n_train)
+  data = (task.shape, task.n_train, task.n_classes, task.mean_image)
+  gan = gan_factory.build_gan(config, *data, values)
+  ratio = gan_factory.fixed_ratio(config, values)
   batch_fn = task.window_batch_fn(config.batch_size) if streaming else task.train_batch_fn
   return TrainSpec(gan, config.update, ratio, config.batch_size, batch_fn, task.held_out_batch_fn)
 
 
-def initial_state_fn(
-  config: Config, task: Task
-) -> Callable[[Hyperparameters, jax.Array], GanState]:
+def initial_state_fn(config: Config, task: Task) -> InitFn:
   """Returns a function (hyperparameters, root key) -> state before the first update.
 
   The hyperparameters are arguments, not constants: the compiler would fold constants with another rounding.
