@@ -1,6 +1,7 @@
 """Converts arrays of images: value range, contrast normalization, channel stacking, image grids."""
 
 import math
+from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +43,13 @@ def stack_labels(labels: jnp.ndarray, indices: jnp.ndarray, n_classes: int) -> j
   for row in indices:
     total = total * n_classes + labels[row]
   return total
+
+
+def padded_chunks(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
+  """Yields images [n, ...] in chunks [size, ...], the last padded by zeros: one program serves all chunks."""
+  for i in range(0, max(len(images), 1), size):
+    chunk = images[i : i + size]
+    yield np.pad(chunk, ((0, size - len(chunk)), *[(0, 0)] * (images.ndim - 1)))
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:

@@ -26,6 +26,7 @@ _KEEP_RATE = 0.7  # of the features, by dropout
 _MAX_SHIFT = 1  # pixels by which training images are moved
 
 Params = dict[str, jax.Array]
+_Carry = tuple[Params, optax.OptState]
 
 
 def average_down(images: jax.Array) -> jax.Array:
@@ -34,8 +35,7 @@ def average_down(images: jax.Array) -> jax.Array:
   factor = math.ceil(max(h, w) / _MAX_SIDE)
   images = images.astype(jnp.float32) / 127.5 - 1
   images = jnp.pad(images, ((0, 0), (0, -h % factor), (0, -w % factor), (0, 0)), mode='edge')
-  squares = images.reshape(n, -(-h // factor), factor, -(-w // factor), factor, c)
-  return squares.mean(axis=(2, 4))
+  return images.reshape(n, -(-h // factor), factor, -(-w // factor), factor, c).mean(axis=(2, 4))
 
 
 def extract_patches(x: jax.Array) -> jax.Array:
@@ -45,9 +45,8 @@ def extract_patches(x: jax.Array) -> jax.Array:
   """
   n, h, w, c = x.shape
   x = jnp.pad(x, ((0, 0), (1, 1 + h % 2), (1, 1 + w % 2), (0, 0)))
-  _, h, w, _ = x.shape
-  cells = x.reshape(n, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
-  cells = cells.reshape(n, h // 2, w // 2, 4 * c)
+  h, w = x.shape[1] // 2, x.shape[2] // 2
+  cells = x.reshape(n, h, 2, w, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, h, w, 4 * c)
   rows = jnp.concatenate([cells[:, :-1], cells[:, 1:]], axis=-1)
   return jnp.concatenate([rows[:, :, :-1], rows[:, :, 1:]], axis=-1)
 
@@ -101,8 +100,7 @@ def features_and_probabilities(params: Params, images: jax.Array) -> tuple[jax.A
 def random_shift(key: jax.Array, x: jax.Array) -> jax.Array:
   """Moves each image by up to one pixel in each direction, its border pixels repeated."""
   n, h, w, c = x.shape
-  margin = ((0, 0), (_MAX_SHIFT, _MAX_SHIFT), (_MAX_SHIFT, _MAX_SHIFT), (0, 0))
-  x = jnp.pad(x, margin, mode='edge')
+  x = jnp.pad(x, ((0, 0), *[(_MAX_SHIFT, _MAX_SHIFT)] * 2, (0, 0)), mode='edge')
   starts = jax.random.randint(key, (n, 2), 0, 2 * _MAX_SHIFT + 1)
   crop = lambda image, start: lax.dynamic_slice(image, (start[0], start[1], 0), (h, w, c))
   return jax.vmap(crop)(x, starts)
@@ -114,17 +112,17 @@ def _optimizer(n_steps: int) -> optax.GradientTransformation:
 
 @functools.partial(jax.jit, static_argnames='n_steps', donate_argnums=0)
 def _train_steps(
-  carry: tuple[Params, optax.OptState],
+  carry: _Carry,
   key: jax.Array,
   images: jax.Array,
   labels: jax.Array,
   first: jax.Array,
   n_steps: int,
-) -> tuple[Params, optax.OptState]:
+) -> _Carry:
   """Runs up to `_STEPS_PER_CALL` training steps from step `first`; none after step `n_steps`."""
   order_key, noise_key = jax.random.split(key)
 
-  def step(i: jax.Array, carry: tuple[Params, optax.OptState]) -> tuple[Params, optax.OptState]:
+  def step(i: jax.Array, carry: _Carry) -> _Carry:
     params, opt_state = carry
     positions = i.astype(jnp.uint32) * jnp.uint32(_BATCH) + jnp.arange(_BATCH, dtype=jnp.uint32)
     rows = shuffle.shuffled_indices(order_key, positions, images.shape[0])

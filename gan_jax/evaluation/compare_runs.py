@@ -10,9 +10,7 @@ _NOT_COMPARED = ('watched',)  # scores by each run's own discriminator
 _REAL_SETS = {'train': 'training images', 'real': 'training images', 'fresh': 'other held-out'}
 _MAIN = ''  # name of the protocol of all scores but those of pretrained networks
 Values = dict[str, Any]
-Scores = dict[
-  str, dict[str, float | None]
-]  # by set of examples ('raw', 'train', ...), then by name
+Scores = dict[str, dict[str, float | None]]  # by set of examples ('raw', 'train', ...), then name
 
 
 class RunEvaluation(NamedTuple):
@@ -29,10 +27,8 @@ def read_evaluation(run: str, split: str) -> RunEvaluation:
   if path.is_dir():
     paths = sorted(path.glob(f'evaluation_{split}_*.json'))
     if not paths:
-      raise UserError(
-        f'--runs={run}: has no evaluation on {split} images; python -m experiments.evaluate '
-        f'--run={run} --split={split} makes one'
-      )
+      command = f'python -m experiments.evaluate --run={run} --split={split}'
+      raise UserError(f'--runs={run}: has no evaluation on {split} images; {command} makes one')
     path = paths[-1]
   try:
     return _parse(run, json.loads(path.read_text()))
@@ -102,18 +98,13 @@ def comparison_table(evaluations: list[RunEvaluation], which: str) -> list[str]:
   for name in shared:
     real = evaluations[0].scores[name]
     columns = [(x.run, x.scores[name][which]) for x in evaluations]
-    columns += [
-      (title, real[examples]) for examples, title in _REAL_SETS.items() if examples in real
-    ]
+    columns += [(title, real[key]) for key, title in _REAL_SETS.items() if key in real]
+    rows = [[name, *(title for title, _ in columns)]]
+    rows += [[key, *(_format(x.get(key)) for _, x in columns)] for key in columns[0][1]]
     widths = [max(12, len(title) + 2) for title, _ in columns]
-    heads = (f'{title:>{width}}' for (title, _), width in zip(columns, widths, strict=True))
-    lines.append(f'{name:<20}' + ''.join(heads))
-    for score in columns[0][1]:
-      cells = (
-        f'{_format(scores.get(score)):>{width}}'
-        for (_, scores), width in zip(columns, widths, strict=True)
-      )
-      lines.append(f'{score:<20}' + ''.join(cells))
+    for head, *cells in rows:
+      aligned = (f'{cell:>{width}}' for cell, width in zip(cells, widths, strict=True))
+      lines.append(f'{head:<20}' + ''.join(aligned))
     fields = evaluations[0].protocols[name].items()
     lines.append('protocol: ' + ', '.join(f'{field} {value}' for field, value in fields))
   missing = sorted({name for x in evaluations for name in x.protocols} - set(shared))

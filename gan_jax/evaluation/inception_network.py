@@ -20,8 +20,7 @@ _1X7, _7X1 = (1, 7), (7, 1)
 def resize_images(images: jax.Array) -> jax.Array:
   """Resizes images uint8 [n, h, w, 1 or 3] to float32 [n, 299, 299, 3], about [0, 255].
 
-  Uses the bicubic filter with antialiasing, without rounding (Parmar et al., 2022), and repeats a single
-  channel.
+  By the antialiased bicubic filter, without rounding (Parmar et al., 2022); a single channel is repeated.
   """
   n, _, _, c = images.shape
   images = jax.image.resize(images.astype(jnp.float32), (n, SIDE, SIDE, c), 'cubic', antialias=True)
@@ -44,13 +43,9 @@ class ConvBatchNormRelu(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [n, h, w, c] to [n, h', w', features]."""
-    strides = (self.stride, self.stride)
-    x = nn.Conv(
-      *(self.features, self.size, strides, self.padding),
-      use_bias=False,
-      precision='highest',  # equal features on every device
-      name='conv',
-    )(x)
+    # In the highest precision, so that features are equal on every device.
+    shape = (self.features, self.size, self.stride, self.padding)
+    x = nn.Conv(*shape, use_bias=False, precision='highest', name='conv')(x)
     return nn.relu(nn.BatchNorm(use_running_average=True, epsilon=1e-3, name='bn')(x))
 
 
@@ -109,10 +104,8 @@ class InceptionC(nn.Module):
     c = self.inner
     branch_1x1 = ConvBatchNormRelu(192, name='branch1x1')(x)
     branch_7x7 = _chain(x, 'branch7x7', (c, 1, 1), (c, *_1X7), (192, *_7X1))
-    branch_double = _chain(
-      *(x, 'branch7x7dbl', (c, 1, 1)),
-      *((c, *_7X1), (c, *_1X7), (c, *_7X1), (192, *_1X7)),
-    )
+    factors = ((c, *_7X1), (c, *_1X7), (c, *_7X1), (192, *_1X7))
+    branch_double = _chain(x, 'branch7x7dbl', (c, 1, 1), *factors)
     branch_pool = ConvBatchNormRelu(192, name='branch_pool')(_mean_pool(x))
     return jnp.concatenate([branch_1x1, branch_7x7, branch_double, branch_pool], axis=-1)
 
@@ -166,8 +159,7 @@ class InceptionV3(nn.Module):
     x = ConvBatchNormRelu(32, (3, 3), 1, 'VALID', name='Conv2d_2a_3x3')(x)
     x = ConvBatchNormRelu(64, (3, 3), name='Conv2d_2b_3x3')(x)
     x = ConvBatchNormRelu(80, name='Conv2d_3b_1x1')(_halving_pool(x))
-    x = ConvBatchNormRelu(192, (3, 3), 1, 'VALID', name='Conv2d_4a_3x3')(x)
-    x = _halving_pool(x)
+    x = _halving_pool(ConvBatchNormRelu(192, (3, 3), 1, 'VALID', name='Conv2d_4a_3x3')(x))
     for name, width in (('5b', 32), ('5c', 64), ('5d', 64)):
       x = InceptionA(width, name=f'Mixed_{name}')(x)
     x = InceptionB(name='Mixed_6a')(x)
