@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from gan_jax import data
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.data import Dataset
 from gan_jax.data.device_batches import Batch, DeviceData
 from gan_jax.distributed import pmap, sharding

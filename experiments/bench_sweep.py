@@ -23,7 +23,7 @@ import numpy as np
 from absl import flags
 
 from gan_jax.config import dynamic_hyperparameters
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.distributed import pmap
 from gan_jax.evaluation import tasks
 from gan_jax.evaluation.tasks import Task
@@ -33,7 +33,7 @@ from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_program import GroupProgram, Member
 from gan_jax.sweep.group_trainer import GroupTrainer
 from gan_jax.training import session as session_lib
-from gan_jax.training.events import next_stop
+from gan_jax.training.loop_schedule import next_stop
 from gan_jax.training.train_spec import train_spec_fn
 from gan_jax.utils.errors import UserError
 

@@ -17,14 +17,11 @@ from typing import Any, NoReturn
 import jax
 from absl import app, flags, logging
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.utils.errors import AllProcessesError, DivergedError, UserError
 
-EXIT_USER_ERROR = 2
-EXIT_DIVERGED = 3
-EXIT_ALARM = 5  # an alarm of --stop_on ended training
-EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
+from . import exit_codes
+
 _PRESETS = Path(__file__).parent / 'presets'
 _UNWRITABLE = {
   *(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR),
@@ -90,23 +87,24 @@ def _one_line_errors() -> Iterator[None]:
   try:
     yield
   except UserError as error:
-    _exit(EXIT_USER_ERROR, str(error))
+    _exit(exit_codes.EXIT_USER_ERROR, str(error))
   except DivergedError as error:
-    _exit(EXIT_DIVERGED, str(error))
+    _exit(exit_codes.EXIT_DIVERGED, str(error))
   except KeyboardInterrupt:
-    _exit(EXIT_INTERRUPTED, 'interrupted')
+    _exit(exit_codes.EXIT_INTERRUPTED, 'interrupted')
   except BrokenPipeError:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(EXIT_BROKEN_PIPE)
+    sys.exit(exit_codes.EXIT_BROKEN_PIPE)
   except MemoryError:
     _exit(
-      EXIT_USER_ERROR, 'out of memory: lower --batch_size, --g_width, --d_width or --num_samples'
+      exit_codes.EXIT_USER_ERROR,
+      'out of memory: lower --batch_size, --g_width, --d_width or --num_samples',
     )
   except Exception as error:
     line = _system_limit(error)
     if line is None:
       raise
-    _exit(EXIT_USER_ERROR, line)
+    _exit(exit_codes.EXIT_USER_ERROR, line)
 
 
 @contextlib.contextmanager

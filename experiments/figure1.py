@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.evaluation import plots, sampling, tasks
 from gan_jax.gan import gan as gan_lib

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.evaluation import tasks
 from gan_jax.sweep import plots, results_table
 from gan_jax.sweep.results_table import RankingMetric

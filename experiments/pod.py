@@ -17,11 +17,11 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.distributed import chip_specs, sharding
 from gan_jax.distributed.chip_specs import Slice
 from gan_jax.evaluation import plots
-from gan_jax.training import ahead_of_time, capacity_report, input_pipeline
+from gan_jax.training import ahead_of_time, capacity_report, data_placement
 from gan_jax.training.capacity_report import CapacityReport
 from gan_jax.utils.errors import UserError
 
@@ -49,7 +49,7 @@ _SHARD = flags.DEFINE_bool(
 _STREAM = flags.DEFINE_enum(
   'stream',
   'auto',
-  input_pipeline.STREAM,
+  data_placement.STREAM,
   'Whether images come from the host; auto: where they are large.',
 )
 _SETTINGS = command_line.define_config_flags(Config, brief=False)

@@ -13,10 +13,10 @@ from typing import Any
 
 from absl import flags
 
-from gan_jax.data import example_files
+from gan_jax.data import sample_files
 from gan_jax.diagnosis import (
   diagnostic_statistics,
-  probes,
+  fresh_discriminators,
   reference_statistics,
   verdict_formatting,
   verdict_rules,
@@ -68,12 +68,12 @@ def diagnose_sample_files(
     missing = 'heldout' if not heldout else 'fake'
     raise UserError(f'--{missing}: missing; give --heldout=FILE --fake=FILE, and --real=FILE too')
   paths = {'real': real, 'heldout': heldout, 'fake': fake}
-  sets = example_files.load_example_sets({name: path for name, path in paths.items() if path})
+  sets = sample_files.load_example_sets({name: path for name, path in paths.items() if path})
   for name in ('heldout', 'fake'):
-    if len(sets[name]) < probes.MIN_EXAMPLES:
+    if len(sets[name]) < fresh_discriminators.MIN_EXAMPLES:
       raise UserError(
         f'--{name}={paths[name]}: {len(sets[name])} examples; give at least '
-        f'{probes.MIN_EXAMPLES} to train probes, and {verdict_rules.MIN_EXAMPLES} for a verdict'
+        f'{fresh_discriminators.MIN_EXAMPLES} to train probes, and {verdict_rules.MIN_EXAMPLES} for a verdict'
       )
   train, held_out = sets.get('real'), sets['heldout']
   data = held_out if train is None else train
@@ -86,7 +86,7 @@ def diagnose_sample_files(
   protocol = {
     **paths,
     **{f'n_{name}': n for name, n in statistics.set_sizes.items()},
-    'sha256': {name: example_files.hash_examples(x) for name, x in sets.items()},
+    'sha256': {name: sample_files.hash_examples(x) for name, x in sets.items()},
     'features': embedding.name,
     'seed': seed,
   }

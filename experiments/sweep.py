@@ -26,16 +26,16 @@ from typing import Any
 import jax
 from absl import flags
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.distributed import devices as devices_lib
 from gan_jax.evaluation import tasks
 from gan_jax.sweep import (
-  compute_cost,
+  compute_budget,
   equal_compute,
+  halving_scheduler,
   member_mapping,
   plots,
   results_table,
-  scheduler,
   search_space,
   seed_scores,
   sweep_directory,
@@ -48,7 +48,7 @@ from gan_jax.training import stop_signals
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
 
-from . import command_line
+from . import command_line, exit_codes
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the sweep; runs/ and the data by default.')
 _SWEEP = flags.DEFINE_multi_string(
@@ -60,7 +60,7 @@ _SEEDS = flags.DEFINE_integer('seeds', 8, 'Number of seeds of each setting, from
 _COMPUTE = flags.DEFINE_enum(
   'compute',
   'gradients',
-  ['none', *compute_cost.COST_UNITS],
+  ['none', *compute_budget.COST_UNITS],
   'Compare at equal updates of G, and again at an equal budget of this.',
 )
 _HALVING = flags.DEFINE_integer('halving', 0, 'Keep one setting in N at each halving; 0 keeps all.')
@@ -123,7 +123,7 @@ def main(argv: list[str]) -> int:
   if received and not ended:
     print(f'stopped by {received[0].name} and saved; go on with:')
     print(f'  {command_line.shell_command("sweep", *sys.argv[1:])}')
-    return command_line.EXIT_INTERRUPTED if received[0].name == 'SIGINT' else 0
+    return exit_codes.EXIT_INTERRUPTED if received[0].name == 'SIGINT' else 0
   _write_results(comparison, axes, rows)
   return 0
 
@@ -209,17 +209,16 @@ def _train_trials(
       return optuna_worker.TrialResult(None, {})
     worker_rows.extend(rows)
     results_table.write_tables(worker_folder, worker_rows)  # stays if the store is lost
-    worst = -math.inf if metric.higher_is_better else math.inf
     value = results_table.mean_finite(row.metric for row in rows)
     label = search_space.label(setting)
     print(f'trial {trial.number}: {label}: {metric.name} {value:.4g}', flush=True)
     attributes = {'rows': json.dumps(json_safe([row.to_columns() for row in rows]))}
-    return optuna_worker.TrialResult(value if math.isfinite(value) else worst, attributes)
+    value = value if math.isfinite(value) else -metric.sign * math.inf  # the worst value
+    return optuna_worker.TrialResult(value, attributes)
 
   ended = optuna_worker.run_trials(shared, evaluate, stop)
-  swept = [axis.name for axis in axes]
   rows = [
-    results_table.from_columns(columns, swept)
+    results_table.from_columns(columns, [axis.name for axis in axes])
     for trial in shared.planned_trials()
     for columns in json.loads(trial.user_attrs.get('rows', '[]'))
   ]
@@ -248,7 +247,7 @@ def _write_results(comparison: Comparison, axes: list[Axis], rows: list[ResultRo
         label = f'{search_space.label(row.setting)}, seed {row.seed}: {row.metric:.4g}'
         print(f'  {rank:<9} {samples} ({label})')
   for part in folder.glob('**/waves'):
-    scheduler.delete_group_checkpoints(part.parent)
+    halving_scheduler.delete_group_checkpoints(part.parent)
   print(f'  results   {folder / "results.csv"}, {folder / "results.parquet"}')
 
 
@@ -257,7 +256,7 @@ def _test_scores(comparison: Comparison, rows: list[ResultRow]) -> str:
   lost = [f'seed {row.seed} {row.status}' for row in rows if row.status != 'finished']
   finished = [row for row in rows if row.status == 'finished']
   runs = [run for row in finished if (run := Path(row.values['run'])).exists()]
-  scores = seed_scores.evaluate_seeds(runs, comparison.open_task(comparison.base))
+  scores = seed_scores.evaluate_seeds(runs, comparison.load_task(comparison.base))
   summary = {'seeds': len(runs), 'flags': dataclasses.asdict(comparison.base), 'values': scores}
   text = (json.dumps(json_safe(summary), indent=2) + '\n').encode()
   write_atomically(comparison.folder / 'summary.json', text)

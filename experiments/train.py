@@ -13,12 +13,12 @@ from pathlib import Path
 
 from absl import flags
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.distributed import devices, peer_watchdog, pmap, processes, sharding
 from gan_jax.distributed.processes import ProcessSpec
-from gan_jax.training import input_pipeline, train
+from gan_jax.training import data_placement, train
 
-from . import command_line
+from . import command_line, exit_codes
 
 _RUN = flags.DEFINE_string(
   'run', None, 'Folder of the run; runs/ and the name of the data by default.'
@@ -35,7 +35,7 @@ _SHARD = flags.DEFINE_bool(
 _STREAM = flags.DEFINE_enum(
   'stream',
   'auto',
-  input_pipeline.STREAM,
+  data_placement.STREAM,
   'Stream images from the host; auto: if they are too many for the device.',
 )
 _COORDINATOR = flags.DEFINE_string(
@@ -85,8 +85,8 @@ def main(argv: list[str]) -> int:
   if group.is_first or outcome.stopped_by is not None:
     _print_outcome(outcome, folder)
   if outcome.stopped_by is not None:
-    return command_line.EXIT_INTERRUPTED if outcome.stopped_by == signal.SIGINT else 0
-  return command_line.EXIT_ALARM if outcome.alarm else 0
+    return exit_codes.EXIT_INTERRUPTED if outcome.stopped_by == signal.SIGINT else 0
+  return exit_codes.EXIT_ALARM if outcome.alarm else 0
 
 
 def _print_outcome(outcome: train.Outcome, folder: Path) -> None:

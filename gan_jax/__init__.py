@@ -7,8 +7,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  from gan_jax.config.config import Config as Config
   from gan_jax.config.gan_factory import build_gan as build_gan
+  from gan_jax.config.run_config import Config as Config
   from gan_jax.data import load_dataset as load_dataset
   from gan_jax.data.device_batches import Batch as Batch
   from gan_jax.data.shuffle import shuffled_indices as shuffled_indices
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
   from gan_jax.gan.networks import NETWORKS as NETWORKS
   from gan_jax.gan.optimizers import OPTIMIZERS as OPTIMIZERS
   from gan_jax.gan.penalties import make_penalties as make_penalties
+  from gan_jax.gan.player_updates import update_discriminator as update_discriminator
+  from gan_jax.gan.player_updates import update_generator as update_generator
   from gan_jax.gan.update_rules import UPDATE_RULES as UPDATE_RULES
   from gan_jax.gan.update_rules import step as step
-  from gan_jax.gan.updates import update_discriminator as update_discriminator
-  from gan_jax.gan.updates import update_generator as update_generator
   from gan_jax.metrics.frechet_distance import frechet_distance as frechet_distance
   from gan_jax.training.load_run import load_run as load_run
   from gan_jax.training.train import train as train
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _MODULES = {
   'AUGMENTATIONS': 'gan.augment',
   'Batch': 'data.device_batches',
-  'Config': 'config.config',
+  'Config': 'config.run_config',
   'Gan': 'gan.gan',
   'GanState': 'gan.gan',
   'LOSSES': 'gan.losses',
@@ -59,10 +59,10 @@ _MODULES = {
   'shuffled_indices': 'data.shuffle',
   'step': 'gan.update_rules',
   'train': 'training.train',
-  'update_discriminator': 'gan.updates',
-  'update_generator': 'gan.updates',
+  'update_discriminator': 'gan.player_updates',
+  'update_generator': 'gan.player_updates',
 }
-__all__ = [*_MODULES]  # noqa: PLE0604
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,14 +3,14 @@ import os
 import jax
 import pytest
 
-from experiments import launcher
+from experiments import command_line
 from tests.helpers import commands
 
 # Before anything asks for a device: the tests see four, as a small host would.
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 # Many tests train the same small game: compile it once. The scripts use the same cache.
-jax.config.update('jax_compilation_cache_dir', str(launcher.cache_dir() / 'compiled'))
+jax.config.update('jax_compilation_cache_dir', str(command_line.cache_dir() / 'compiled'))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
 
 

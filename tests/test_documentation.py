@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from experiments import command_line
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.evaluation.feature_networks import FEATURE_NETWORKS
 from gan_jax.utils.errors import UserError
 from tests.helpers import commands

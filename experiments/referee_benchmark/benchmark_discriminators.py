@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gan_jax.diagnosis.discriminator_bound import DiscriminatorOutputs
+from gan_jax.diagnosis.discriminator_calibration import DiscriminatorOutputs
 from gan_jax.gan.networks.relu_mlp import Discriminator
 
 from .benchmark_data import BenchmarkData

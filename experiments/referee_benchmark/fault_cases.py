@@ -6,7 +6,7 @@ from zlib import crc32
 
 import numpy as np
 
-from gan_jax.diagnosis.discriminator_bound import DiscriminatorOutputs
+from gan_jax.diagnosis.discriminator_calibration import DiscriminatorOutputs
 from gan_jax.diagnosis.training_monitors import MonitorHistory
 
 from . import benchmark_discriminators, faulty_runs

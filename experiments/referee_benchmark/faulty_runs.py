@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import config, gan_factory
+from gan_jax.config import gan_factory, run_config
 from gan_jax.data import device_batches, shuffle
 from gan_jax.data.device_batches import Batch, BatchFn, DeviceData, Images
 from gan_jax.diagnosis import training_monitors
-from gan_jax.diagnosis.discriminator_bound import DiscriminatorOutputs
+from gan_jax.diagnosis.discriminator_calibration import DiscriminatorOutputs
 from gan_jax.diagnosis.training_monitors import MonitorHistory
 from gan_jax.evaluation import sampling
 from gan_jax.gan import gan as gan_lib
@@ -56,7 +56,7 @@ def _train_spec(data: BenchmarkData, run: FaultyRunSpec, n_train: int) -> TrainS
     settings |= {'dataset': 'ring', 'network': 'relu', 'g_width': 64, 'd_width': 64}
     settings |= {'g_depth': 3, 'd_depth': 3, 'latent': 'normal', 'latent_size': 4}
     settings |= {'batch_size': 128, 'g_lr': 1e-3, 'd_lr': 1e-3, 'scale': float(data.train.std())}
-  chosen = config.Config(**(settings | run.settings))
+  chosen = run_config.Config(**(settings | run.settings))
   mean = data.train.mean(axis=0) / 255 if data.is_images else None
   gan = gan_factory.build_gan(chosen, data.train.shape[1:], n_train, 0, mean)
   batch_fn: BatchFn = device_batches.image_batches() if data.is_images else _point_batch

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.config.settings import Settings
+from gan_jax.config.setting_definitions import Settings
 
 # Values at which the program leaves out the part that a setting weighs.
 NEUTRAL_VALUES: dict[str, float] = {

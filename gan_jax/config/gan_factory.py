@@ -7,7 +7,7 @@ import numpy.typing as npt
 import optax
 
 from gan_jax.config import dynamic_hyperparameters
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.gan import augment, optimizers, penalties, update_ratio, weight_constraints
 from gan_jax.gan.augment import ada_controller
 from gan_jax.gan.gan import Gan

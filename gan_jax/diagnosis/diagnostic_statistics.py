@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from gan_jax.diagnosis import probes
-from gan_jax.diagnosis.discriminator_bound import (
+from gan_jax.diagnosis import fresh_discriminators
+from gan_jax.diagnosis.discriminator_calibration import (
   DiscriminatorOutputs,
   DiscriminatorStatistics,
   compute_discriminator_statistics,
@@ -80,15 +80,15 @@ def compute_diagnostic_statistics(
   """
   ref = reference
   finite = np.isfinite(fake.reshape(len(fake), -1)).all(axis=1)
-  kept = fake[finite] if finite.sum() >= probes.MIN_EXAMPLES else np.zeros_like(fake)
+  kept = fake[finite] if finite.sum() >= fresh_discriminators.MIN_EXAMPLES else np.zeros_like(fake)
   rows = ref.embedding.full(kept[:N_NOISELESS_PROBE])
   std = rows.std(axis=0, dtype=np.float64)  # float32 would overflow
   spread_ratio = float(np.max(std / np.maximum(ref.held_out.std(axis=0), 1e-3)))
   rows = np.clip(rows, -_CLIP, _CLIP)
-  keys = jax.random.split(ref.key, len(probes.NOISE_LEVELS) + 1)
+  keys = jax.random.split(ref.key, len(fresh_discriminators.NOISE_LEVELS) + 1)
   logits = [
     probe_logits(key, ref.held_out, rows, sigma)
-    for key, sigma in zip(keys, probes.NOISE_LEVELS, strict=False)
+    for key, sigma in zip(keys, fresh_discriminators.NOISE_LEVELS, strict=False)
   ]
   raw = np.clip(ref.embedding.raw(kept[:N_NEIGHBOURS]), -_CLIP, _CLIP)
   memorised = None
@@ -98,7 +98,10 @@ def compute_diagnostic_statistics(
     ref.set_sizes | {'fake': len(fake)},
     bool(finite.all()),
     spread_ratio,
-    [(s, two_sample.jsd_bound(*x)) for s, x in zip(probes.NOISE_LEVELS, logits, strict=True)],
+    [
+      (s, two_sample.jsd_bound(*x))
+      for s, x in zip(fresh_discriminators.NOISE_LEVELS, logits, strict=True)
+    ],
     ref.bound,
     two_sample.c2st(*logits[0]),
     precision_recall_of_rows(ref.held_out, rows),

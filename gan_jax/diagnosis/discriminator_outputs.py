@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.diagnosis.discriminator_bound import DiscriminatorOutputs
+from gan_jax.diagnosis.discriminator_calibration import DiscriminatorOutputs
 from gan_jax.diagnosis.training_monitors import generator_loss_slope
 from gan_jax.evaluation import sampling
 from gan_jax.evaluation.tasks import Task

@@ -11,7 +11,7 @@ from jax import lax
 from gan_jax.data.device_batches import DeviceData
 from gan_jax.distributed.randomness import example_keys
 from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import updates
+from gan_jax.gan import player_updates
 from gan_jax.gan.gan import GanState
 from gan_jax.gan.latents import sample_latents
 from gan_jax.gan.train_step import Hyperparameters, TrainSpec, get_train_batch
@@ -99,4 +99,6 @@ def _best_values(
     later = lax.scan(update_and_measure, state, jnp.arange(_N_MEASUREMENTS))[1]
     return jnp.concatenate([value(state)[None], later])
 
-  return values(updates.update_discriminator).max(), values(updates.update_generator).min()
+  return values(player_updates.update_discriminator).max(), values(
+    player_updates.update_generator
+  ).min()

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.diagnosis import probes
+from gan_jax.diagnosis import fresh_discriminators
 from gan_jax.metrics import (
   cell_occupancy,
   feature_scores,
@@ -126,7 +126,7 @@ def probe_logits(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns a probe's logits of test examples of `real` [n, d] and `fake` [m, d] under noise of std `sigma`."""
   n = min(N_NOISY_PROBE if sigma else N_NOISELESS_PROBE, len(real), len(fake))
-  real_logits, fake_logits, _ = probes.train_probes(
+  real_logits, fake_logits, _ = fresh_discriminators.train_probes(
     key, jnp.asarray(real[:n]), jnp.asarray(fake[:n]), sigma, n
   )
   return np.asarray(real_logits), np.asarray(fake_logits)

@@ -1,15 +1,18 @@
 """Classifies a data set's own images; metrics of samples use the features and class probabilities."""
 
 import hashlib
+import math
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from gan_jax.data import Dataset, Progress
 from gan_jax.data.dataset import hash_arrays
+from gan_jax.data.image_arrays import padded_chunks
 from gan_jax.evaluation import classifier_network as network
-from gan_jax.evaluation.checked_npz import DamagedFileError, read_checked_npz, write_checked_npz
+from gan_jax.evaluation.npz_cache import DamagedFileError, read_checked_npz, write_checked_npz
 from gan_jax.utils.errors import UserError
 
 _CHUNK = 500  # images per call of the network
@@ -20,7 +23,7 @@ class Classifier(NamedTuple):
   """Holds a trained classifier of images uint8 [n, *shape]."""
 
   params: dict[str, np.ndarray]
-  shape: tuple[int, int, int]
+  shape: tuple[int, ...]  # (h, w, c)
   n_classes: int
   accuracy: float  # on test images
   hash: str  # SHA-256 of the parameters, part of an evaluation's protocol
@@ -42,18 +45,9 @@ class Classifier(NamedTuple):
     return np.split(images, images.shape[3] // c, axis=3)
 
   def _apply(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    n = len(images)
-    features = np.empty((n, network.N_FEATURES), np.float32)
-    probabilities = np.empty((n, self.n_classes), np.float32)
-    for i in range(0, n, _CHUNK):
-      part = images[i : i + _CHUNK]
-      # The last part is padded and its outputs cut, so that one program serves all parts.
-      padded = np.zeros((_CHUNK, *images.shape[1:]), np.uint8)
-      padded[: len(part)] = part
-      outputs = network.features_and_probabilities(self.params, padded)
-      features[i : i + _CHUNK] = outputs[0][: len(part)]
-      probabilities[i : i + _CHUNK] = outputs[1][: len(part)]
-    return features, probabilities
+    apply = lambda chunk: jax.device_get(network.features_and_probabilities(self.params, chunk))
+    features, probabilities = zip(*map(apply, padded_chunks(images, _CHUNK)), strict=True)
+    return np.concatenate(features)[: len(images)], np.concatenate(probabilities)[: len(images)]
 
 
 def load_or_train(
@@ -67,9 +61,7 @@ def load_or_train(
   progress = progress or Progress()
   if dataset.train_labels is None:
     raise UserError(f'--dataset={dataset.name} has no labels, which a classifier needs')
-  n_classes = dataset.n_classes
-  if dataset.stack > 1:
-    n_classes = int(dataset.train_labels.max()) + 1
+  n_classes = dataset.n_classes if dataset.stack == 1 else int(dataset.train_labels.max()) + 1
   data_hash = hash_arrays({'train': dataset.train, 'train_labels': dataset.train_labels})
   path = cache and cache / 'classifiers' / f'{network.VERSION}-{data_hash[:16]}.npz'
   params = None
@@ -82,8 +74,7 @@ def load_or_train(
     params = network.train_classifier(dataset.train, dataset.train_labels, n_classes, progress)
     if path:
       write_checked_npz(path, params, _sha256(params))
-  h, w, c = dataset.train.shape[1:]
-  classifier = Classifier(params, (h, w, c), n_classes, float('nan'), _sha256(params))
+  classifier = Classifier(params, dataset.train.shape[1:], n_classes, math.nan, _sha256(params))
   return classifier._replace(accuracy=_accuracy(classifier, dataset))
 
 
@@ -98,11 +89,10 @@ def stacked_modes(classifier: Classifier, images: np.ndarray) -> np.ndarray:
 def _accuracy(classifier: Classifier, dataset: Dataset) -> float:
   """Returns the accuracy on test images, of stacked ones on their parts; NaN without labels."""
   if dataset.test_labels is None:
-    return float('nan')
-  n = _N_HELD_OUT // dataset.stack
-  labels, parts = dataset.test_labels[:n], classifier.split_stack(dataset.test[:n])
-  digits = np.unravel_index(labels, (classifier.n_classes,) * dataset.stack)
-  answers = [classifier.probabilities(part).argmax(axis=1) for part in parts]
+    return math.nan
+  n, shape = _N_HELD_OUT // dataset.stack, (classifier.n_classes,) * dataset.stack
+  digits, parts = np.unravel_index(dataset.test_labels[:n], shape), dataset.test[:n]
+  answers = [classifier.probabilities(x).argmax(axis=1) for x in classifier.split_stack(parts)]
   return float(np.mean(np.stack(answers) == np.stack(digits)))
 
 

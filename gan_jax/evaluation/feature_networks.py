@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from gan_jax.data import Progress
-from gan_jax.evaluation import inception
-from gan_jax.evaluation.checked_npz import DamagedFileError, read_checked_npz, write_checked_npz
+from gan_jax.evaluation.inception import load_inception
+from gan_jax.evaluation.npz_cache import DamagedFileError, read_checked_npz, write_checked_npz
 
 
 class FeatureNetwork(Protocol):
@@ -20,36 +20,28 @@ class FeatureNetwork(Protocol):
   @property
   def name(self) -> str:
     """Returns the key of the network in `FEATURE_NETWORKS`."""
-    ...
 
   @property
   def hash(self) -> str:
     """Returns the SHA-256 of the weights, in hexadecimal."""
-    ...
 
   @property
   def title(self) -> str:
     """Returns the name of the network for tables."""
-    ...
 
   @property
   def preparation(self) -> str:
     """Describes how images are resized and scaled; part of a protocol."""
-    ...
 
   def features(self, images: np.ndarray, progress: Progress | None = None) -> np.ndarray:
     """Returns features float32 [n, d] of images uint8 [n, h, w, c]; raises UserError for an unsuitable c."""
-    ...
 
   def probabilities(self, features: np.ndarray) -> np.ndarray | None:
     """Returns class probabilities [n, classes] from features [n, d]; None for a network without classes."""
-    ...
 
 
 # Loaders of networks from a file of weights; each raises UserError.
-FEATURE_NETWORKS: dict[str, Callable[[Path], FeatureNetwork]] = {
-  'inception': inception.load_inception
-}
+FEATURE_NETWORKS: dict[str, Callable[[Path], FeatureNetwork]] = dict(inception=load_inception)
 DISABLED = 'no'  # given instead of a path to leave the network out
 
 
@@ -64,9 +56,10 @@ def load_feature_network(name: str, weights: str, cache: Path) -> FeatureNetwork
     return None
   if weights:
     return FEATURE_NETWORKS[name](Path(weights).expanduser())
-  candidates = (cache / 'weights' / f'{name}{suffix}' for suffix in ('.safetensors', '.npz'))
-  path = next((path for path in candidates if path.exists()), None)
-  return FEATURE_NETWORKS[name](path) if path else None
+  for path in (cache / 'weights' / f'{name}{suffix}' for suffix in ('.safetensors', '.npz')):
+    if path.exists():
+      return FEATURE_NETWORKS[name](path)
+  return None
 
 
 def cached_features(

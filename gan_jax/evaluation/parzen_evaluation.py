@@ -35,11 +35,8 @@ def parzen_scores(
 
   The window width sigma is chosen on the first validation images; a score on 'validation' leaves them out.
   """
-  selection, queries = selection_and_query_rows(dataset, split)
-  return {
-    name: parzen.parzen_score(jnp.asarray(x.unit_rows), selection, queries)
-    for name, x in drawn.items()
-  }
+  rows = selection_and_query_rows(dataset, split)
+  return {k: parzen.parzen_score(jnp.asarray(x.unit_rows), *rows) for k, x in drawn.items()}
 
 
 def selection_and_query_rows(dataset: Dataset, split: str) -> tuple[jax.Array, jax.Array]:
@@ -87,20 +84,16 @@ def reference_scores(
 
   They depend on the data and the seed alone and are kept in the folder `cache` where one is given.
   """
-  file_name = f'{_REFERENCE_VERSION}-{dataset.fingerprint[:16]}-{split}-{seed}.json'
-  path = cache and cache / 'references' / file_name
+  file = f'{_REFERENCE_VERSION}-{dataset.fingerprint[:16]}-{split}-{seed}.json'
+  path = cache and cache / 'references' / file
   stored = json.loads(path.read_text()) if path and path.exists() else {}
   scores = {name: ParzenScore(*stored[name]) for name in names if name in stored}
   missing = [name for name in names if name not in scores]
   if missing:
-    train = sampling.to_unit_rows(dataset.train)
-    selection, queries = selection_and_query_rows(dataset, split)
-    key = jax.random.key(seed)
-    scores |= {
-      name: parzen.parzen_score(REFERENCES[name](key, train), selection, queries)
-      for name in missing
-    }
-    if path and len(queries) and len(selection):
+    train, key = sampling.to_unit_rows(dataset.train), jax.random.key(seed)
+    rows = selection_and_query_rows(dataset, split)
+    scores |= {name: parzen.parzen_score(REFERENCES[name](key, train), *rows) for name in missing}
+    if path and all(map(len, rows)):
       with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(stored | scores).encode())
@@ -112,15 +105,13 @@ def parzen_protocol(
 ) -> dict[str, Any]:
   """Returns the settings that two Parzen scores of n samples must share to be comparable."""
   n_selection = n_selection_images(dataset)
-  n_queries = len(dataset.test)
-  if split == 'validation':
-    n_queries = len(dataset.validation) - n_selection
+  n_validation = len(dataset.validation) - n_selection
   return {
     'metric': 'Parzen-window log-likelihood, nats per image, pixels in [0, 1]',
     'dataset': dataset.name,
     'fingerprint': dataset.fingerprint,
     'split': split,
-    'n_queries': n_queries,
+    'n_queries': n_validation if split == 'validation' else len(dataset.test),
     'n_training_images': min(sampling.N_SAMPLES, len(dataset.train)),
     'n_samples': n,
     'sigma': f'the best of logspace(-1, 0, 10) on the first {n_selection} validation images',

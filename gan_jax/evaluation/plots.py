@@ -30,15 +30,8 @@ def save_figure(path: Path, figure: Any) -> None:
   write_atomically(path, file.getvalue())
 
 
-_LABELS = {
-  'd_loss': 'D',
-  'g_loss': 'G',
-  'd_real': 'D(x)',
-  'd_fake': 'D(G(z))',
-  'k': 'k',
-  'gain': 'held-out nats that an update of D gains',
-  'undone': 'that an update of G undoes',
-}
+_LABELS = dict(d_loss='D', g_loss='G', d_real='D(x)', d_fake='D(G(z))', k='k')
+_LABELS |= dict(gain='held-out nats that an update of D gains', undone='that an update of G undoes')
 
 
 def plot_training_curves(
@@ -51,18 +44,17 @@ def plot_training_curves(
   output = jnp.full(1, loss.equilibrium_output)
   equilibrium = tuple(float(fn(output, output)) for fn in (loss.discriminator, loss.generator))
   trained = [record for record in records if 'd_loss' in record]
-  has_control = any('gain' in record for record in trained)
-  figure = new_figure(9, 8 + (2 if has_control else 0))
-  losses, probabilities, *ratio, scores = figure.subplots(4 if has_control else 3, 1, sharex=True)
+  n_panels = 4 if any('gain' in record for record in trained) else 3
+  figure = new_figure(9, 2 + 2 * n_panels)
+  losses, probabilities, *ratio, scores = figure.subplots(n_panels, 1, sharex=True)
   for axes, names, targets in (
     (losses, ('d_loss', 'g_loss'), equilibrium),
     (probabilities, ('d_real', 'd_fake'), (0.5,)),
     *((axes, ('k', 'gain', 'undone'), ()) for axes in ratio),
   ):
     for name in names:
-      axes.plot(
-        [r['step'] for r in trained], [r[name] for r in trained], label=_LABELS[name], linewidth=1
-      )
+      steps, values = zip(*((r['step'], r[name]) for r in trained), strict=True)
+      axes.plot(steps, values, label=_LABELS[name], linewidth=1)
     for target in targets:
       axes.axhline(target, color='grey', linestyle='--', linewidth=0.8)
     axes.legend(loc='upper right')
@@ -79,9 +71,8 @@ def plot_score_history(
 ) -> None:
   """Plots `name`_raw and `name`_ema of `records` against the step, and dashed lines at `references`."""
   measured = [record for record in records if f'{name}_ema' in record]
-  steps = [record['step'] for record in measured]
   for which, weights in (('raw', 'last weights'), ('ema', 'moving average')):
-    values = [record[f'{name}_{which}'] for record in measured]
+    steps, values = ([record[key] for record in measured] for key in ('step', f'{name}_{which}'))
     axes.plot(steps, values, label=weights, marker='o', markersize=3)
   for reference, value in references.items():
     axes.axhline(value, color='grey', linestyle='--', linewidth=0.8, label=reference)
@@ -96,25 +87,21 @@ def plot_samples(
 
   `extent` holds (low, high) of each axis in a row.
   """
-  figure = new_figure(5, 5)
+  figure, dims = new_figure(5, 5), real.shape[1]
   axes = figure.subplots()
-  if real.shape[1] == 2:
-    for data, label in ((real, 'data'), (fake, 'samples')):
-      axes.scatter(data[:, 0], data[:, 1], s=4, alpha=0.5, label=label, linewidths=0)
-    axes.set_aspect('equal')
-    if extent is not None:
-      axes.set_xlim(extent[0], extent[1])
-      axes.set_ylim(extent[2], extent[3])
-  elif real.shape[1] == 1:
-    # Samples outside are clipped: one far away would squeeze all others into one bar.
-    low, high = extent if extent is not None else (real.min() - 1, real.max() + 1)
-    bins = np.linspace(low, high, 61)
-    for data, label in ((real, 'data'), (fake, 'samples')):
+  for data, colour, label in ((real, 'C0', 'data'), (fake, 'C1', 'samples')):
+    if dims == 2:
+      axes.scatter(*data.T, s=4, alpha=0.5, label=label, linewidths=0)
+    elif dims == 1:
+      # Samples outside are clipped: one far away would squeeze all others into one bar.
+      low, high = extent or (real.min() - 1, real.max() + 1)
+      bins = np.linspace(low, high, 61)
       axes.hist(np.clip(data[:, 0], low, high), bins, density=True, alpha=0.5, label=label)
-  else:
-    for data, colour, label in ((real, 'C0', 'data'), (fake, 'C1', 'samples')):
-      lines = axes.plot(data[:40].T, color=colour, alpha=0.4, linewidth=0.8)
-      lines[0].set_label(label)
+    else:
+      axes.plot(data[:40].T, color=colour, alpha=0.4, linewidth=0.8)[0].set_label(label)
+  if dims == 2:
+    axes.set_aspect('equal')
+    axes.axis(extent)
   axes.legend(loc='upper right')
   save_figure(path, figure)
 
@@ -126,9 +113,8 @@ def plot_figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, A
   optimal 'best' = D*(x); and latents 'z' with 'g' = G(z).
   """
   figure = new_figure(3 * len(panels), 3.6)
-  for i, (axes, step, panel) in enumerate(
-    zip(figure.subplots(1, len(panels), sharey=True), steps, panels, strict=True)
-  ):
+  all_axes = figure.subplots(1, len(panels), sharey=True)
+  for axes, step, panel in zip(all_axes, steps, panels, strict=True):
     x, low, high = panel['x'], panel['x'][0], panel['x'][-1]
     axes.plot(x, panel['p'], 'k:', label='data p')
     axes.plot(x, panel['q'], 'g-', label='samples q', linewidth=1)
@@ -141,8 +127,7 @@ def plot_figure_1(path: Path, steps: Sequence[int], panels: Sequence[dict[str, A
     axes.text(low, -0.25, 'x', ha='right')
     axes.set_title(f'{step} updates')
     axes.set_xticks([])
-    if i == 0:
-      axes.legend(loc='upper left', fontsize=7)
+  all_axes[0].legend(loc='upper left', fontsize=7)
   save_figure(path, figure)
 
 
@@ -153,10 +138,9 @@ def plot_pod_scaling(path: Path, rows: list[dict[str, float]], generation: str) 
   """
   figure = new_figure(9, 3.6)
   speed, efficiency = figure.subplots(1, 2)
-  n = [row['chips'] for row in rows]
-  first = rows[0]['images_per_second']
-  speed.loglog(n, [first * x for x in n], color='0.7', label='perfect')
-  speed.loglog(n, [row['images_per_second'] for row in rows], marker='o', label='predicted')
+  n, speeds = ([row[key] for row in rows] for key in ('chips', 'images_per_second'))
+  speed.loglog(n, [speeds[0] * x for x in n], color='0.7', label='perfect')
+  speed.loglog(n, speeds, marker='o', label='predicted')
   speed.set_ylabel('examples per second')
   speed.legend()
   efficiency.semilogx(n, [100 * row['efficiency'] for row in rows], marker='o')

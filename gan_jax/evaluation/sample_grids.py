@@ -28,37 +28,31 @@ def save_png(path: Path, image: np.ndarray, scale: int = 2) -> None:
 def save_sample_grids(
   folder: Path, step: int, gan: Gan, state: GanState, seed: int, dataset: Dataset
 ) -> None:
-  """Writes all grids of one evaluation: of the averaged weights, and samples of the last weights.
+  """Writes PNG files with `step` in their names: grids of the averaged weights, samples of the last weights.
 
-  Args:
-    folder: where the PNG files are written.
-    step: part of their names.
-    gan: the networks.
-    state: the trained weights.
-    seed: of the latents.
-    dataset: the training images for nearest neighbours.
+  Nearest neighbours are found among the training images of `dataset`.
   """
-  ema, raw = sampling.generator_weights(state, 'ema'), sampling.generator_weights(state, 'raw')
-  save_png(folder / f'grid_{step:08d}.png', sample_grid(gan, ema, seed))
-  save_png(folder / f'grid_raw_{step:08d}.png', sample_grid(gan, raw, seed))
-  save_png(folder / f'neighbours_{step:08d}.png', nearest_neighbour_grid(gan, ema, seed, dataset))
-  save_png(folder / f'interpolation_{step:08d}.png', interpolation_grid(gan, ema, seed))
+  ema, raw = (sampling.generator_weights(state, which) for which in ('ema', 'raw'))
+  save = lambda name, image: save_png(folder / f'{name}_{step:08d}.png', image)
+  save('grid', sample_grid(gan, ema, seed))
+  save('grid_raw', sample_grid(gan, raw, seed))
+  save('neighbours', nearest_neighbour_grid(gan, ema, seed, dataset))
+  save('interpolation', interpolation_grid(gan, ema, seed))
 
 
 def sample_grid(gan: Gan, weights: Weights, seed: int, n: int = 100) -> np.ndarray:
   """Returns the first n samples of `seed` as one image, uint8 [h, w, c]."""
-  latents = sampling.fixed_latents(gan.latent, seed, n)
-  return image_grid(sampling.generate_images(gan, weights, latents))
+  return image_grid(
+    sampling.generate_images(gan, weights, sampling.fixed_latents(gan.latent, seed, n))
+  )
 
 
 def interpolation_grid(
   gan: Gan, weights: Weights, seed: int, rows: int = 10, columns: int = 12
 ) -> np.ndarray:
   """Returns a grid uint8 [h, w, c] whose rows interpolate between two fixed latents within one class."""
-  ends = sampling.fixed_latents(gan.latent, seed, 2 * rows)
-  paths = [
-    interpolate_latents(gan.latent, ends[2 * i], ends[2 * i + 1], columns) for i in range(rows)
-  ]
+  z = sampling.fixed_latents(gan.latent, seed, 2 * rows)
+  paths = [interpolate_latents(gan.latent, z[i], z[i + 1], columns) for i in range(0, 2 * rows, 2)]
   labels = jnp.repeat(jnp.arange(rows) % gan.n_classes, columns) if gan.n_classes else None
   images = sampling.generate_images(gan, weights, jnp.concatenate(paths), labels)
   return image_grid(images, columns)

@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data import Dataset
-from gan_jax.data import dataset as dataset_lib
 from gan_jax.data import image_arrays as images_lib
+from gan_jax.data.dataset import from_arrays
 from gan_jax.distributed import device_memory
 from gan_jax.distributed.randomness import example_keys
-from gan_jax.gan import latents as latents_lib
 from gan_jax.gan.gan import Gan, GanState, Weights, sample
-from gan_jax.gan.latents import Latent
+from gan_jax.gan.latents import Latent, sample_latents
 from gan_jax.utils.errors import UserError
 
 N_SAMPLES = 10_000  # samples that an evaluation scores, as Goodfellow et al. (2014)
@@ -32,7 +31,7 @@ def generator_weights(state: GanState, which: str) -> Weights:
 def fixed_latents(latent: Latent, seed: int, n: int) -> jax.Array:
   """Returns the first n latents [n, size] of `seed`, the same in every picture and evaluation."""
   key = jax.random.fold_in(jax.random.key(seed), SAMPLING_STREAM)
-  return latents_lib.sample_latents(latent, example_keys(key, n, None))
+  return sample_latents(latent, example_keys(key, n, None))
 
 
 def generate_batches(
@@ -45,15 +44,14 @@ def generate_batches(
   """
   if gan.n_classes and labels is None:
     labels = jnp.arange(latents.shape[0]) % gan.n_classes
-  generate = _compiled_generator(gan)
-  n, size = latents.shape[0], min(_BATCH, latents.shape[0])
-  for start in range(0, n, size):
+  size = min(_BATCH, len(latents))
+  for start in range(0, len(latents), size):
     batch = latents[start : start + size]
     # The last batch is padded and its outputs cut, so that one program serves all batches.
-    missing = size - batch.shape[0]
-    padded = jnp.pad(batch, ((0, missing), (0, 0)))
+    missing = size - len(batch)
     classes = None if labels is None else jnp.pad(labels[start : start + size], (0, missing))
-    yield generate(weights, padded, classes)[: batch.shape[0]]
+    padded = jnp.pad(batch, ((0, missing), (0, 0)))
+    yield _compiled_generator(gan)(weights, padded, classes)[: len(batch)]
 
 
 def sample_labels_like(labels: np.ndarray, n: int, stack: int = 1, n_labels: int = 0) -> jax.Array:
@@ -99,17 +97,10 @@ def draw_samples(
   n_rows: int = N_SAMPLES,
   labels: jax.Array | None = None,
 ) -> dict[str, GeneratedSamples]:
-  """Draws the first n samples of `seed` from the 'raw' and from the 'ema' generator weights.
+  """Draws the first n samples of `seed` from the 'raw' and from the 'ema' generator weights, of equal latents.
 
-  At most one batch is held in float32, beside the rows.
-
-  Args:
-    gan: the networks and the latent distribution.
-    state: the trained weights.
-    seed: of the latents, which both sets of weights share.
-    n: number of samples as uint8 images.
-    n_rows: number of them, from the first, that are returned as float32 rows too.
-    labels: classes [n] as in `generate_batches`.
+  The first `n_rows` are returned as float32 rows too; beside these at most one batch is held in float32.
+  `labels` are classes [n] as in `generate_batches`.
   """
   latents = fixed_latents(gan.latent, seed, n)
   drawn = {}
@@ -138,9 +129,7 @@ def to_uint8_images(images: jax.Array, contrast: float) -> jax.Array:
   With `contrast` above 0 the generator learned images without mean and contrast (`Gan.contrast`): the
   outputs get those of a common photograph.
   """
-  if contrast:
-    return images_lib.float_to_uint8(images * (64 / 127.5))
-  return images_lib.float_to_uint8(images)
+  return images_lib.float_to_uint8(images * (64 / 127.5) if contrast else images)
 
 
 def renormalize_images(images: np.ndarray, contrast: float) -> np.ndarray:
@@ -150,9 +139,9 @@ def renormalize_images(images: np.ndarray, contrast: float) -> np.ndarray:
   """
   converted = np.empty_like(images)
   for start in range(0, len(images), _BATCH):
-    part = jnp.asarray(images[start : start + _BATCH])
-    normalized = images_lib.global_contrast_normalize(part, contrast)
-    converted[start : start + _BATCH] = to_uint8_images(normalized, contrast)
+    rows = slice(start, start + _BATCH)
+    part = images_lib.global_contrast_normalize(jnp.asarray(images[rows]), contrast)
+    converted[rows] = to_uint8_images(part, contrast)
   return converted
 
 
@@ -161,7 +150,7 @@ def renormalize_dataset(dataset: Dataset, contrast: float) -> Dataset:
   arrays = dataset.arrays()
   for split in ('train', 'validation', 'test'):
     arrays[split] = renormalize_images(arrays[split], contrast)
-  return dataset_lib.from_arrays(dataset.name, arrays, dataset.stack)
+  return from_arrays(dataset.name, arrays, dataset.stack)
 
 
 def check_sample_memory(n: int, shape: tuple[int, ...], latent_size: int) -> None:

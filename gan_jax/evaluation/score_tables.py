@@ -25,9 +25,7 @@ SET_TITLES = {
 
 
 def parzen_table(
-  scores: dict[str, ParzenScore],
-  references: dict[str, ParzenScore],
-  protocol: dict[str, Any],
+  scores: dict[str, ParzenScore], references: dict[str, ParzenScore], protocol: dict[str, Any]
 ) -> list[str]:
   """Formats Parzen log-likelihoods, best first, of a run, of reference samplers and as published.
 
@@ -54,13 +52,12 @@ def parzen_table(
 def feature_table(scores: dict[str, FeatureScores], split: str) -> list[str]:
   """Formats scores in a classifier's features, a row for each set of `SET_TITLES`."""
   columns = ('Frechet', 'kernel', 'precision', 'recall', 'density', 'coverage', 'authentic', 'C_T')
-  lines = [f"against {split} images, in the classifier's features"]
-  lines.append(f'{"":<24}' + ''.join(f'{name:>11}' for name in columns))
-  for name, row in scores.items():
-    copying = (f'{row.authentic:.0f} %', f'{row.copying:.1f}')
-    cells = (*(f'{value:.3f}' for value in row[:6]), *copying)
-    lines.append(f'{SET_TITLES[name]:<24}' + ''.join(f'{cell:>11}' for cell in cells))
-  return lines
+  rows = [('', columns)]
+  for name, x in scores.items():
+    copying = (f'{x.authentic:.0f} %', f'{x.copying:.1f}')
+    rows.append((SET_TITLES[name], (*(f'{value:.3f}' for value in x[:6]), *copying)))
+  head = f"against {split} images, in the classifier's features"
+  return [head, *(f'{x:<24}' + ''.join(f'{cell:>11}' for cell in row) for x, row in rows)]
 
 
 def pixel_frechet_line(distances: dict[str, float], split: str, features: str) -> str:

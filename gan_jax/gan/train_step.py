@@ -19,9 +19,9 @@ from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import update_ratio
 from gan_jax.gan.gan import Gan, GanState, Metrics, Weights
 from gan_jax.gan.latents import sample_latents
+from gan_jax.gan.player_updates import update_discriminator, update_generator
 from gan_jax.gan.update_ratio import UpdateRatio
 from gan_jax.gan.update_rules import UPDATE_RULES, GetBatch
-from gan_jax.gan.updates import update_discriminator, update_generator
 
 # Numeric hyperparameters, arguments of a compiled training program, by the name of their setting.
 Hyperparameters = Mapping[str, Any]

@@ -17,7 +17,7 @@ from jax import lax
 
 from gan_jax.data.device_batches import Batch
 from gan_jax.distributed.randomness import BatchAxis
-from gan_jax.gan import updates
+from gan_jax.gan import player_updates
 from gan_jax.gan.forward import discriminate, generate, penalty_value
 from gan_jax.gan.gan import Gan, GanState, Metrics, PyTree, Weights
 from gan_jax.gan.gradient_accumulation import mean_over_microbatches, pmean
@@ -45,7 +45,7 @@ def alternating_step(
   def update(i: int | jax.Array, state: GanState) -> tuple[GanState, Metrics]:
     i_key = jax.random.fold_in(d_key, i)
     batch = get_batch(state.d.count)
-    return updates.update_discriminator(gan, i_key, state, batch, axis_name=axis_name)
+    return player_updates.update_discriminator(gan, i_key, state, batch, axis_name=axis_name)
 
   def add_update(i: jax.Array, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
     state, metrics = update(i, carry[0])
@@ -58,12 +58,18 @@ def alternating_step(
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     state, d_metrics = lax.fori_loop(0, n_d, add_update, (state, zeros))
   batch = get_batch(first)
-  state, g_metrics = updates.update_generator(gan, g_key, state, batch, axis_name=axis_name)
+  state, g_metrics = player_updates.update_generator(gan, g_key, state, batch, axis_name=axis_name)
   return state, {**d_metrics, **g_metrics, 'd_updates': jnp.asarray(n_d, jnp.float32)}
 
 
 def step(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, k: int = 1, *, axis_name: BatchAxis = None
+  gan: Gan,
+  key: jax.Array,
+  state: GanState,
+  batch: Batch,
+  k: int = 1,
+  *,
+  axis_name: BatchAxis = None,
 ) -> tuple[GanState, Metrics]:
   """Updates D once on each of the k equal parts of `batch`, then G once: one step of algorithm 1.
 
@@ -119,7 +125,7 @@ def _microbatch_gradients(
     lambda params: penalty_value(gan, state, params, d_key, batch, fakes, axis_name)
   )(state.d.params)
   d_grads = jax.tree.map(jnp.add, d_grads, penalty_grads)
-  probabilities = updates.mean_probabilities(gan, real, fake)
+  probabilities = player_updates.mean_probabilities(gan, real, fake)
   metrics = {'d_loss': d_loss, 'd_penalty': penalty, 'g_loss': g_loss, **probabilities}
   return PlayerGradients(d_grads, g_grads, d_stats, g_stats, metrics)
 
@@ -147,10 +153,10 @@ def consensus_gradients(
 
 def apply_player_gradients(gan: Gan, state: GanState, grads: PlayerGradients) -> GanState:
   """Applies the gradients of both players, computed at the same state."""
-  state = updates.apply_discriminator_gradients(
+  state = player_updates.apply_discriminator_gradients(
     gan, state, grads.d_grads, grads.d_stats, grads.metrics
   )
-  return updates.apply_generator_gradients(gan, state, grads.g_grads, grads.g_stats)
+  return player_updates.apply_generator_gradients(gan, state, grads.g_grads, grads.g_stats)
 
 
 def simultaneous_step(
@@ -222,8 +228,8 @@ def rk4_step(
 
   def move(grads: PlayerGradients, fraction: float) -> GanState:
     t = state.step
-    d, _ = updates.compute_updates(gan.d_tx, gan.d_rate(t), state.d, grads.d_grads)
-    g, _ = updates.compute_updates(gan.g_tx, gan.g_rate(t), state.g, grads.g_grads)
+    d, _ = player_updates.compute_updates(gan.d_tx, gan.d_rate(t), state.d, grads.d_grads)
+    g, _ = player_updates.compute_updates(gan.g_tx, gan.g_rate(t), state.g, grads.g_grads)
     d_params, g_params = jax.tree.map(
       lambda x, u: x + fraction * u, (state.d.params, state.g.params), (d, g)
     )

@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gan_jax.config import dynamic_hyperparameters
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.evaluation.tasks import Task
-from gan_jax.sweep import compute_cost, group_program, progress_table, scheduler, search_space
+from gan_jax.sweep import (
+  compute_budget,
+  group_program,
+  halving_scheduler,
+  progress_table,
+  search_space,
+)
 from gan_jax.sweep.group_program import GroupProgram, Member
 from gan_jax.sweep.results_table import RankingMetric, ResultRow
 from gan_jax.sweep.search_space import Setting
@@ -28,17 +34,17 @@ class Comparison(NamedTuple):
   unit: str  # one of COST_UNITS for a second comparison at an equal budget, or 'none'
   halving: int  # as in `scheduler.Schedule`
   folder: Path
-  open_task: Callable[[Config], Task]
+  load_task: Callable[[Config], Task]
   devices: list[Any]
   mapping: str  # as in `compile_group_program`
   programs: dict[Any, GroupProgram]  # as in `scheduler.Schedule`
-  update_flops: dict[Any, compute_cost.UpdateFlops]  # by program key, filled when needed
+  update_flops: dict[Any, compute_budget.UpdateFlops]  # by program key, filled when needed
   verdict_fn: Callable[[Path], str] | None = None  # maps a finished run's directory to its verdict
 
   @property
   def metric(self) -> RankingMetric:
     """Returns the metric by which runs are ranked."""
-    return RankingMetric(*self.open_task(self.base).selection_metric)
+    return RankingMetric(*self.load_task(self.base).selection_metric)
 
 
 def check_comparison(comparison: Comparison) -> None:
@@ -75,7 +81,7 @@ def run_comparison(
     updates = sum(m.config.steps * group_program.updates_per_step(m.config) for m in runs.values())
     table = progress_table.ProgressTable(schedule.settings, updates, comparison.metric)
     log(f'at equal {basis}: {len(runs)} runs on {len(comparison.devices)} devices')
-    if runs and not scheduler.train_members(schedule, table, stop):
+    if runs and not halving_scheduler.train_members(schedule, table, stop):
       break
     # A setting that has the same number of steps at the equal budget is not trained again.
     same = [r._replace(compared=basis) for r in rows if (r.setting, r.seed) not in runs]
@@ -83,13 +89,13 @@ def run_comparison(
   return rows
 
 
-def make_schedule(comparison: Comparison, runs: Runs, folder: Path) -> scheduler.Schedule:
+def make_schedule(comparison: Comparison, runs: Runs, folder: Path) -> halving_scheduler.Schedule:
   """Returns the schedule that trains runs in a folder; without swept settings it keeps best checkpoints."""
-  return scheduler.Schedule(
+  return halving_scheduler.Schedule(
     folder,
     list(runs.values()),
     {member.name: search_space.label(setting) for (setting, _), member in runs.items()},
-    comparison.open_task,
+    comparison.load_task,
     comparison.devices,
     comparison.mapping,
     comparison.halving,
@@ -123,23 +129,23 @@ def _steps_by_setting(
     return {setting: config.steps for setting, config in configs.items()}
   d_updates = base.steps * float(base.k)
   flops = _update_flops(comparison, base)
-  budget = getattr(compute_cost.run_cost(base, flops, base.steps, d_updates), basis)
+  budget = getattr(compute_budget.run_cost(base, flops, base.steps, d_updates), basis)
   steps = {}
   for setting, config in configs.items():
     d_updates_fn = _d_updates_fn(config, [r for r in rows if r.setting == setting])
     cost = _cost_fn(config, _update_flops(comparison, config), d_updates_fn, basis)
-    steps[setting] = compute_cost.affordable_steps(cost, budget)
+    steps[setting] = compute_budget.affordable_steps(cost, budget)
   return steps
 
 
 def _cost_fn(
   config: Config,
-  flops: compute_cost.UpdateFlops,
+  flops: compute_budget.UpdateFlops,
   d_updates: Callable[[float], float],
   unit: str,
 ) -> Callable[[int], float]:
   """Returns a function from steps to their cost in `unit`."""
-  return lambda n: float(getattr(compute_cost.run_cost(config, flops, n, d_updates(n)), unit))
+  return lambda n: float(getattr(compute_budget.run_cost(config, flops, n, d_updates(n)), unit))
 
 
 def _d_updates_fn(config: Config, rows: list[ResultRow]) -> Callable[[float], float]:
@@ -148,7 +154,7 @@ def _d_updates_fn(config: Config, rows: list[ResultRow]) -> Callable[[float], fl
     return lambda n: n * float(config.k)
   folders = [Path(row.values['run']) for row in rows if row.status == 'finished']
   counts = [
-    compute_cost.d_updates_from_metrics(metric_writers.read_metrics(folder / 'metrics.jsonl'))
+    compute_budget.d_updates_from_metrics(metric_writers.read_metrics(folder / 'metrics.jsonl'))
     for folder in folders
   ]
   if not counts:
@@ -156,26 +162,28 @@ def _d_updates_fn(config: Config, rows: list[ResultRow]) -> Callable[[float], fl
   return lambda n: sum(count(n) for count in counts) / len(counts)
 
 
-def _update_flops(comparison: Comparison, config: Config) -> compute_cost.UpdateFlops:
+def _update_flops(comparison: Comparison, config: Config) -> compute_budget.UpdateFlops:
   # The FLOPs of an update do not depend on dynamic hyperparameters.
   key = dynamic_hyperparameters.program_key(config)
   if key not in comparison.update_flops:
-    task = comparison.open_task(config)
+    task = comparison.load_task(config)
     gan = train_spec.build_train_spec(config, task).gan
-    comparison.update_flops[key] = compute_cost.count_update_flops(config, gan, task.shape)
+    comparison.update_flops[key] = compute_budget.count_update_flops(config, gan, task.shape)
   return comparison.update_flops[key]
 
 
 def result_rows(
-  comparison: Comparison, basis: str, runs: Runs, schedule: scheduler.Schedule
+  comparison: Comparison, basis: str, runs: Runs, schedule: halving_scheduler.Schedule
 ) -> list[ResultRow]:
   """Returns a row for each run of a schedule that was trained to its end."""
-  results = {r.member.name: r for r in scheduler.read_results(schedule.folder, schedule.members)}
+  results = {
+    r.member.name: r for r in halving_scheduler.read_results(schedule.folder, schedule.members)
+  }
   rows = []
   for (setting, seed), (name, config) in runs.items():
     result, run = results[name], schedule.folder / 'members' / name
     step, d_updates, finished = result.step, result.d_updates, result.status == 'finished'
-    cost = compute_cost.run_cost(config, _update_flops(comparison, config), step, d_updates)
+    cost = compute_budget.run_cost(config, _update_flops(comparison, config), step, d_updates)
     values = {
       **result.values,
       'g_updates': step,
@@ -194,18 +202,18 @@ def result_rows(
 def draw_samples(comparison: Comparison, row: ResultRow, folder: Path) -> None:
   """Draws samples of the last checkpoint of a run as pictures in `folder`."""
   trained = load_run.load_run(Path(row.values['run']), 'last')
-  task = comparison.open_task(trained.config)
+  task = comparison.load_task(trained.config)
   task.save_sample_figures(folder, trained.step, trained.gan, trained.state, row.seed)
 
 
-def cache_tasks(open_task: Callable[[Config], Task]) -> Callable[[Config], Task]:
-  """Returns `open_task` as a function that opens each data set only once."""
+def cache_tasks(load_task: Callable[[Config], Task]) -> Callable[[Config], Task]:
+  """Returns `load_task` as a function that opens each data set only once."""
   tasks: dict[Any, Task] = {}
 
   def cached(config: Config) -> Task:
     key = (config.dataset, config.image_size, config.strict, config.contrast)
     if key not in tasks:
-      tasks[key] = open_task(config)
+      tasks[key] = load_task(config)
     return tasks[key]
 
   return cached

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import checks, dynamic_hyperparameters
-from gan_jax.config.config import Config
+from gan_jax.config import dynamic_hyperparameters, validation
+from gan_jax.config.run_config import Config
 from gan_jax.distributed import device_memory, pmap
 from gan_jax.evaluation.tasks import Task
 from gan_jax.gan.gan import Gan, GanState
@@ -114,7 +114,7 @@ def compile_group_program(
     UserError: where not even one member fits.
   """
   config = members[0].config
-  checks.check_batch_size(config, task.n_train)
+  validation.check_batch_size(config, task.n_train)
   gan = train_spec.build_train_spec(config, task).gan
   if mapping == 'size':
     state = _state_shapes(config, task)

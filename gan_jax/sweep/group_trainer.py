@@ -19,7 +19,7 @@ from gan_jax.sweep import group_program, member_mapping
 from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_metrics import GroupMetrics
 from gan_jax.sweep.group_program import GroupProgram, Member
-from gan_jax.training import checkpoints, checksums, events, run_directory
+from gan_jax.training import checkpoint_integrity, checkpoints, loop_schedule, run_directory
 from gan_jax.training.metric_writers import SCORE_KEY
 
 RUNNING, DIVERGED, DROPPED = 0, 1, 2  # the status of a member in a checkpoint
@@ -51,7 +51,7 @@ class _Pending(NamedTuple):
 class GroupTrainer:
   """Trains a group from its last checkpoint, or from the first update; a context manager.
 
-  Inside `with` it holds the lock of the directory. Entering raises HeldError where another process holds it.
+  Inside `with` it locks the directory. Entering raises RunLockedError where another process holds the lock.
   """
 
   def __init__(
@@ -86,7 +86,7 @@ class GroupTrainer:
     self._lock = run_directory.lock_run_directory(self.folder)
     self._lock.__enter__()
     try:
-      for line in checksums.quarantine_damaged(self.folder):
+      for line in checkpoint_integrity.quarantine_damaged(self.folder):
         print(line, file=sys.stderr)
       self._saved = checkpoints.Checkpoints(self.folder / 'checkpoints', 2)
       self._host = group_program.initial_states(self.program, self.members)
@@ -170,7 +170,7 @@ class GroupTrainer:
     states = program.to_devices(jax.tree.map(lambda x: x[slots], self._host))
     began = time.monotonic()
     while self.step < last and not stop():
-      start, end = self.step, min(events.next_stop(self._longest, self.step), last)
+      start, end = self.step, min(loop_schedule.next_stop(self._longest, self.step), last)
       due = np.where(self._training, member_mapping.steps_due(self._ends, start, end), 0)
       n = np.where(slots == member_mapping.EMPTY, 0, due[slots]).astype(np.int32)
       on_devices = member_mapping.shard_members(n, program.devices)

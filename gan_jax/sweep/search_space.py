@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.utils.errors import UserError
 
 _RANGE = re.compile(r'(log|lin)\(([^,()]+),([^,()]+),([^,()]+)\)')

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.training import run_directory
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically

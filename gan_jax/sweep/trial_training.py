@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gan_jax.sweep import equal_compute, scheduler, search_space
+from gan_jax.sweep import equal_compute, halving_scheduler, search_space
 from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.equal_compute import Comparison
 from gan_jax.sweep.results_table import ResultRow, mean_finite
@@ -51,6 +51,8 @@ def train_trial(
   folder = comparison.folder / 'trials' / f'{trial.number:05d}'
   schedule = equal_compute.make_schedule(one, runs, folder)
   callback = PruningCallback(trial, len(runs), one.metric.sign)
-  if not scheduler.train_members(schedule, callback, lambda: stop() or callback.should_prune):
+  if not halving_scheduler.train_members(
+    schedule, callback, lambda: stop() or callback.should_prune
+  ):
     return None
   return equal_compute.result_rows(comparison, basis, runs, schedule)

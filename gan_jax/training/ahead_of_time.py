@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import checks, dynamic_hyperparameters, gan_factory
-from gan_jax.config.config import Config
+from gan_jax.config import dynamic_hyperparameters, gan_factory, validation
+from gan_jax.config.run_config import Config
 from gan_jax.data import device_batches
 from gan_jax.data.device_batches import BatchWindow, DeviceData, Images
 from gan_jax.data.synthetic import SYNTHETIC
@@ -17,7 +17,7 @@ from gan_jax.distributed import pmap, sharding
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import update_ratio
 from gan_jax.gan.train_step import Hyperparameters, TrainSpec, make_run_steps
-from gan_jax.training import input_pipeline
+from gan_jax.training import data_placement, input_pipeline
 from gan_jax.utils.errors import UserError
 
 
@@ -91,7 +91,7 @@ def trace_training_step(
     UserError: where settings, data and devices do not fit together.
   """
   gan = gan_factory.build_gan(settings, examples.shape, examples.n, examples.n_classes)
-  checks.check_batch(settings, len(devices))
+  validation.check_batch(settings, len(devices))
   train_fn = held_out_fn = device_batches.image_batches(
     examples.stack, round(examples.n_classes ** (1 / examples.stack)), settings.contrast
   )
@@ -131,7 +131,7 @@ def would_stream(choice: str, settings: Config, examples: DataSpec, memory: floa
   """Returns whether training would stream to devices with `memory` bytes, by --stream; raises UserError."""
   streamable = examples.n is not None and examples.stack == 1
   needed = bytes_per_device(_data(settings, examples).train)
-  return input_pipeline.should_stream_bytes(choice, settings.dataset, streamable, needed, memory)
+  return data_placement.should_stream_bytes(choice, settings.dataset, streamable, needed, memory)
 
 
 def bytes_per_device(tree: Any) -> int:

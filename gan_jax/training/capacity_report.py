@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.distributed import chip_specs, device_memory, gpu_targets, hlo_analysis, sharding
 from gan_jax.distributed.chip_specs import Slice
 from gan_jax.training import ahead_of_time

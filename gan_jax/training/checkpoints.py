@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from gan_jax.training import checksums
+from gan_jax.training import checkpoint_integrity
 from gan_jax.utils.errors import AllProcessesError, DivergedError, UserError
 
 _CLOSE_TIMEOUT = 10.0  # seconds for a checkpoint to become complete after an error in this process
@@ -36,20 +37,6 @@ def _barrier(*, key: str, timeout_ms: int) -> None:
   ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
-class _PreserveBest:
-  """Preserves the checkpoint with the highest score, as a policy of Orbax."""
-
-  def __init__(self, scores: dict[int, float]):
-    self._scores = scores
-
-  def should_preserve(
-    self, checkpoints: Sequence[preservation_policy.PolicyCheckpointInfo], *, context: Any
-  ) -> list[bool]:
-    del context
-    best = best_step([info.step for info in checkpoints], self._scores)
-    return [info.step == best for info in checkpoints]
-
-
 def best_step(steps: Sequence[int], scores: dict[int, float]) -> int | None:
   """Returns the step with the highest score, the earliest of equals; None where no step has a score."""
   scored = [step for step in steps if math.isfinite(scores.get(step, math.nan))]
@@ -62,10 +49,10 @@ def delete_surplus_checkpoints(folder: Path, keep: int, scores: dict[int, float]
   Orbax deletes when it saves, which a process that was killed before did not do. Without any score the best
   is unknown, and nothing is deleted.
   """
-  steps = sorted(checksums.complete_steps(folder))
+  steps = sorted(checkpoint_integrity.complete_steps(folder))
   best = best_step(steps, scores)
   for step in set(steps[:-keep]) - {best} if best is not None else ():
-    shutil.rmtree(checksums.checkpoint_path(folder, step))
+    shutil.rmtree(checkpoint_integrity.checkpoint_path(folder, step))
 
 
 class Checkpoints:
@@ -77,7 +64,9 @@ class Checkpoints:
     self._folder = folder
     self._writes_checksums = not read_only and jax.process_index() == 0
     self._scores = dict(scores or {})
-    policies = [preservation_policy.LatestN(keep), _PreserveBest(self._scores)]
+    best = lambda infos: best_step([info.step for info in infos], self._scores)
+    are_best = lambda infos, context: [info.step == best(infos) for info in infos]
+    policies = [preservation_policy.LatestN(keep), SimpleNamespace(should_preserve=are_best)]
     options = ocp.CheckpointManagerOptions(
       preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
       cleanup_tmp_directories=not read_only,
@@ -100,7 +89,7 @@ class Checkpoints:
   def _record_checksums(self) -> None:
     """Writes the checksums of the checkpoint that Orbax is about to complete, in its background thread."""
     if self._writes_checksums:
-      checksums.record_checksums(self._folder.parent)
+      checkpoint_integrity.record_checksums(self._folder.parent)
 
   def steps(self) -> list[int]:
     """Returns the steps of the complete checkpoints, ascending."""
@@ -112,8 +101,8 @@ class Checkpoints:
 
   def restore(self, step: int, like: Any) -> Any:
     """Returns the state at `step`, laid out as `like`; raises UserError for a damaged file."""
-    path = checksums.checkpoint_path(self._folder.parent, step)
-    damage = checksums.find_damage(self._folder.parent, step)
+    path = checkpoint_integrity.checkpoint_path(self._folder.parent, step)
+    damage = checkpoint_integrity.find_damage(self._folder.parent, step)
     if damage is not None:
       raise UserError(
         f'{path}: this checkpoint is damaged: {damage}; use another, or go on training, which '
@@ -122,9 +111,7 @@ class Checkpoints:
     try:
       return self._manager.restore(step, args=ocp.args.StandardRestore(like))
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
-      reason = (
-        str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-      )
+      reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
       raise UserError(
         f'{path}: this checkpoint is damaged or belongs to another model ({reason}); '
         'delete that folder to go on from the one before it'

@@ -11,18 +11,15 @@ from gan_jax.config.run_config import Config
 from gan_jax.data.device_batches import BatchWindow, DeviceData, Images
 from gan_jax.data.host_loader import HostLoader, take_shuffled
 from gan_jax.diagnosis import training_monitors
-from gan_jax.distributed import device_memory, pmap, sharding
+from gan_jax.distributed import pmap, sharding
 from gan_jax.distributed.sharding import Devices
 from gan_jax.evaluation.tasks import Task
 from gan_jax.gan import train_step
 from gan_jax.gan.gan import Gan, GanState, Metrics
 from gan_jax.gan.update_ratio import RatioController, UpdateRatio
-from gan_jax.utils.errors import UserError
 
-STREAM = ('auto', 'yes', 'no')  # choices of --stream
 # Which arguments of a streaming program hold rows that are split over the devices.
 STREAMED_ARGUMENTS: pmap.ShardedArgs = {3: DeviceData(BatchWindow(True, True, False), False)}
-_MAX_RESIDENT_SHARE = 0.25  # of a device's free memory: a larger data set is streamed
 _WINDOW_BYTES = 64 * 2**20  # of a window, on each device
 _MAX_WINDOW = 128  # minibatches of a window: more would delay the first step and save little
 
@@ -199,25 +196,6 @@ def open_pipeline(
   assert ratio is not None
   key = jax.random.key(config.seed)
   return StreamingPipeline(data, key, config.batch_size, ratio, devices, mapped)
-
-
-def should_stream(choice: str, task: Task, devices: Devices) -> bool:
-  """Decides by --stream and by the free memory of the devices whether to stream; raises UserError."""
-  needed = sum(x.nbytes for x in jax.tree.leaves(task.training_data(held_out=False)))
-  free = device_memory.free_device_bytes(sharding.local_devices(devices))
-  return should_stream_bytes(choice, task.name, task.streamable, needed, free)
-
-
-def should_stream_bytes(
-  choice: str, name: str, streamable: bool, n_bytes: int, free: float
-) -> bool:
-  """Decides whether to stream `n_bytes` of images to devices with `free` bytes each; raises UserError."""
-  if choice == 'yes' and not streamable:
-    reason = f'the examples of {name} are made on the device'
-    raise UserError(f'--stream=yes: {reason}; give --stream=auto')
-  if choice != 'auto' or not streamable:
-    return choice == 'yes'
-  return n_bytes > _MAX_RESIDENT_SHARE * free
 
 
 def mean_metrics(calls: ProgramCalls) -> dict[str, float]:

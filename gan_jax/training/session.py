@@ -17,7 +17,7 @@ from gan_jax.distributed.sharding import Devices
 from gan_jax.evaluation.tasks import Task, load_task
 from gan_jax.gan.gan import Gan, GanState, Metrics
 from gan_jax.gan.train_step import make_run_steps
-from gan_jax.training import input_pipeline
+from gan_jax.training import data_placement, input_pipeline
 from gan_jax.training.input_pipeline import InputPipeline, ProgramCalls
 from gan_jax.training.train_spec import build_train_spec, initial_state_fn, train_spec_fn
 
@@ -100,14 +100,14 @@ def open_session(
     devices: those of all processes.
     cache: folder for what depends on the data alone, such as classifiers.
     mapped: how the step is mapped over the devices: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
-    stream: a choice of `input_pipeline.STREAM`.
+    stream: a choice of `data_placement.STREAM`.
     group: the processes of the run.
 
   Raises:
     UserError: in every process, where settings, devices and data do not fit together.
   """
   task = group.run_on_all(lambda: _open_task(config, devices, cache))
-  wanted = group.run_on_all(lambda: input_pipeline.should_stream(stream, task, devices))
+  wanted = group.run_on_all(lambda: data_placement.should_stream(stream, task, devices))
   # If the images do not fit into one host, all hosts must run the program that streams.
   streaming = 'yes' in group.allgather('yes' if wanted else 'no')
   spec = group.run_on_all(lambda: build_train_spec(config, task, streaming=streaming))

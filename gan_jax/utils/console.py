@@ -5,11 +5,11 @@ import pkgutil
 import runpy
 import sys
 
-_NO_COMMANDS = {'command_line', 'bench_metrics'}  # modules that other scripts share
+_NO_COMMANDS = {'command_line', 'exit_codes', 'bench_metrics'}  # modules that other scripts share
 
 
 def script_package() -> str:
-  """Returns the package that holds the scripts: `gan_jax.experiments` in a wheel, `experiments` in a checkout."""
+  """Returns the package of the scripts: `gan_jax.experiments` in a wheel, `experiments` in a checkout."""
   inside = 'gan_jax.experiments'
   return inside if importlib.util.find_spec(inside) else 'experiments'
 

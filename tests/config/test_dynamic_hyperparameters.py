@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gan_jax.config import dynamic_hyperparameters, gan_factory
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 
 SAME = (
   {'g_lr': 1e-2},

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax.config import gan_factory
 from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.gan import gan as gan_lib
@@ -19,7 +19,7 @@ SHAPES = {
 
 
 def read(path):
-  return launcher.preset(path.stem)
+  return command_line.read_preset(path.stem)
 
 
 def test_there_are_presets():

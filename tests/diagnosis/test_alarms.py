@@ -2,7 +2,7 @@
 
 import pytest
 
-from gan_jax.config import settings
+from gan_jax.config import setting_definitions
 from gan_jax.diagnosis import alarms
 
 HEALTHY = {
@@ -27,7 +27,7 @@ def records(*changes):
 
 
 def test_rules_have_the_names_that_the_flag_accepts():
-  assert tuple(alarms.ALARM_RULES) == settings.ALARMS
+  assert tuple(alarms.ALARM_RULES) == setting_definitions.ALARMS
 
 
 def test_healthy_monitors_raise_nothing():

@@ -10,7 +10,7 @@ import pytest
 
 from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.diagnosis.diagnostic_statistics import compute_diagnostic_statistics
-from gan_jax.diagnosis.discriminator_bound import (
+from gan_jax.diagnosis.discriminator_calibration import (
   DiscriminatorOutputs,
   compute_discriminator_statistics,
 )

@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.diagnosis import verdict_explanations, verdict_formatting, verdict_rules
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
-from gan_jax.diagnosis.discriminator_bound import DiscriminatorStatistics
+from gan_jax.diagnosis.discriminator_calibration import DiscriminatorStatistics
 from gan_jax.diagnosis.reference_statistics import MemorisationScores
 from gan_jax.diagnosis.training_monitors import MonitorHistory
 from gan_jax.metrics.cell_occupancy import CellOccupancy

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import config
+from gan_jax.config import run_config
 from gan_jax.data import device_batches
 from gan_jax.data.device_batches import DeviceData, Images
 from gan_jax.distributed import pmap, sharding
@@ -68,7 +68,7 @@ def test_arrays_are_sharded_along_their_longest_side():
 
 
 def test_a_sharded_state_is_evaluated_as_a_replicated_one(tmp_path):
-  settings = config.Config(
+  settings = run_config.Config(
     dataset='ring',
     network='relu',
     g_width=16,
@@ -93,7 +93,7 @@ def test_a_sharded_state_is_evaluated_as_a_replicated_one(tmp_path):
 
 @pytest.mark.slow
 def test_each_device_holds_a_share_of_the_arguments():
-  settings = config.Config(
+  settings = run_config.Config(
     dataset='painter', network='relu', g_width=512, d_width=512, batch_size=16
   )
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from gan_jax.distributed.randomness import example_keys
-from gan_jax.gan import optimizers, updates
+from gan_jax.gan import optimizers, player_updates
 from gan_jax.gan.augment import ada_controller
 from gan_jax.gan.latents import sample_latents
 from gan_jax.gan.losses import LOSSES
@@ -76,8 +76,8 @@ def test_each_update_moves_its_own_player_along_its_gradient_and_no_other(loss, 
   """SGD with rate lr moves a player by -lr times the gradient of its loss."""
   gan, key, state = tiny_gan(loss, lr=0.1, n_classes=n_classes, dropout=dropout)
   data = random_batch(4, n_classes=n_classes)
-  after_d, d_metrics = compiled(updates.update_discriminator, gan)(key, state, data)
-  after_g, g_metrics = compiled(updates.update_generator, gan)(key, state, data)
+  after_d, d_metrics = compiled(player_updates.update_discriminator, gan)(key, state, data)
+  after_g, g_metrics = compiled(player_updates.update_generator, gan)(key, state, data)
   assert_trees_equal(after_d.g, state.g)
   assert_trees_equal(after_d.g_ema, state.g_ema)
   assert_trees_equal(after_g.d, state.d)
@@ -98,8 +98,8 @@ def test_gradients_agree_with_finite_differences(loss):
   """Central differences of both losses along random directions, as well as float32 and kinks allow."""
   gan, key, state = tiny_gan(loss, lr=1.0, dropout=False)
   for player, fn in (
-    ('d', compiled(updates.update_discriminator, gan)),
-    ('g', compiled(updates.update_generator, gan)),
+    ('d', compiled(player_updates.update_discriminator, gan)),
+    ('g', compiled(player_updates.update_generator, gan)),
   ):
     params = getattr(state, player).params
     after, _ = fn(key, state, random_batch(4))
@@ -123,7 +123,7 @@ def test_generators_rest_where_the_discriminator_is_flat(loss):
   """A D that says the same of everything teaches nothing."""
   gan, key, state = tiny_gan(loss, dropout=False)
   state = replace_params(state, 'd', jax.tree.map(jnp.zeros_like, state.d.params))
-  after, _ = compiled(updates.update_generator, gan)(key, state, random_batch(4))
+  after, _ = compiled(player_updates.update_generator, gan)(key, state, random_batch(4))
   assert_trees_equal(after.g.params, state.g.params)
 
 
@@ -167,12 +167,12 @@ def test_alternating_is_algorithm_1_by_hand():
   gan, key, state = tiny_gan()
   x = random_images(3, 4)
   d_key, g_key = jax.random.split(key)
-  update_d = compiled(updates.update_discriminator, gan)
+  update_d = compiled(player_updates.update_discriminator, gan)
   expected, losses = state, []
   for i in range(3):
     expected, metrics = update_d(jax.random.fold_in(d_key, i), expected, draw_in_turn(x)(i))
     losses.append(metrics['d_loss'])
-  expected, _ = compiled(updates.update_generator, gan)(g_key, expected, draw_in_turn(x)(0))
+  expected, _ = compiled(player_updates.update_generator, gan)(g_key, expected, draw_in_turn(x)(0))
   actual, metrics = step('alternating', gan, 3)(key, state, x)
   assert_trees_close(actual, expected, rtol=1e-4, atol=1e-6)
   assert metrics['d_loss'] == pytest.approx(float(sum(losses)), rel=1e-5)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.config import config, gan_factory
+from gan_jax.config import gan_factory, run_config
 from gan_jax.data import device_batches
 from gan_jax.data.device_batches import DeviceData, Images
 from gan_jax.distributed import pmap, sharding
@@ -68,7 +68,7 @@ def test_parts_under_a_spread_program_equal_the_whole():
 
 def test_parts_need_less_memory():
   def used(accumulate):
-    settings = config.Config(
+    settings = run_config.Config(
       dataset='painter', network='relu', g_depth=6, d_depth=6, batch_size=4096, g_width=64,
       d_width=64, g_norm='none', accumulate=accumulate,
     )  # fmt: skip
@@ -94,5 +94,5 @@ def test_parts_need_less_memory():
 def test_what_needs_the_whole_batch_is_refused(settings, words):
   with pytest.raises(UserError, match=f'--accumulate=2: {words}'):
     gan_factory.build_gan(
-      config.Config(accumulate=2, **settings), NetworkSpec((28, 28, 1)).shape, 100
+      run_config.Config(accumulate=2, **settings), NetworkSpec((28, 28, 1)).shape, 100
     )

@@ -5,7 +5,7 @@ import pytest
 
 from gan_jax.data.device_batches import Batch
 from gan_jax.distributed.randomness import example_keys
-from gan_jax.gan import updates
+from gan_jax.gan import player_updates
 from gan_jax.gan.penalties import PENALTIES, Penalty, make_penalties, total_penalty
 from gan_jax.gan.update_rules import UPDATE_RULES
 from tests.helpers.tiny_gan import (
@@ -172,7 +172,9 @@ def test_a_lazy_penalty_of_a_frozen_discriminator_has_the_same_mean_gradient():
   for every in (1, 2):
     gan, key, state = tiny_gan(penalties=make_penalties({'r1': 1.0}, {'r1': every}), dropout=False)
     step = jit_unoptimized(
-      lambda state, gan=gan, key=key: updates.update_discriminator(gan, key, state, random_batch(4))
+      lambda state, gan=gan, key=key: player_updates.update_discriminator(
+        gan, key, state, random_batch(4)
+      )
     )
     at = [state.replace(d=state.d.replace(count=jnp.int32(i))) for i in (0, 1)]
     moved = [step(each)[0].d.params for each in at]
@@ -210,5 +212,5 @@ def test_r1_of_a_network_is_the_penalty_written_by_hand():
   )[0]
   # The mask of an example is that of its place in the batch, so only the first can be asked alone.
   by_hand = float((jax.grad(logits)(real[0]) ** 2).sum())
-  _, metrics = updates.update_discriminator(gan, key, state, Batch(real[:1]))
+  _, metrics = player_updates.update_discriminator(gan, key, state, Batch(real[:1]))
   assert metrics['d_penalty'] == pytest.approx(by_hand, rel=1e-5)

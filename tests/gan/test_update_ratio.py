@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.data import device_batches
 from gan_jax.data.device_batches import DeviceData
 from gan_jax.evaluation import sampling

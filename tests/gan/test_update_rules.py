@@ -9,7 +9,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from gan_jax.data.device_batches import Batch
-from gan_jax.gan import forward, update_rules, updates
+from gan_jax.gan import forward, player_updates, update_rules
 from gan_jax.gan.gan import Weights
 from gan_jax.gan.losses import LOSSES
 from gan_jax.gan.update_rules import UPDATE_RULES
@@ -103,12 +103,12 @@ def test_alternating_is_k_updates_of_d_then_one_of_g_and_its_d_metrics_are_sums(
   """D meets a new minibatch each time, G the first of them."""
   gan, state = smooth_gan(), initial_state()
   d_key, g_key = jax.random.split(KEY)
-  update_d = jit_unoptimized(functools.partial(updates.update_discriminator, gan))
+  update_d = jit_unoptimized(functools.partial(player_updates.update_discriminator, gan))
   sums = {}
   for i in range(3):
     state, metrics = update_d(jax.random.fold_in(d_key, i), state, get_batch(i))
     sums = {each: sums.get(each, 0) + x for each, x in metrics.items()}
-  state, g_metrics = jit_unoptimized(functools.partial(updates.update_generator, gan))(
+  state, g_metrics = jit_unoptimized(functools.partial(player_updates.update_generator, gan))(
     g_key, state, get_batch(0)
   )
   actual, metrics = compiled_step('alternating')(initial_state(), 3)
@@ -157,7 +157,9 @@ def test_unrolled_follows_finite_differences_through_the_updates_of_d():
   @jit_unoptimized
   def looked_ahead(flat):
     fakes, _ = forward.generate(gan, Weights(unravel(flat), {}), z_key, batch, None)
-    loss = lambda d: updates.discriminator_loss(gan, start, d, look_key, batch, fakes, None)[0]
+    loss = lambda d: player_updates.discriminator_loss(gan, start, d, look_key, batch, fakes, None)[
+      0
+    ]
     d = after.d.params  # its own update came before
     for _ in range(2):
       d = jax.tree.map(lambda x, slope: x - 0.2 * slope, d, jax.grad(loss)(d))

@@ -167,7 +167,7 @@ def _serve():
   """Fork for each request on stdin; the child leaves this loop and becomes the script."""
   from jax._src import xla_bridge
 
-  from experiments import launcher  # noqa: F401  what every script imports
+  from experiments import command_line  # noqa: F401  what every script imports
   from gan_jax.evaluation import parzen_evaluation, sample_grids  # noqa: F401
   from gan_jax.training import train  # noqa: F401
 

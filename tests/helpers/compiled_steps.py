@@ -9,12 +9,12 @@ import sys
 
 from absl import flags
 
-from experiments import launcher
-from gan_jax.config.config import Config
+from experiments import command_line
+from gan_jax.config.run_config import Config
 from gan_jax.distributed import chip_specs
 from gan_jax.training import ahead_of_time, capacity_report
 
-SETTINGS = launcher.define_fields(Config)
+SETTINGS = command_line.define_config_flags(Config)
 CONVOLUTIONS = ('dcgan', 'sngan', 'r3gan', 'conv_2014')
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 
 HOSTILE = '"><script>alert(1)</script><img src=http://evil.example/x onerror=alert(1)>'
 VERDICT = {

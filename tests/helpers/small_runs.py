@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.data import Dataset
 from gan_jax.evaluation import plots, tasks
 from gan_jax.evaluation.tasks import CheckpointEvaluation, image_task, synthetic_task

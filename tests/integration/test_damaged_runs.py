@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from tensorboardX.event_file_writer import EventsWriter
 
-from experiments import launcher
+from experiments import command_line
 from gan_jax.training import metric_writers
 from tests.helpers import commands
 from tests.helpers.commands import RUN, STEPS, TINY
@@ -142,7 +142,7 @@ LIMITS = [
 
 
 def fail(error, wrapped):
-  with launcher._one_line_errors():
+  with command_line._one_line_errors():
     if not wrapped:
       raise error
     try:  # as Orbax does with what failed in its threads
@@ -152,7 +152,7 @@ def fail(error, wrapped):
 
 
 def test_a_full_disk_under_the_events_stops_a_run(tmp_path, monkeypatch):
-  metrics = metric_writers.Metrics(tmp_path, 0)
+  metrics = metric_writers.MetricWriter(tmp_path, 0)
 
   def refuse(self, event):
     raise OSError(errno.ENOSPC, 'No space left on device')

@@ -18,9 +18,9 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.training import checksums
+from gan_jax.training import checkpoint_integrity
 from tests.helpers import commands, process_groups
-from tests.helpers.process_nursery import Nursery
+from tests.helpers.warm_processes import Nursery
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +77,7 @@ class Table:
     """Every record and every checkpoint is the unbroken run's; returns the last step on disk."""
     told, states = self.whole(n)
     assert records(run) == told[: len(records(run))]
-    there = [step for step in steps_of(run) if checksums.find_damage(run, step) is None]
+    there = [step for step in steps_of(run) if checkpoint_integrity.find_damage(run, step) is None]
     for step in there[-1:]:
       jax.tree.map(np.testing.assert_array_equal, commands.state(run, step), states[step])
     return max(there, default=0)
@@ -147,7 +147,7 @@ def full_disk(table, children):
 
 def damage(kind, run, step, rng):
   """Spoil a checkpoint."""
-  folder = checksums.checkpoint_path(run, step)
+  folder = checkpoint_integrity.checkpoint_path(run, step)
   files = sorted(
     path for path in folder.glob('*/**/*') if path.is_file() and path.stat().st_size > 8
   )

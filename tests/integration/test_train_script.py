@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gan_jax import data
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from tests.helpers import commands
 from tests.helpers.commands import RUN, STEPS, TINY
 

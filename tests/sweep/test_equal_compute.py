@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.evaluation.tasks import load_task
 from gan_jax.gan.update_ratio import RatioController
 from gan_jax.sweep import equal_compute, search_space

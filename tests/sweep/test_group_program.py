@@ -6,10 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.distributed import device_memory
 from gan_jax.evaluation.tasks import load_task
-from gan_jax.sweep import equal_compute, group_program, member_export, scheduler, sweep_directory
+from gan_jax.sweep import (
+  equal_compute,
+  group_program,
+  halving_scheduler,
+  member_export,
+  sweep_directory,
+)
 from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_program import Member
 from gan_jax.sweep.group_trainer import GroupTrainer
@@ -242,9 +248,9 @@ def test_more_members_than_fit_train_in_several_groups(task, unbroken, tmp_path)
   with pytest.raises(UserError, match='not even one member fits'):
     program_of(members, task, free=1000)
   schedule = schedule_of(tmp_path, members)._replace(programs=OneProgram(small))
-  assert scheduler.train_members(schedule, SweepCallback())
+  assert halving_scheduler.train_members(schedule, SweepCallback())
   assert len(list((tmp_path / 'waves').glob('0_*/'))) == 2
-  assert [r.score for r in scheduler.read_results(tmp_path, members)] == [
+  assert [r.score for r in halving_scheduler.read_results(tmp_path, members)] == [
     r.score for r in unbroken[1]
   ]
 
@@ -264,7 +270,7 @@ class OneProgram(dict):
 
 
 def schedule_of(folder, members, halving=0, settings=None):
-  return scheduler.Schedule(
+  return halving_scheduler.Schedule(
     folder,
     members,
     settings or {m.name: m.name for m in members},
@@ -279,11 +285,11 @@ def schedule_of(folder, members, halving=0, settings=None):
 def test_halving_drops_the_worst_and_changes_no_other_member(program, unbroken, tmp_path):
   members = members_of(CHANGES)
   schedule = schedule_of(tmp_path, members, halving=2)._replace(programs=OneProgram(program))
-  assert scheduler.train_members(schedule, SweepCallback())
+  assert halving_scheduler.train_members(schedule, SweepCallback())
   at_halving = {
     r['member']: r['score'] for r in unbroken[2] if 'score' in r and r['step'] == HALF_WAY
   }
-  results = scheduler.read_results(tmp_path, members)
+  results = halving_scheduler.read_results(tmp_path, members)
   dropped = {r.member.name for r in results if r.status == 'dropped'}
   assert len(dropped) == 1  # of the three that had not ended there, as m3 had
   kept = set(at_halving) - dropped - {'m3'}
@@ -297,16 +303,16 @@ def test_halving_drops_the_worst_and_changes_no_other_member(program, unbroken, 
 
 def test_halving_steps_are_evaluated_steps():
   config = dataclasses.replace(BASE, steps=96)
-  assert scheduler.halving_steps(config, 2) == [12, 24, 48]
-  assert scheduler.halving_steps(config, 8) == [12]
-  assert scheduler.halving_steps(config, 0) == []
+  assert halving_scheduler.halving_steps(config, 2) == [12, 24, 48]
+  assert halving_scheduler.halving_steps(config, 8) == [12]
+  assert halving_scheduler.halving_steps(config, 0) == []
 
 
 def test_survivors_are_the_best_settings_by_the_mean_of_their_seeds():
   settings = {'a0': 'a', 'a1': 'a', 'b0': 'b', 'b1': 'b', 'c0': 'c', 'c1': 'c'}
   scores = {'a0': 1.0, 'a1': 1.0, 'b0': 3.0, 'b1': -9.0, 'c0': 0.5, 'c1': math.nan}
-  assert scheduler.surviving_settings(scores, settings, 2) == {'a', 'c'}
-  assert scheduler.surviving_settings({}, settings, 2)  # at least one
+  assert halving_scheduler.surviving_settings(scores, settings, 2) == {'a', 'c'}
+  assert halving_scheduler.surviving_settings({}, settings, 2)  # at least one
 
 
 def test_the_folder_of_another_sweep_raises(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.sweep import search_space
 from gan_jax.utils.errors import UserError
 

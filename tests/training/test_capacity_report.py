@@ -7,14 +7,14 @@ import jax
 import pytest
 
 from experiments import pod
-from gan_jax.config import config
+from gan_jax.config import run_config
 from gan_jax.distributed import chip_specs, sharding
 from gan_jax.distributed.chip_specs import Slice
 from gan_jax.training import ahead_of_time, capacity_report
 from gan_jax.utils.errors import UserError
 
 WHERE = Slice('v5e', (2, 2))
-SETTINGS = config.Config(g_width=32, d_width=16, batch_size=64)
+SETTINGS = run_config.Config(g_width=32, d_width=16, batch_size=64)
 MNIST = ahead_of_time.data_spec_of('mnist')
 
 

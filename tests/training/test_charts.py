@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.gan.losses import LOSSES
 from gan_jax.training.report import figures
 from gan_jax.training.report.charts import COLORS, Chart

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.data import Dataset, array_cache, dataset, device_batches
 from gan_jax.data.host_loader import HostLoader, take_shuffled
 from gan_jax.data.synthetic import SYNTHETIC
@@ -25,7 +25,7 @@ from gan_jax.evaluation.tasks.image_task import ImageTask
 from gan_jax.evaluation.tasks.synthetic_task import SyntheticTask
 from gan_jax.gan import train_step, update_ratio
 from gan_jax.gan.update_ratio import RatioController, ratio_from_float
-from gan_jax.training import input_pipeline, load_run, session, train
+from gan_jax.training import data_placement, input_pipeline, load_run, session, train
 from gan_jax.utils.errors import UserError
 from tests.helpers import commands, device_layouts, process_groups, streaming_runs
 from tests.helpers.streaming_runs import (
@@ -202,19 +202,19 @@ def test_auto_streams_what_does_not_fit_beside_everything_else(monkeypatch):
   nbytes = 60 * (64 + 4)
   for free, expected in ((5 * nbytes, False), (3 * nbytes, True)):
     monkeypatch.setattr(
-      input_pipeline.device_memory, 'free_device_bytes', lambda devices, free=free: free
+      data_placement.device_memory, 'free_device_bytes', lambda devices, free=free: free
     )
-    assert input_pipeline.should_stream('auto', task, devices) is expected
-    assert input_pipeline.should_stream('no', task, devices) is False
-    assert input_pipeline.should_stream('yes', task, devices) is True
-    assert input_pipeline.should_stream('auto', SyntheticTask(SYNTHETIC['ring']), devices) is False
+    assert data_placement.should_stream('auto', task, devices) is expected
+    assert data_placement.should_stream('no', task, devices) is False
+    assert data_placement.should_stream('yes', task, devices) is True
+    assert data_placement.should_stream('auto', SyntheticTask(SYNTHETIC['ring']), devices) is False
 
 
 def test_what_is_made_on_the_device_cannot_stream():
   stacked = ImageTask(noise()._replace(stack=3, name='stacked'))
   for task in (SyntheticTask(SYNTHETIC['ring']), stacked):
     with pytest.raises(UserError, match=f'--stream=yes: .* {task.name} .* give --stream=auto'):
-      input_pipeline.should_stream('yes', task, jax.devices()[:1])
+      data_placement.should_stream('yes', task, jax.devices()[:1])
     with pytest.raises(ValueError, match=task.name):
       task.window_batch_fn(8)
 

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.distributed import pmap, sharding
 from gan_jax.training import train
 

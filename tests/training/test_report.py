@@ -12,7 +12,7 @@ import shlex
 import pytest
 from PIL import Image
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.training import report
 from gan_jax.training.report import figures, tables
 from gan_jax.utils.errors import UserError

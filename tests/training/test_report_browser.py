@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.training import report
 from tests.helpers import browser, run_folders
 from tests.helpers.run_folders import VERDICT, update_json

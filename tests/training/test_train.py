@@ -19,7 +19,7 @@ from gan_jax.training import (
   session,
   train,
 )
-from gan_jax.training.events import next_stop
+from gan_jax.training.loop_schedule import next_stop
 from gan_jax.utils.errors import DivergedError, UserError
 from tests.helpers import small_runs
 from tests.helpers.small_runs import RING, SMALL, final, run

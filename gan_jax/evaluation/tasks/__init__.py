@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.data import default_data_dir, load_dataset
 from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.evaluation.tasks.image_task import ImageTask

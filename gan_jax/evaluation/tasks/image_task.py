@@ -10,7 +10,7 @@ import numpy as np
 from gan_jax.data import Dataset, device_batches
 from gan_jax.data.device_batches import BatchFn, DeviceData, Images
 from gan_jax.evaluation import (
-  held_out_discriminator,
+  discriminator_metrics,
   parzen_evaluation,
   plots,
   sample_grids,
@@ -240,10 +240,10 @@ class ImageTask:
     return _ReportPart({'pixel_frechet': distances}, scores, [line])
 
   def _discriminator_part(self, gan: Gan, state: GanState, seed: int) -> _ReportPart:
-    metrics = held_out_discriminator.discriminator_metrics(
+    metrics = discriminator_metrics.discriminator_metrics(
       gan, state, self.held_out_batch_fn, self.evaluation_data(), seed
     )
-    line = held_out_discriminator.discriminator_line(gan, metrics)
+    line = discriminator_metrics.discriminator_line(gan, metrics)
     return _ReportPart({'watched': metrics}, metrics, [line])
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from gan_jax.data import device_batches
 from gan_jax.data.device_batches import BatchFn, DeviceData
 from gan_jax.data.synthetic import SYNTHETIC, SyntheticDistribution
-from gan_jax.evaluation import held_out_discriminator, plots, sampling
+from gan_jax.evaluation import discriminator_metrics, plots, sampling
 from gan_jax.evaluation.tasks.task import (
   N_COMPARISON,
   CheckpointEvaluation,
@@ -145,10 +145,10 @@ class SyntheticTask:
         f'{name:<24}{scores["raw"][name]:>12.4g}{scores["ema"][name]:>12.4g}'
         f'{truth[name]:>14.4g}{value:>12.4g}'
       )
-    discriminator = held_out_discriminator.discriminator_metrics(
+    discriminator = discriminator_metrics.discriminator_metrics(
       gan, state, self.held_out_batch_fn, self.evaluation_data(), seed
     )
-    lines.append(held_out_discriminator.discriminator_line(gan, discriminator))
+    lines.append(discriminator_metrics.discriminator_line(gan, discriminator))
     lines.append('protocol: ' + ', '.join(f'{key} {value}' for key, value in protocol.items()))
     values = {
       'protocol': protocol,

@@ -44,83 +44,65 @@ class Task(Protocol):
   @property
   def name(self) -> str:
     """Returns the name of the data set, as in --dataset."""
-    ...
 
   @property
   def shape(self) -> tuple[int, ...]:
     """Returns the shape of one example."""
-    ...
 
   @property
   def n_classes(self) -> int:
     """Returns the number of classes; 0 without labels."""
-    ...
 
   @property
   def n_train(self) -> int | None:
     """Returns the number of training examples; None for an endless data set."""
-    ...
 
   @property
   def fingerprint(self) -> str:
     """Returns a SHA-256 that identifies the data."""
-    ...
 
   @property
   def mean_image(self) -> np.ndarray | None:
     """Returns the mean training image [h, w, c] in [0, 1]; None for points."""
-    ...
 
   @property
   def train_batch_fn(self) -> BatchFn:
     """Returns the function that makes training batches from `training_data` on the device."""
-    ...
 
   @property
   def streamable(self) -> bool:
     """Returns whether the host can stream minibatches: rows of `training_data(...).train` are examples."""
-    ...
 
   def window_batch_fn(self, batch_size: int) -> BatchFn:
     """Returns the batch function of a streamed `BatchWindow`; raises ValueError unless `streamable`."""
-    ...
 
   @property
   def held_out_batch_fn(self) -> BatchFn:
     """Returns the function that makes held-out batches on the device."""
-    ...
 
   @property
   def selection_metric(self) -> tuple[str, bool]:
     """Returns the name of the score that ranks generators, and whether higher is better."""
-    ...
 
   def training_data(self, held_out: bool) -> DeviceData:
     """Returns the host arrays that batch functions read, with held-out data where `held_out`."""
-    ...
 
   def evaluation_data(self) -> DeviceData:
     """Returns at most as many training and held-out examples as evaluations use; fits on a device."""
-    ...
 
   def evaluate_checkpoint(self, gan: Gan, state: GanState, seed: int) -> CheckpointEvaluation:
     """Scores the generator on validation data, for samples drawn from `seed`."""
-    ...
 
   def save_sample_figures(
     self, folder: Path, step: int, gan: Gan, state: GanState, seed: int
   ) -> None:
     """Writes PNG files of samples to `folder`, with `step` in their names."""
-    ...
 
   def plot_scores(self, axes: Any, records: list[dict[str, Any]]) -> None:
     """Plots the selection metric of `records`, lines of metrics.jsonl, on matplotlib `axes`."""
-    ...
 
   def comparison_sets(self, gan: Gan, state: GanState, which: str, seed: int) -> ComparisonSets:
     """Returns real data and samples of the 'raw' or 'ema' weights for diagnostic statistics."""
-    ...
 
   def full_report(self, gan: Gan, state: GanState, split: str, seed: int) -> EvaluationReport:
     """Computes all scores of both weights on `split`, 'test' or 'validation', beside references."""
-    ...

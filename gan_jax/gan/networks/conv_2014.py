@@ -16,9 +16,10 @@ from gan_jax.gan.networks.initializers import (
   mean_image_bias,
   with_bias_init,
 )
-from gan_jax.gan.networks.layers import Conditioned, Dropout, Logit, apply_layer, make_dense
+from gan_jax.gan.networks.layers import Conditioned, Dropout, Logit, make_dense
 from gan_jax.gan.networks.mlp_2014 import Maxout
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, resolve_spec
+from gan_jax.gan.networks.normalization import apply_layer
 from gan_jax.utils.errors import UserError
 
 # Of D's convolutions: channels / width, kernel size, padding, and the size of the pool of stride 2.

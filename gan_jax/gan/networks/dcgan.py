@@ -18,8 +18,9 @@ from gan_jax.gan.networks.initializers import (
   normal_weights,
   with_bias_init,
 )
-from gan_jax.gan.networks.layers import Conditioned, Logit, apply_layer, batch_norm, make_dense
+from gan_jax.gan.networks.layers import Conditioned, Logit, make_dense
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, count_doublings, resolve_spec
+from gan_jax.gan.networks.normalization import apply_layer, batch_norm
 
 DENSE_UNITS = 1024  # of each optional dense layer before G's or after D's convolutions
 

@@ -6,35 +6,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.distributed.randomness import BatchAxis, collective_axis_name, example_keys
+from gan_jax.distributed.randomness import BatchAxis, example_keys
 from gan_jax.gan.networks.initializers import LayerInit
 from gan_jax.gan.networks.network_spec import check_labels
+from gan_jax.gan.networks.normalization import apply_layer
 
 
 def make_dense(x: jax.Array, features: int, layer_init: LayerInit, dtype: Any) -> nn.Dense:
   """Returns a linear layer with `features` outputs for x [n, inputs], without applying it."""
   kernel_init, bias_init = layer_init(x.shape[-1])
   return nn.Dense(features, kernel_init=kernel_init, bias_init=bias_init, dtype=dtype)
-
-
-def apply_layer(layer: nn.Module, x: jax.Array, train: bool, norm: str) -> jax.Array:
-  """Applies `layer` to x, with spectral normalisation of its weights where `norm` is 'spectral'.
-
-  Miyato et al. (2018): each call makes one step of power iteration, whose vector is stored in training.
-  """
-  if norm == 'spectral':
-    return jnp.asarray(nn.SpectralNorm(layer)(x, update_stats=train))
-  return jnp.asarray(layer(x))
-
-
-def batch_norm(x: jax.Array, train: bool, axis_name: BatchAxis, norm: str, dtype: Any) -> jax.Array:
-  """Normalises x [n, ..., c] over the global batch where `norm` is 'batch' (Ioffe & Szegedy, 2015)."""
-  if norm != 'batch':
-    return x
-  layer = nn.BatchNorm(
-    not train, momentum=0.9, axis_name=collective_axis_name(axis_name), dtype=dtype
-  )
-  return jnp.asarray(layer(x))
 
 
 class Dropout(nn.Module):

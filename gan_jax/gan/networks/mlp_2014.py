@@ -18,15 +18,9 @@ from gan_jax.gan.networks.initializers import (
   uniform_weights,
   with_bias_init,
 )
-from gan_jax.gan.networks.layers import (
-  Conditioned,
-  Dropout,
-  Logit,
-  apply_layer,
-  batch_norm,
-  make_dense,
-)
+from gan_jax.gan.networks.layers import Conditioned, Dropout, Logit, make_dense
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, resolve_spec
+from gan_jax.gan.networks.normalization import apply_layer, batch_norm
 
 Activation = Callable[[jax.Array], jax.Array]
 

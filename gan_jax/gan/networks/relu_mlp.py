@@ -17,9 +17,10 @@ from gan_jax.gan.networks.initializers import (
   mean_image_bias,
   symmetric_uniform,
 )
-from gan_jax.gan.networks.layers import Logit, apply_layer, batch_norm, make_dense
+from gan_jax.gan.networks.layers import Logit, make_dense
 from gan_jax.gan.networks.mlp_2014 import Generator, identity
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, resolve_spec
+from gan_jax.gan.networks.normalization import apply_layer, batch_norm
 
 
 def lecun_uniform_random_bias(fan_in: int) -> tuple[Initializer, Initializer]:

@@ -16,8 +16,9 @@ from gan_jax.gan.networks.initializers import (
   mean_image_bias,
   with_bias_init,
 )
-from gan_jax.gan.networks.layers import Conditioned, Logit, apply_layer, batch_norm, make_dense
+from gan_jax.gan.networks.layers import Conditioned, Logit, make_dense
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, count_doublings, resolve_spec
+from gan_jax.gan.networks.normalization import apply_layer, batch_norm
 from gan_jax.gan.networks.resampling import downsample_mean, upsample_nearest
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.training.report.number_format import format_value, is_number
 
 Values = dict[str, Any]

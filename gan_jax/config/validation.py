@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gan_jax.config.settings import ALARMS, Settings
+from gan_jax.config.setting_definitions import ALARMS, Settings
 from gan_jax.gan.losses import SMOOTHABLE_LOSSES
 from gan_jax.gan.update_rules import RULES_WITH_K
 from gan_jax.utils.errors import UserError

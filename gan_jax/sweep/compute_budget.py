@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.data.device_batches import Batch
 from gan_jax.distributed import hlo_analysis
 from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import update_ratio, update_rules, updates
+from gan_jax.gan import player_updates, update_ratio, update_rules
 from gan_jax.gan.gan import Gan
 
 COST_UNITS = ('gradients', 'examples', 'flops')
@@ -45,7 +45,9 @@ def count_update_flops(config: Config, gan: Gan, shape: tuple[int, ...]) -> Upda
     trace = jax.make_jaxpr(call)(key, state, images, labels)
     return hlo_analysis.count_flops(trace.jaxpr, 1.0)
 
-  return UpdateFlops(flops(updates.update_discriminator), flops(updates.update_generator))
+  return UpdateFlops(
+    flops(player_updates.update_discriminator), flops(player_updates.update_generator)
+  )
 
 
 def run_cost(

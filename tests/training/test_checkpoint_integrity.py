@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.training import checkpoints, checksums
+from gan_jax.training import checkpoint_integrity, checkpoints
 from gan_jax.utils.errors import UserError
 
 
@@ -50,58 +50,58 @@ DAMAGE = {
 
 
 def test_every_complete_checkpoint_is_sealed_and_no_other(made):
-  sealed = json.loads((made / checksums.FILE).read_text())
+  sealed = json.loads((made / checkpoint_integrity.FILE).read_text())
   assert set(sealed) >= {'2', '3', '4'}
   assert '1' not in sealed or len(sealed) == 4  # the one that went last may still stand there
-  assert [checksums.find_damage(made, step) for step in (2, 3, 4)] == [None] * 3
-  assert checksums.quarantine_damaged(made) == []
+  assert [checkpoint_integrity.find_damage(made, step) for step in (2, 3, 4)] == [None] * 3
+  assert checkpoint_integrity.quarantine_damaged(made) == []
 
 
 @pytest.mark.parametrize('words', DAMAGE)
 def test_damage_is_named_and_the_one_before_is_used(run, words):
-  DAMAGE[words](checksums.checkpoint_path(run, 4))
-  assert words in checksums.find_damage(run, 4)
+  DAMAGE[words](checkpoint_integrity.checkpoint_path(run, 4))
+  assert words in checkpoint_integrity.find_damage(run, 4)
   with (
     checkpoints.open_checkpoints(run / 'checkpoints', 3, {}) as saved,
     pytest.raises(UserError, match=f'00000004: this checkpoint is damaged: .*{words}'),
   ):
     saved.restore(4, state(0))
-  (line,) = checksums.quarantine_damaged(run)
-  assert str(checksums.checkpoint_path(run, 4)) in line
+  (line,) = checkpoint_integrity.quarantine_damaged(run)
+  assert str(checkpoint_integrity.checkpoint_path(run, 4)) in line
   assert words in line
-  assert not checksums.checkpoint_path(run, 4).exists()
+  assert not checkpoint_integrity.checkpoint_path(run, 4).exists()
   with checkpoints.open_checkpoints(run / 'checkpoints', 3, {}) as saved:
     assert saved.steps() == [2, 3]
     np.testing.assert_array_equal(saved.restore(3, state(0))['x'], state(3)['x'])
     saved.save(4, state(4))  # the place is free again
     saved.wait()
-    assert checksums.find_damage(run, 4) is None
+    assert checkpoint_integrity.find_damage(run, 4) is None
 
 
 def test_a_bit_anywhere_is_noticed(run):
-  for path in sorted(checksums.checkpoint_path(run, 4).glob('*/**/*')):
+  for path in sorted(checkpoint_integrity.checkpoint_path(run, 4).glob('*/**/*')):
     if path.is_file() and path.stat().st_size:
       flip(path)
-      assert checksums.find_damage(run, 4) is not None, path
+      assert checkpoint_integrity.find_damage(run, 4) is not None, path
       flip(path)
-  assert checksums.find_damage(run, 4) is None
+  assert checkpoint_integrity.find_damage(run, 4) is None
 
 
 def test_two_damaged_ones_are_passed_over(run):
   for step in (3, 4):
-    flip(largest(checksums.checkpoint_path(run, step)))
-  assert len(checksums.quarantine_damaged(run)) == 2
+    flip(largest(checkpoint_integrity.checkpoint_path(run, step)))
+  assert len(checkpoint_integrity.quarantine_damaged(run)) == 2
   assert sorted(x.name for x in (run / 'damaged').iterdir()) == ['00000003', '00000004']
-  assert checksums.quarantine_damaged(run) == []
+  assert checkpoint_integrity.quarantine_damaged(run) == []
 
 
 @pytest.mark.parametrize('text', [None, '', '[]', '{"4": 3}', '{"x": {}}'])
 def test_without_checksums_nothing_is_said(run, text):
-  path = run / checksums.FILE
+  path = run / checkpoint_integrity.FILE
   path.unlink() if text is None else path.write_text(text)
-  flip(largest(checksums.checkpoint_path(run, 4)))
-  assert checksums.quarantine_damaged(run) == []
-  assert checksums.find_damage(run, 4) is None
+  flip(largest(checkpoint_integrity.checkpoint_path(run, 4)))
+  assert checkpoint_integrity.quarantine_damaged(run) == []
+  assert checkpoint_integrity.find_damage(run, 4) is None
 
 
 class Stuck:

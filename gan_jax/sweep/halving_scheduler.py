@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 
 from gan_jax.config import dynamic_hyperparameters
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.evaluation.tasks import Task
 from gan_jax.sweep import group_program, member_export
 from gan_jax.sweep.callbacks import SweepCallback
@@ -36,7 +36,7 @@ class Schedule(NamedTuple):
   folder: Path
   members: list[Member]
   settings: dict[str, str]  # the label of each member's setting: halving drops whole settings
-  open_task: Callable[[Config], Task]
+  load_task: Callable[[Config], Task]
   devices: Sequence[jax.Device]
   mapping: str  # as in `compile_group_program`
   halving: int  # at each halving one setting in `halving` is kept; 0 keeps all
@@ -103,7 +103,7 @@ class _ProgramGroups:
     some = self._members[: stored.get('size')]
     key = (dynamic_hyperparameters.program_key(some[0].config), len(some), mapping)
     if key not in schedule.programs:
-      task = schedule.open_task(some[0].config)
+      task = schedule.load_task(some[0].config)
       schedule.programs[key] = group_program.compile_group_program(
         some, task, schedule.devices, mapping
       )

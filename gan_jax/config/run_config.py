@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from gan_jax.config import checks
-from gan_jax.config.settings import Settings
+from gan_jax.config import validation
+from gan_jax.config.setting_definitions import Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,5 +13,5 @@ class Config(Settings):
   def __post_init__(self) -> None:
     """Raises UserError, in one line, for settings that cannot be run."""
     for field in dataclasses.fields(self):
-      checks.check_setting(field, getattr(self, field.name))
-    checks.check_together(self)
+      validation.check_setting(field, getattr(self, field.name))
+    validation.check_together(self)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import compatibility, gan_factory
-from gan_jax.config.config import Config
+from gan_jax.config import gan_factory, resume_compatibility
+from gan_jax.config.run_config import Config
 from gan_jax.gan.penalties import PENALTIES
 from gan_jax.gan.update_ratio import UpdateRatio
 from gan_jax.utils.errors import UserError
@@ -20,7 +20,8 @@ def test_a_config_survives_json():
   odd = dataclasses.replace(BASE, k='1.5', conditional=True, data_dir='/x', ada_target=0.0)
   for config in (BASE, odd):
     assert (
-      compatibility.config_from_json(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+      resume_compatibility.config_from_json(json.loads(json.dumps(dataclasses.asdict(config))))
+      == config
     )
 
 
@@ -29,7 +30,7 @@ def test_a_config_survives_json():
 )
 def test_differences_name_the_flag_and_both_values(changed):
   ((name, value),) = changed.items()
-  (line,) = compatibility.blocking_differences(
+  (line,) = resume_compatibility.blocking_differences(
     dataclasses.asdict(BASE), dataclasses.replace(BASE, **changed)
   )
   assert line == f'--{name} is {getattr(BASE, name)}, now {value}'
@@ -38,7 +39,7 @@ def test_differences_name_the_flag_and_both_values(changed):
 @pytest.mark.parametrize('changed', [{'data_dir': '/elsewhere'}, {'keep': 9}, {'steps': 5}])
 def test_a_run_may_go_on_with_other_settings_that_no_update_depends_on(changed):
   new = dataclasses.replace(BASE, **changed)
-  assert compatibility.blocking_differences(dataclasses.asdict(BASE), new) == []
+  assert resume_compatibility.blocking_differences(dataclasses.asdict(BASE), new) == []
 
 
 @pytest.mark.parametrize(
@@ -47,12 +48,12 @@ def test_a_run_may_go_on_with_other_settings_that_no_update_depends_on(changed):
 def test_steps_matter_where_something_falls_towards_them(bound):
   old = dataclasses.replace(BASE, **bound)
   new = dataclasses.replace(old, steps=5)
-  assert len(compatibility.blocking_differences(dataclasses.asdict(old), new)) == 1
+  assert len(resume_compatibility.blocking_differences(dataclasses.asdict(old), new)) == 1
 
 
 def test_a_config_of_another_version_is_refused():
   with pytest.raises(UserError, match='momentum_of_yore'):
-    compatibility.config_from_json(dataclasses.asdict(BASE) | {'momentum_of_yore': 1})
+    resume_compatibility.config_from_json(dataclasses.asdict(BASE) | {'momentum_of_yore': 1})
 
 
 # Each is refused, by the name of its first setting and with its value.

@@ -56,7 +56,7 @@ class Nursery:
     self._folder, self._children = folder, []
     folder.mkdir()
     self._server = subprocess.Popen(
-      [sys.executable, '-m', 'tests.helpers.process_nursery'], cwd=commands.ROOT, env=env,
+      [sys.executable, '-m', 'tests.helpers.warm_processes'], cwd=commands.ROOT, env=env,
       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ class Nursery:
 
 def _slow_disk():
   """Whatever Python asks of the disk takes a tenth of a second more."""
-  from gan_jax.training import checksums
+  from gan_jax.training import checkpoint_integrity
 
   def slowly(fn):
     def call(*args, **kwargs):
@@ -96,7 +96,7 @@ def _slow_disk():
   os.fsync, os.replace, os.rename = map(slowly, (os.fsync, os.replace, os.rename))
   pathlib.Path.replace = slowly(pathlib.Path.replace)
   pathlib.Path.rename = slowly(pathlib.Path.rename)
-  checksums._digest = slowly(checksums._digest)
+  checkpoint_integrity._digest = slowly(checkpoint_integrity._digest)
 
 
 def _skewed(by):
@@ -120,7 +120,7 @@ def _serve():
   import orbax.checkpoint
   from jax._src import xla_bridge
 
-  from experiments import launcher  # noqa: F401  what every script imports
+  from experiments import command_line  # noqa: F401  what every script imports
   from gan_jax.evaluation import parzen_evaluation, sample_grids  # noqa: F401
   from gan_jax.training import train  # noqa: F401
 

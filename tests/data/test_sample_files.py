@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax.data import example_files
+from gan_jax.data import sample_files
 from gan_jax.utils.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -14,7 +14,7 @@ def opened(tmp_path, array, flag='fake', name='set.npz'):
   path = tmp_path / name
   with path.open('wb') as file:
     (np.save if name.endswith('npy') else np.savez)(file, array)
-  return example_files.load_example_sets({flag: str(path)})[flag]
+  return sample_files.load_example_sets({flag: str(path)})[flag]
 
 
 @pytest.mark.parametrize('name', ['set.npz', 'set.npy'])
@@ -37,17 +37,17 @@ def test_pixels_of_any_range_become_the_same_bytes(tmp_path, change):
 def test_a_folder_of_images_is_read(tmp_path):
   for i, pixels in enumerate(PIXELS[:5]):
     Image.fromarray(pixels[..., 0]).save(tmp_path / f'{i}.png')
-  actual = example_files.load_example_sets({'fake': str(tmp_path)})['fake']
+  actual = sample_files.load_example_sets({'fake': str(tmp_path)})['fake']
   np.testing.assert_array_equal(actual, PIXELS[:5])
 
 
 def test_an_archive_of_several_arrays_needs_a_known_name(tmp_path):
   np.savez(tmp_path / 'a.npz', latents=POINTS, samples=2 * POINTS)
-  actual = example_files.load_example_sets({'fake': str(tmp_path / 'a.npz')})['fake']
+  actual = sample_files.load_example_sets({'fake': str(tmp_path / 'a.npz')})['fake']
   np.testing.assert_array_equal(actual, 2 * POINTS)
   np.savez(tmp_path / 'b.npz', latents=POINTS, other=POINTS)
   with pytest.raises(UserError, match=r'--fake=.*b.npz: it holds latents, other; name the array'):
-    example_files.load_example_sets({'fake': str(tmp_path / 'b.npz')})
+    sample_files.load_example_sets({'fake': str(tmp_path / 'b.npz')})
 
 
 BAD = [
@@ -85,15 +85,15 @@ def test_pickled_arrays_are_refused(tmp_path):
 
 def test_missing_and_damaged_files_are_errors(tmp_path):
   with pytest.raises(UserError, match='there is no such file or folder'):
-    example_files.load_example_sets({'real': str(tmp_path / 'none.npz')})
+    sample_files.load_example_sets({'real': str(tmp_path / 'none.npz')})
   (tmp_path / 'cut.npz').write_bytes(b'PK\x03\x04 and no more')
   with pytest.raises(UserError, match='cannot be read'):
-    example_files.load_example_sets({'real': str(tmp_path / 'cut.npz')})
+    sample_files.load_example_sets({'real': str(tmp_path / 'cut.npz')})
   with pytest.raises(UserError, match='this folder holds no image'):
-    example_files.load_example_sets({'real': str(tmp_path)})
+    sample_files.load_example_sets({'real': str(tmp_path)})
   (tmp_path / 'broken.png').write_bytes(b'no image')
   with pytest.raises(UserError, match=r'broken.png cannot be read as an image; take it out'):
-    example_files.load_example_sets({'real': str(tmp_path)})
+    sample_files.load_example_sets({'real': str(tmp_path)})
 
 
 def pair(tmp_path, real, fake):
@@ -104,11 +104,11 @@ def pair(tmp_path, real, fake):
 
 def test_equal_sets_and_sets_of_different_shapes_are_errors(tmp_path):
   with pytest.raises(UserError, match=r'--fake=.*: it holds the same examples as --real'):
-    example_files.load_example_sets(pair(tmp_path, POINTS, POINTS))
+    sample_files.load_example_sets(pair(tmp_path, POINTS, POINTS))
   with pytest.raises(UserError, match=r'--fake=.*: its examples are 3, those of --real 2'):
-    example_files.load_example_sets(pair(tmp_path, POINTS, np.zeros((4, 3))))
+    sample_files.load_example_sets(pair(tmp_path, POINTS, np.zeros((4, 3))))
   with pytest.raises(UserError, match='its examples are 9 x 9 x 1, those of --real 8 x 8 x 1'):
-    example_files.load_example_sets(pair(tmp_path, PIXELS, np.zeros((4, 9, 9, 1), np.uint8)))
+    sample_files.load_example_sets(pair(tmp_path, PIXELS, np.zeros((4, 9, 9, 1), np.uint8)))
 
 
 def test_a_folder_with_images_of_two_sizes_is_an_error(tmp_path):
@@ -117,4 +117,4 @@ def test_a_folder_with_images_of_two_sizes_is_an_error(tmp_path):
   with pytest.raises(
     UserError, match=r'b.png is 4 x 4 x 1 and a.png 8 x 8 x 1; give images of one'
   ):
-    example_files.load_example_sets({'fake': str(tmp_path)})
+    sample_files.load_example_sets({'fake': str(tmp_path)})

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 from gan_jax.gan import optimizers
 from gan_jax.utils.errors import UserError
 

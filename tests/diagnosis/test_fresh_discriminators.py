@@ -7,7 +7,7 @@ import pytest
 
 from gan_jax.data.synthetic import SYNTHETIC, optimal_discriminator
 from gan_jax.data.synthetic.perturbed_densities import PERTURBED_DENSITIES
-from gan_jax.diagnosis import probes
+from gan_jax.diagnosis import fresh_discriminators
 from gan_jax.metrics import two_sample
 
 CASES = [
@@ -20,7 +20,7 @@ def draw(sample, seed, n):
 
 
 def probe_bound(real, fake, sigma=0.0, seed=0):
-  logits = probes.train_probes(jax.random.key(seed), real, fake, sigma, len(real))[:2]
+  logits = fresh_discriminators.train_probes(jax.random.key(seed), real, fake, sigma, len(real))[:2]
   return two_sample.jsd_bound(*(np.asarray(x) for x in logits))
 
 
@@ -77,7 +77,7 @@ def test_noise_hides_finer_differences():
 
 
 def test_splits_share_no_example():
-  splits = probes.split_examples(jnp.arange(1000)[:, None], 900)
+  splits = fresh_discriminators.split_examples(jnp.arange(1000)[:, None], 900)
   examples = np.concatenate([np.asarray(x)[:, 0] for x in splits])
   assert sorted(examples) == list(range(900))
   assert [len(x) for x in splits] == [360, 270, 90, 180]
@@ -87,7 +87,7 @@ def test_kernel_density_features_are_log_ratios_of_kernel_densities():
   rng = np.random.default_rng(0)
   real, fake, points = (rng.normal(size=(n, 2)).astype(np.float32) for n in (300, 200, 50))
   features = np.asarray(
-    probes.kernel_density_features(*(jnp.asarray(x) for x in (points, real, fake)))
+    fresh_discriminators.kernel_density_features(*(jnp.asarray(x) for x in (points, real, fake)))
   )
   squares = lambda a, b: np.sum((a[:, None] - b[None]) ** 2, axis=-1)
   between_real = squares(real, real) + np.diag(np.full(300, np.inf))
@@ -103,12 +103,16 @@ def test_kernel_density_features_are_log_ratios_of_kernel_densities():
     )
 
 
-@pytest.mark.parametrize('width', probes.HIDDEN_WIDTHS)
+@pytest.mark.parametrize('width', fresh_discriminators.HIDDEN_WIDTHS)
 def test_a_masked_probe_equals_a_narrow_one(width):
-  params = probes.init_probe(jax.random.key(0), 3) | {'out': jnp.ones(max(probes.HIDDEN_WIDTHS))}
+  params = fresh_discriminators.init_probe(jax.random.key(0), 3) | {
+    'out': jnp.ones(max(fresh_discriminators.HIDDEN_WIDTHS))
+  }
   x = jax.random.normal(jax.random.key(1), (20, 3))
-  scale = np.sqrt(max(probes.HIDDEN_WIDTHS) / max(width, 1))
+  scale = np.sqrt(max(fresh_discriminators.HIDDEN_WIDTHS) / max(width, 1))
   hidden = jax.nn.relu(x @ params['in'][:, :width])
   hidden = jax.nn.relu(scale * hidden @ params['hidden'][:width, :width])
   expected = hidden.sum(axis=1)
-  np.testing.assert_allclose(probes.apply_probe(params, jnp.asarray(width), x), expected, atol=1e-3)
+  np.testing.assert_allclose(
+    fresh_discriminators.apply_probe(params, jnp.asarray(width), x), expected, atol=1e-3
+  )

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from gan_jax.config.config import Config
+from gan_jax.config.run_config import Config
 
 
 class Due(NamedTuple):

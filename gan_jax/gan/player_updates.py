@@ -12,6 +12,7 @@ from gan_jax.distributed.randomness import BatchAxis
 from gan_jax.gan.forward import discriminate, generate, penalty_value
 from gan_jax.gan.gan import Gan, GanState, Metrics, Player, PyTree, Weights
 from gan_jax.gan.gradient_accumulation import mean_over_microbatches, pmean
+from gan_jax.gan.moving_average import update_moving_average
 from gan_jax.gan.weight_constraints import Projection
 
 
@@ -122,14 +123,9 @@ def apply_discriminator_gradients(
 
 
 def apply_generator_gradients(gan: Gan, state: GanState, grads: PyTree, stats: PyTree) -> GanState:
-  """Applies `grads` to G, stores its batch statistics, updates its moving average and counts the step.
-
-  The decay of the average is min(ema_decay, (1 + step) / (10 + step)): the random start is soon forgotten.
-  """
+  """Applies `grads` to G, stores its batch statistics, updates its moving average and counts the step."""
   g = apply_gradients(gan.g_tx, gan.g_rate(state.step), state.g, grads, stats, gan.g_project)
-  t = state.step.astype(jnp.float32)
-  decay = jnp.minimum(gan.ema_decay, (1 + t) / (10 + t))
-  g_ema = optax.incremental_update(g.weights, state.g_ema, 1 - decay)
+  g_ema = update_moving_average(state.g_ema, g.weights, gan.ema_decay, state.step)
   return state.replace(step=state.step + 1, g=g, g_ema=g_ema)
 
 

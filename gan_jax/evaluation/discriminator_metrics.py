@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from gan_jax.data.device_batches import BatchFn, DeviceData
 from gan_jax.evaluation import sampling
 from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import updates
+from gan_jax.gan import player_updates
 from gan_jax.gan.gan import Gan, GanState
 
 N_EXAMPLES = 2000  # of held-out data, and of samples
@@ -17,12 +17,7 @@ def discriminator_metrics(
 ) -> dict[str, dict[str, float]]:
   """Returns D's loss, mean D(x) and mean D(G(z)), in evaluation mode, for 'raw' and for 'ema' samples.
 
-  Args:
-    gan: the networks and the loss.
-    state: the trained weights.
-    batch_fn: makes held-out examples from `data.held_out`.
-    data: the arrays of the data set; `data.train` is not read.
-    seed: of the examples and of the latents.
+  `batch_fn` makes the held-out examples from `data.held_out`; `seed` is that of examples and latents.
   """
   data = data if gan.n_classes else data.without_labels()
   key = jax.random.fold_in(jax.random.key(seed), sampling.SAMPLING_STREAM)
@@ -34,7 +29,7 @@ def discriminator_metrics(
   metrics = {}
   for which in ('raw', 'ema'):
     fake = logits(generate(sampling.generator_weights(state, which)))
-    probabilities = updates.mean_probabilities(gan, real, fake)
+    probabilities = player_updates.mean_probabilities(gan, real, fake)
     metrics[which] = {'d_loss': float(gan.loss.discriminator(real, fake))}
     metrics[which] |= {name: float(probabilities[name]) for name in ('d_real', 'd_fake')}
   return metrics

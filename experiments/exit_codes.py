@@ -1,0 +1,7 @@
+"""Defines the exit codes of the scripts, beside 0 for success and 4 for a lost process of the run."""
+
+EXIT_USER_ERROR = 2
+EXIT_DIVERGED = 3
+EXIT_ALARM = 5  # an alarm of --stop_on ended training
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
