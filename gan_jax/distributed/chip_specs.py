@@ -85,17 +85,17 @@ class Slice(NamedTuple):
 
   @property
   def chip(self) -> Chip:
-    """The figures of one chip."""
+    """Returns the figures of one chip."""
     return CHIPS[self.generation]
 
   @property
   def n_chips(self) -> int:
-    """The number of chips in all slices."""
+    """Returns the number of chips in all slices."""
     return math.prod(self.sides) * self.n_slices
 
   @property
   def name(self) -> str:
-    """The name that `parse_topology` reads."""
+    """Returns the name that `parse_topology` reads."""
     if self.generation in GPUS:
       return f'{self.generation}:{self.n_slices}x{self.sides[0]}'
     return f'{self.generation}:{"x".join(map(str, self.sides))}'

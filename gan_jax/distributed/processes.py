@@ -36,7 +36,7 @@ class ProcessGroup:
 
   @property
   def is_first(self) -> bool:
-    """Whether this is process 0, which writes the files of the run."""
+    """Tells whether this is process 0, which writes the files of the run."""
     return self.index == 0
 
   def allgather(self, value: str) -> list[str]:
@@ -154,7 +154,7 @@ def join_group(spec: ProcessSpec, print_line: Callable[[str], None]) -> ProcessG
 
 
 def _may_be_cluster() -> bool:
-  """Whether JAX should look for a cluster: in a Kubernetes pod outside an indexed job it warns."""
+  """Tells whether JAX should look for a cluster: in a Kubernetes pod outside an indexed job it warns."""
   return 'KUBERNETES_SERVICE_HOST' not in os.environ or 'JOB_COMPLETION_INDEX' in os.environ
 
 

@@ -23,7 +23,7 @@ class CellOccupancy(NamedTuple):
 
   @property
   def divergence(self) -> float:
-    """Jensen-Shannon divergence of both histograms in nats, less its bias for finite samples."""
+    """Returns the Jensen-Shannon divergence of both histograms in nats, less its finite-sample bias."""
     m = len(self.real)
     bias = (m - 1) / 8 * (1 / self.n_real + 1 / self.n_fake)
     middle = (self.real + self.fake) / 2

@@ -25,7 +25,7 @@ class Moments(NamedTuple):
 
   @property
   def covariance(self) -> np.ndarray:
-    """Unbiased covariance [d, d]; raises ValueError below two features."""
+    """Returns the unbiased covariance [d, d]; raises ValueError below two features."""
     if self.n < 2:
       raise ValueError(f'{self.n} features have no covariance')
     return self.scatter / (self.n - 1)
