@@ -31,7 +31,8 @@ def save_figure(path: Path, figure: Any) -> None:
 
 
 _LABELS = dict(d_loss='D', g_loss='G', d_real='D(x)', d_fake='D(G(z))', k='k')
-_LABELS |= dict(gain='held-out nats that an update of D gains', undone='that an update of G undoes')
+_LABELS['gain'] = 'held-out nats that an update of D gains'
+_LABELS['undone'] = 'that an update of G undoes'
 
 
 def plot_training_curves(
@@ -53,7 +54,7 @@ def plot_training_curves(
     *((axes, ('k', 'gain', 'undone'), ()) for axes in ratio),
   ):
     for name in names:
-      steps, values = zip(*((r['step'], r[name]) for r in trained), strict=True)
+      steps, values = ([record[key] for record in trained] for key in ('step', name))
       axes.plot(steps, values, label=_LABELS[name], linewidth=1)
     for target in targets:
       axes.axhline(target, color='grey', linestyle='--', linewidth=0.8)

@@ -42,9 +42,8 @@ def save_sample_grids(
 
 def sample_grid(gan: Gan, weights: Weights, seed: int, n: int = 100) -> np.ndarray:
   """Returns the first n samples of `seed` as one image, uint8 [h, w, c]."""
-  return image_grid(
-    sampling.generate_images(gan, weights, sampling.fixed_latents(gan.latent, seed, n))
-  )
+  latents = sampling.fixed_latents(gan.latent, seed, n)
+  return image_grid(sampling.generate_images(gan, weights, latents))
 
 
 def interpolation_grid(

@@ -51,13 +51,22 @@ def parzen_table(
 
 def feature_table(scores: dict[str, FeatureScores], split: str) -> list[str]:
   """Formats scores in a classifier's features, a row for each set of `SET_TITLES`."""
-  columns = ('Frechet', 'kernel', 'precision', 'recall', 'density', 'coverage', 'authentic', 'C_T')
-  rows = [('', columns)]
+  columns: tuple[str, ...] = (
+    'Frechet',
+    'kernel',
+    'precision',
+    'recall',
+    'density',
+    'coverage',
+    'authentic',
+    'C_T',
+  )
+  rows = [('', *columns)]
   for name, x in scores.items():
     copying = (f'{x.authentic:.0f} %', f'{x.copying:.1f}')
-    rows.append((SET_TITLES[name], (*(f'{value:.3f}' for value in x[:6]), *copying)))
-  head = f"against {split} images, in the classifier's features"
-  return [head, *(f'{x:<24}' + ''.join(f'{cell:>11}' for cell in row) for x, row in rows)]
+    rows.append((SET_TITLES[name], *(f'{value:.3f}' for value in x[:6]), *copying))
+  lines = (f'{title:<24}' + ''.join(f'{cell:>11}' for cell in cells) for title, *cells in rows)
+  return [f"against {split} images, in the classifier's features", *lines]
 
 
 def pixel_frechet_line(distances: dict[str, float], split: str, features: str) -> str:

@@ -14,12 +14,9 @@ __all__ = ['CheckpointEvaluation', 'EvaluationReport', 'Task', 'load_task']
 
 
 def load_task(config: Config, cache: Path | None = None, data_dir: str = '') -> Task:
-  """Returns the task of `config.dataset` with its data read; raises UserError.
+  """Returns the task of `config.dataset` with its data read, by default from `config.data_dir`.
 
-  Args:
-    config: settings of a run.
-    cache: folder for classifiers and reference scores, which depend on the data alone.
-    data_dir: folder of prepared data sets; by default the one of `config`.
+  The folder `cache` keeps classifiers and reference scores, which depend on the data alone. Raises UserError.
   """
   if config.dataset in SYNTHETIC:
     for name in ('image_size', 'contrast', 'strict'):

@@ -36,19 +36,10 @@ def external_report(
   """Scores samples of both weights, and real images beside them, in the features of `network`.
 
   Training images ('train') show the scores of a generator that reproduces them, other held-out images
-  ('fresh') those of a perfect generator. Raises UserError where n samples exceed the memory or the
-  network does not take such images.
-
-  Args:
-    task: the images.
-    network: computes features, and class probabilities for the Inception score.
-    gan: the networks.
-    state: the trained weights.
-    split: 'test' or 'validation'.
-    seed: of the samples.
-    n: largest number of samples and of real images.
-    against: 'held_out' to compare with `split`, 'train' with training images as most published scores.
-    cache: folder that keeps the features of real images.
+  ('fresh') those of a perfect generator. Both are compared with `split`, 'test' or 'validation', where
+  `against` is 'held_out', and with training images, as most published scores, where it is 'train'; `n`
+  bounds the number of samples and of real images. The folder `cache` keeps the features of real images.
+  Raises UserError where n samples exceed the memory or the network does not take such images.
   """
   sampling.check_sample_memory(n, task.shape, gan.latent.size)
   target, others = _real_sets(task, split, against)
@@ -75,13 +66,10 @@ def _real_sets(
   task: ImageTask, split: str, against: str
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """Returns the images to compare with, and the other real images by name."""
-  data = task.scorer.real_images
-  held_out, fresh = data.test, data.validation
-  if split == 'validation':
-    held_out, fresh = fresh, held_out
+  train, (held_out, fresh) = task.scorer.real_images.train, task.scorer.held_out_sets(split)
   if against == 'train':
-    return data.train, {'fresh': held_out}
-  return held_out, {'train': data.train, 'fresh': fresh}
+    return train, {'fresh': held_out}
+  return held_out, {'train': train, 'fresh': fresh}
 
 
 def _protocol(task: ImageTask, network: FeatureNetwork, split: str, against: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class ImageScorer:
   def __init__(self, dataset: Dataset, cache: Path | None, contrast: float):
     self._dataset, self._cache, self._contrast = dataset, cache, contrast
     self.n_classes = dataset.n_classes
+    self._real_scores: dict[str, dict[str, FeatureScores]] = {}  # of real images, by split
 
   @functools.cached_property
   def subset(self) -> Dataset:
@@ -40,9 +41,8 @@ class ImageScorer:
   @functools.cached_property
   def _renormalized(self) -> Dataset:
     """Returns `subset` in the space of generated images: without its contrast where G learns none."""
-    if not self._contrast:
-      return self.subset
-    return sampling.renormalize_dataset(self.subset, self._contrast)
+    data, contrast = self.subset, self._contrast
+    return sampling.renormalize_dataset(data, contrast) if contrast else data
 
   @functools.cached_property
   def real_images(self) -> Dataset:
@@ -58,11 +58,10 @@ class ImageScorer:
     return self._renormalized._replace(train=train, train_labels=None, stack=1)
 
   @functools.cached_property
-  def classifier(self) -> 'classifier_lib.Classifier | None':
+  def classifier(self) -> classifier_lib.Classifier | None:
     """Returns the classifier of the data set, trained at its first use; None without labels."""
-    if not self.n_classes:
-      return None
-    return classifier_lib.load_or_train(self._renormalized, self._cache)
+    data, cache = self._renormalized, self._cache
+    return classifier_lib.load_or_train(data, cache) if self.n_classes else None
 
   @property
   def uses_parzen(self) -> bool:
@@ -82,21 +81,23 @@ class ImageScorer:
       return None
     return sampling.sample_labels_like(data.train_labels, n, data.stack, data.n_base_classes)
 
+  def held_out_sets(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the images of `split`, 'test' or 'validation', and those of the other held-out split."""
+    test, validation = self.real_images.test, self.real_images.validation
+    return (test, validation) if split == 'test' else (validation, test)
+
   def frechet_distances(self, drawn: dict[str, GeneratedSamples], split: str) -> dict[str, float]:
     """Returns the Frechet distance to `split` of each set of samples, and of training images as 'real'.
 
     Features are the classifier's, without labels pixels averaged to 8 x 8. 'real' is the distance of a
     generator that reproduces the training set.
     """
-    data, n = self.real_images, sampling.N_SAMPLES
-    classifier = self.classifier
-    features = feature_scores.average_pool_8x8 if classifier is None else classifier.features
-    held_out = frechet_distance.moments(features(data.test if split == 'test' else data.validation))
-    sets = {name: x.images for name, x in drawn.items()} | {'real': data.train}
-    return {
-      name: feature_scores.frechet_or_nan(frechet_distance.moments(features(x[:n])), held_out)
-      for name, x in sets.items()
-    }
+    features = self.classifier.features if self.classifier else feature_scores.average_pool_8x8
+    moments = lambda images: frechet_distance.moments(features(images))
+    held_out = moments(self.held_out_sets(split)[0])
+    sets = {name: x.images for name, x in drawn.items()} | {'real': self.real_images.train}
+    score = lambda x: feature_scores.frechet_or_nan(moments(x[: sampling.N_SAMPLES]), held_out)
+    return {name: score(x) for name, x in sets.items()}
 
   def feature_scores(
     self, drawn: dict[str, GeneratedSamples], split: str
@@ -107,21 +108,13 @@ class ImageScorer:
     generator that reproduces the training set and of a perfect one.
     """
     assert self.classifier is not None
-    data, n, features = self.real_images, sampling.N_SAMPLES, self.classifier.features
-    held_out, fresh = data.test, data.validation
-    if split == 'validation':
-      held_out, fresh = fresh, held_out
-    target = features(held_out[:n])
-    score = lambda images: feature_scores.feature_scores(
-      self._train_features, target, features(images[:n]), jax.random.key(0)
-    )
+    held_out, fresh = self.held_out_sets(split)
+    features = lambda images: self.classifier.features(images[: sampling.N_SAMPLES])
+    sets, key = (self._train_features, features(held_out)), jax.random.key(0)
+    score = lambda images: feature_scores.feature_scores(*sets, features(images), key)
     if split not in self._real_scores:
-      self._real_scores[split] = {'train': score(data.train), 'fresh': score(fresh)}
+      self._real_scores[split] = dict(train=score(self.real_images.train), fresh=score(fresh))
     return {name: score(x.images) for name, x in drawn.items()} | self._real_scores[split]
-
-  @functools.cached_property
-  def _real_scores(self) -> dict[str, dict[str, FeatureScores]]:
-    return {}  # of real images, by split
 
   @functools.cached_property
   def _train_features(self) -> np.ndarray:
@@ -141,9 +134,9 @@ class ImageScorer:
       return {}
     scores = {}
     for which, x in drawn.items():
-      indices = classifier_lib.stacked_modes(self.classifier, x.images)
-      counts = np.bincount(indices, minlength=self.n_classes)
-      n_modes, kl = mode_coverage.modes_and_uniform_kl(jnp.asarray(counts))
+      modes = classifier_lib.stacked_modes(self.classifier, x.images)
+      counts = jnp.asarray(np.bincount(modes, minlength=self.n_classes))
+      n_modes, kl = mode_coverage.modes_and_uniform_kl(counts)
       scores[which] = {'modes': float(n_modes), 'modes_kl': float(kl)}
     return scores
 
@@ -158,6 +151,5 @@ class ImageScorer:
 
   def training_images_parzen(self) -> float:
     """Returns the Parzen log-likelihood of validation images under training images, in nats."""
-    data, names = self.real_images, ['real']
-    scores = parzen_evaluation.reference_scores(data, 'validation', 0, names, self._cache)
-    return scores['real'].mean
+    arguments = (self.real_images, 'validation', 0, ['real'], self._cache)
+    return parzen_evaluation.reference_scores(*arguments)['real'].mean

@@ -9,14 +9,9 @@ import numpy as np
 
 from gan_jax.data import Dataset, device_batches
 from gan_jax.data.device_batches import BatchFn, DeviceData, Images
-from gan_jax.evaluation import (
-  discriminator_metrics,
-  parzen_evaluation,
-  plots,
-  sample_grids,
-  sampling,
-  score_tables,
-)
+from gan_jax.evaluation import parzen_evaluation, plots, sampling, score_tables
+from gan_jax.evaluation.discriminator_metrics import discriminator_line, discriminator_metrics
+from gan_jax.evaluation.sample_grids import save_sample_grids
 from gan_jax.evaluation.sampling import GeneratedSamples
 from gan_jax.evaluation.tasks.image_scorer import ImageScorer
 from gan_jax.evaluation.tasks.task import CheckpointEvaluation, ComparisonSets, EvaluationReport
@@ -26,9 +21,7 @@ from gan_jax.utils.files import json_safe
 
 _PARZEN_FIELDS = ('n_queries', 'sigma', 'error')  # of a protocol
 _PIXELS = 'pixels averaged to 8 x 8'
-_WORST_SCORE = -float(
-  np.finfo(np.float32).max
-)  # of a generator whose selection metric is not finite
+_WORST_SCORE = float(np.finfo(np.float32).min)  # where the selection metric is not finite
 
 
 class _ReportPart(NamedTuple):
@@ -46,8 +39,7 @@ class ImageTask:
     self.dataset, self._contrast = dataset, contrast
     self.name, self.fingerprint = dataset.name, dataset.fingerprint
     self.shape: tuple[int, ...] = dataset.shape
-    self.n_classes = dataset.n_classes
-    self.n_train = len(dataset.train)
+    self.n_classes, self.n_train = dataset.n_classes, len(dataset.train)
     self.scorer = ImageScorer(dataset, cache, contrast)
 
   @property
@@ -60,8 +52,7 @@ class ImageTask:
   @functools.cached_property
   def mean_image(self) -> np.ndarray:
     """Returns the mean training image [h, w, c] in [0, 1]."""
-    mean = self.dataset.train.mean(axis=0) / 255
-    return np.concatenate([mean] * self.dataset.stack, axis=-1)
+    return np.tile(self.dataset.train.mean(axis=0) / 255, self.dataset.stack)
 
   @property
   def train_batch_fn(self) -> BatchFn:
@@ -123,10 +114,10 @@ class ImageTask:
     modes = scorer.mode_scores(drawn)
     metrics |= {f'{name}_{which}': x for which in modes for name, x in modes[which].items()}
     if modes:
-      raw, ema, uniform = modes['raw'], modes['ema'], scorer.uniform_kl
+      raw, ema = modes['raw'], modes['ema']
       summary.append(f'modes {raw["modes"]:.0f} / {ema["modes"]:.0f}')
       kls = f'{raw["modes_kl"]:.3f} / {ema["modes_kl"]:.3f}'
-      summary.append(f'KL {kls} (uniform sampler: {uniform:.3f})')
+      summary.append(f'KL {kls} (uniform sampler: {scorer.uniform_kl:.3f})')
     name, higher_is_better = self.selection_metric
     score = scores[name]['ema'] * (1 if higher_is_better else -1)
     line = 'last / averaged weights (training images): ' + ', '.join(summary)
@@ -136,7 +127,7 @@ class ImageTask:
     self, folder: Path, step: int, gan: Gan, state: GanState, seed: int
   ) -> None:
     """Writes grids of samples, of their nearest training images and of interpolations."""
-    sample_grids.save_sample_grids(folder, step, gan, state, seed, self.scorer.real_images)
+    save_sample_grids(folder, step, gan, state, seed, self.scorer.real_images)
 
   def plot_scores(self, axes: Any, records: list[dict[str, Any]]) -> None:
     """Plots the selection metric of `records`; Frechet distances on a logarithmic axis."""
@@ -154,8 +145,8 @@ class ImageTask:
     """Returns training images, test images and samples, uint8 [n, h, w, c]."""
     fake = self.scorer.draw_samples(gan, state, seed)[which].images
     real, classifier = self.scorer.real_images, self.scorer.classifier
-    features = None if classifier is None else classifier.features
-    name = '' if classifier is None else f'classifier {classifier.hash[:16]}'
+    features = classifier.features if classifier else None
+    name = f'classifier {classifier.hash[:16]}' if classifier else ''
     embedding = embeddings.image_embedding(real.train, features, name)
     sets = {'real': real.test, 'fake': fake}
     fractions = {name: self.scorer.class_fractions(images) for name, images in sets.items()}
@@ -193,10 +184,7 @@ class ImageTask:
     if self._contrast:
       protocol['contrast'] = f'images normalised at {self._contrast:g}, then painted as samples are'
     if scorer.classifier is not None:
-      return protocol | {
-        'features': f'classifier {scorer.classifier.hash[:16]}',
-        'features_n': n,
-      }
+      return protocol | {'features': f'classifier {scorer.classifier.hash[:16]}', 'features_n': n}
     if scorer.uses_parzen:
       return protocol
     protocol['metric'] = f'Frechet distance of {_PIXELS}'
@@ -240,11 +228,9 @@ class ImageTask:
     return _ReportPart({'pixel_frechet': distances}, scores, [line])
 
   def _discriminator_part(self, gan: Gan, state: GanState, seed: int) -> _ReportPart:
-    metrics = discriminator_metrics.discriminator_metrics(
-      gan, state, self.held_out_batch_fn, self.evaluation_data(), seed
-    )
-    line = discriminator_metrics.discriminator_line(gan, metrics)
-    return _ReportPart({'watched': metrics}, metrics, [line])
+    data = self.evaluation_data()
+    metrics = discriminator_metrics(gan, state, self.held_out_batch_fn, data, seed)
+    return _ReportPart({'watched': metrics}, metrics, [discriminator_line(gan, metrics)])
 
 
 def _with_labels(images: np.ndarray, labels: np.ndarray | None) -> Images:

@@ -12,15 +12,13 @@ import numpy as np
 from gan_jax.data import device_batches
 from gan_jax.data.device_batches import BatchFn, DeviceData
 from gan_jax.data.synthetic import SYNTHETIC, SyntheticDistribution
-from gan_jax.evaluation import discriminator_metrics, plots, sampling
-from gan_jax.evaluation.tasks.task import (
-  N_COMPARISON,
-  CheckpointEvaluation,
-  ComparisonSets,
-  EvaluationReport,
-)
+from gan_jax.evaluation import plots, sampling
+from gan_jax.evaluation.discriminator_metrics import discriminator_line, discriminator_metrics
+from gan_jax.evaluation.tasks.task import CheckpointEvaluation, ComparisonSets, EvaluationReport
 from gan_jax.gan.gan import Gan, GanState
 from gan_jax.metrics import embeddings
+
+N_COMPARISON = 20_000  # draws in each set of `comparison_sets`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,21 +87,19 @@ class SyntheticTask:
 
   def _score_weights(self, gan: Gan, state: GanState, seed: int) -> dict[str, dict[str, float]]:
     """Returns the scores of samples of the 'raw' and of the 'ema' weights."""
-    n = self.distribution.n_scored
-    return {
-      which: self._score(self._draw_fake(gan, state, which, seed, n)) for which in ('raw', 'ema')
-    }
+    draw = lambda which: self._draw_fake(gan, state, which, seed, self.distribution.n_scored)
+    return {which: self._score(draw(which)) for which in ('raw', 'ema')}
 
   def evaluate_checkpoint(self, gan: Gan, state: GanState, seed: int) -> CheckpointEvaluation:
     """Scores samples of both weights against the known distribution."""
     scores = self._score_weights(gan, state, seed)
     metrics = {f'{name}_{which}': x for which in scores for name, x in scores[which].items()}
-    metric, higher_is_better = self.selection_metric
-    score = scores['ema'][metric] * (1 if higher_is_better else -1)
     raw, ema, perfect = scores['raw'], scores['ema'], self.distribution.perfect_scores
+    metric, higher_is_better = self.selection_metric
+    score = ema[metric] * (1 if higher_is_better else -1)
     parts = (f'{name} {raw[name]:.3g} / {ema[name]:.3g} ({perfect[name]:.3g})' for name in raw)
-    summary = f'last / averaged weights (truth): {", ".join(parts)}'
-    return CheckpointEvaluation(metrics, score, summary)
+    line = f'last / averaged weights (truth): {", ".join(parts)}'
+    return CheckpointEvaluation(metrics, score, line)
 
   def save_sample_figures(
     self, folder: Path, step: int, gan: Gan, state: GanState, seed: int
@@ -121,10 +117,9 @@ class SyntheticTask:
 
   def comparison_sets(self, gan: Gan, state: GanState, which: str, seed: int) -> ComparisonSets:
     """Returns `N_COMPARISON` training, held-out and generated examples, from separate keys."""
-    train, held_out = (
-      np.asarray(self._draw_real(2 * seed + i + 1000, N_COMPARISON)) for i in (0, 1)
-    )
-    fake = self._draw_fake(gan, state, which, seed, N_COMPARISON)
+    seeds, n = (2 * seed + 1000, 2 * seed + 1001), N_COMPARISON
+    train, held_out = (np.asarray(self._draw_real(key_seed, n)) for key_seed in seeds)
+    fake = self._draw_fake(gan, state, which, seed, n)
     return ComparisonSets(train, held_out, fake, embeddings.point_embedding(train))
 
   def full_report(self, gan: Gan, state: GanState, split: str, seed: int) -> EvaluationReport:
@@ -141,24 +136,14 @@ class SyntheticTask:
     }
     lines = [f'{"":<24}{"last":>12}{"averaged":>12}{"a true draw":>14}{"expected":>12}']
     for name, value in expected.items():
-      lines.append(
-        f'{name:<24}{scores["raw"][name]:>12.4g}{scores["ema"][name]:>12.4g}'
-        f'{truth[name]:>14.4g}{value:>12.4g}'
-      )
-    discriminator = discriminator_metrics.discriminator_metrics(
-      gan, state, self.held_out_batch_fn, self.evaluation_data(), seed
-    )
-    lines.append(discriminator_metrics.discriminator_line(gan, discriminator))
+      raw, ema = (f'{scores[which][name]:>12.4g}' for which in ('raw', 'ema'))
+      lines.append(f'{name:<24}{raw}{ema}{truth[name]:>14.4g}{value:>12.4g}')
+    watched = discriminator_metrics(gan, state, self.held_out_batch_fn, DeviceData(()), seed)
+    lines.append(discriminator_line(gan, watched))
     lines.append('protocol: ' + ', '.join(f'{key} {value}' for key, value in protocol.items()))
-    values = {
-      'protocol': protocol,
-      'oracle': scores,
-      'truth': truth,
-      'ideal': expected,
-      'watched': discriminator,
-    }
-    all_scores = {which: scores[which] | discriminator[which] for which in scores}
-    return EvaluationReport('\n'.join(lines), values, all_scores)
+    parts = dict(protocol=protocol, oracle=scores, truth=truth, ideal=expected, watched=watched)
+    all_scores = {which: scores[which] | watched[which] for which in scores}
+    return EvaluationReport('\n'.join(lines), parts, all_scores)
 
 
 @functools.cache  # compiled once for all tasks: a sweep makes a task for each of its members

@@ -9,8 +9,6 @@ from gan_jax.data.device_batches import BatchFn, DeviceData
 from gan_jax.gan.gan import Gan, GanState
 from gan_jax.metrics.embeddings import Embedding
 
-N_COMPARISON = 20_000  # draws of a synthetic distribution in each set of `ComparisonSets`
-
 
 class CheckpointEvaluation(NamedTuple):
   """Holds the validation scores of a generator at one step of its training."""
