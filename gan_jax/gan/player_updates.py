@@ -73,8 +73,9 @@ def discriminator_loss(
   (real, fake), stats = discriminate(gan, state, weights, key, batch, fakes, axis_name)
   loss = gan.loss.discriminator(real, fake)
   penalty = penalty_value(gan, state, params, key, batch, fakes, axis_name)
+  total = loss + penalty
   metrics = {'d_loss': loss, 'd_penalty': penalty, **mean_probabilities(gan, real, fake)}
-  return loss + penalty, (stats, metrics)
+  return total, (stats, metrics)
 
 
 def mean_probabilities(gan: Gan, real: jax.Array, fake: jax.Array) -> Metrics:
