@@ -60,13 +60,9 @@ _SHAPES_3D = (
   *('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8'),
   *('8x8x8', '8x8x16', '8x16x16', '16x16x16'),
 )
-_SHAPES_GPU = (  # hosts x GPUs
-  *('1x1', '1x2', '1x4', '1x8', '2x8', '4x8'),
-  *('8x8', '16x8', '32x8', '64x8', '128x8'),
-)
+_SHAPES_GPU = ('1x1', '1x2', '1x4', *(f'{2**i}x8' for i in range(8)))  # hosts x GPUs
 SLICE_SHAPES = {
-  'a100': _SHAPES_GPU,
-  'h100': _SHAPES_GPU,
+  **dict.fromkeys(GPUS, _SHAPES_GPU),
   'v4': _SHAPES_3D,
   'v5e': _SHAPES_2D,
   'v5p': (*_SHAPES_3D, '16x16x24'),
@@ -103,9 +99,7 @@ class Slice(NamedTuple):
 
 def topology_names() -> list[str]:
   """Returns every name that `parse_topology` knows."""
-  return [
-    f'{generation}:{shape}' for generation, shapes in SLICE_SHAPES.items() for shape in shapes
-  ]
+  return [f'{chip}:{shape}' for chip, shapes in SLICE_SHAPES.items() for shape in shapes]
 
 
 def parse_topology(name: str, n_slices: int = 1) -> Slice | None:
@@ -141,14 +135,9 @@ def all_reduce_seconds(slice_: Slice, n_bytes: float) -> float:
   inside = math.prod(slice_.sides)
   seconds = 0.0
   if inside > 1:
-    links_per_side = [
-      0 if side == 1 else 2 if side % chip.closes_at == 0 else 1 for side in slice_.sides
-    ]
-    rate = chip.links * sum(links_per_side) / (2 * chip.torus)
-    hops = sum(
-      side // 2 if links == 2 else side - 1
-      for side, links in zip(slice_.sides, links_per_side, strict=True)
-    )
+    n_links = lambda side: 0 if side == 1 else 2 if side % chip.closes_at == 0 else 1
+    rate = chip.links * sum(map(n_links, slice_.sides)) / (2 * chip.torus)
+    hops = sum(side // 2 if n_links(side) == 2 else side - 1 for side in slice_.sides)
     seconds += 2 * n_bytes * (inside - 1) / inside / rate + 2 * hops * HOP_SECONDS
   if slice_.n_slices > 1:
     others = (slice_.n_slices - 1) / slice_.n_slices

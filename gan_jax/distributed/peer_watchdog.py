@@ -12,7 +12,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Set
-from types import TracebackType
 from typing import Any
 
 from gan_jax.distributed import processes
@@ -36,10 +35,8 @@ class PeerWatchdog:
     self._group, self._print_line, self._timeout = group, print_line, timeout
     self._stopped = threading.Event()
     self._last_answer = time.monotonic()
-    self._threads = [
-      threading.Thread(target=target, daemon=True)
-      for target in (self._watch_peers, self._watch_coordinator)
-    ]
+    targets = (self._watch_peers, self._watch_coordinator)
+    self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
 
   def __enter__(self) -> 'PeerWatchdog':
     """Starts the two watching threads, unless there is a single process."""
@@ -50,9 +47,7 @@ class PeerWatchdog:
         thread.start()
     return self
 
-  def __exit__(
-    self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-  ) -> None:
+  def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
     """Stops watching, after all processes have ended or the peers have read this one's error."""
     del kind, trace
     if self._group.count == 1:
@@ -70,13 +65,10 @@ class PeerWatchdog:
     self._stopped.set()
 
   def _report_failure(self, line: str) -> None:
-    client, group = self._group.client, self._group
-    try:
-      client.key_value_set(f'failed/{group.index}', line)
-      others = set(range(group.count)) - {group.index}
-      self._wait_until_read(others)
-    except Exception:  # the store is gone
-      return
+    group = self._group
+    with contextlib.suppress(Exception):  # the store is gone
+      group.client.key_value_set(f'failed/{group.index}', line)
+      self._wait_until_read(set(range(group.count)) - {group.index})
 
   def _wait_until_read(self, others: set[int]) -> None:
     """Keeps process 0 and its store alive until the processes `others` have read the reason, or a timeout."""
@@ -94,13 +86,12 @@ class PeerWatchdog:
       n_beats += 1
       try:
         client.key_value_set(f'alive/{group.index}', str(n_beats), True)
-        alive = _by_process(client.key_value_dir_get('alive/'))
-        failed = _by_process(client.key_value_dir_get('failed/'))
-        left = _by_process(client.key_value_dir_get('left/'))
-      except Exception as error:  # of any type: the store is gone
-        self._end_process(
-          f'the coordinator (process 0) does not answer ({str(error).splitlines()[0][:80]})'
+        alive, failed, left = (
+          _by_process(client.key_value_dir_get(name)) for name in ('alive/', 'failed/', 'left/')
         )
+      except Exception as error:  # of any type: the store is gone
+        reason = str(error).splitlines()[0][:80]
+        self._end_process(f'the coordinator (process 0) does not answer ({reason})')
         return
       now = self._last_answer = time.monotonic()
       for i in set(range(group.count)) - {group.index} - set(left):
@@ -114,9 +105,8 @@ class PeerWatchdog:
         if seconds > self._timeout:
           lost = f'process {i} has sent no heartbeat for {seconds:.0f} s'
           note = {f'failed/{group.index}': f'{lost}, reported by process {group.index}'}
-          self._end_process(
-            f'{lost}: it was killed, or its host is frozen or cut off', note, others
-          )
+          reason = f'{lost}: it was killed, or its host is frozen or cut off'
+          self._end_process(reason, note, others)
       self._stopped.wait(_HEARTBEAT_SECONDS)
 
   def _watch_coordinator(self) -> None:

@@ -4,7 +4,7 @@ Arguments and results have no device axis: they are replicated, except arrays ma
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,19 +13,16 @@ from jax.sharding import PartitionSpec
 
 from gan_jax.distributed import sharding
 from gan_jax.distributed.randomness import AutoSharded
+from gan_jax.distributed.sharding import Devices
 
 StepFn = Callable[..., Any]
 # By argument index, which arrays `sharding.shard_rows` has made: a tree of booleans, or a prefix of it.
 ShardedArgs = Mapping[int, Any]
-_NO_ARGS: ShardedArgs = {}
+_NONE: ShardedArgs = {}
 
 
 def pmap(
-  fn: StepFn,
-  devices: Sequence[jax.Device],
-  n_args: int,
-  donate_argnum: int,
-  sharded_args: ShardedArgs = _NO_ARGS,
+  fn: StepFn, devices: Devices, n_args: int, donate_argnum: int, sharded_args: ShardedArgs = _NONE
 ) -> StepFn:
   """Returns `fn(*args, axis_name=...)` run on every device by `jax.pmap`, with unmapped args and results.
 
@@ -50,35 +47,21 @@ def pmap(
 
 
 def _pmapped(
-  fn: StepFn,
-  devices: Sequence[jax.Device],
-  n_args: int,
-  donate_argnum: int,
-  sharded_args: ShardedArgs,
+  fn: StepFn, devices: Devices, n_args: int, donate_argnum: int, sharded_args: ShardedArgs
 ) -> Any:
   axis_name = _axis_name(devices)
-  axes = [_specs(sharded_args, i, 0, None) for i in range(n_args)]
+  axes = (0, *(_specs(sharded_args, i, 0, None) for i in range(n_args)))
 
   def on_device(device: jax.Array, *args: Any) -> Any:
     del device  # pmap requires a mapped argument
     return fn(*args, axis_name=axis_name)
 
-  return jax.pmap(
-    on_device,
-    sharding.DATA_AXIS,
-    in_axes=(0, *axes),
-    out_axes=None,
-    donate_argnums=1 + donate_argnum,
-    devices=devices,
-  )
+  options: dict[str, Any] = {'donate_argnums': 1 + donate_argnum, 'devices': devices}
+  return jax.pmap(on_device, sharding.DATA_AXIS, in_axes=axes, out_axes=None, **options)
 
 
 def shard_map(
-  fn: StepFn,
-  devices: Sequence[jax.Device],
-  n_args: int,
-  donate_argnum: int,
-  sharded_args: ShardedArgs = _NO_ARGS,
+  fn: StepFn, devices: Devices, n_args: int, donate_argnum: int, sharded_args: ShardedArgs = _NONE
 ) -> StepFn:
   """Returns what `pmap` returns, made by `jax.jit(jax.shard_map(...))`; results are equal bit for bit.
 
@@ -101,11 +84,7 @@ def shard_map(
 
 
 def jit_sharded(
-  fn: StepFn,
-  devices: Sequence[jax.Device],
-  n_args: int,
-  donate_argnum: int,
-  sharded_args: ShardedArgs = _NO_ARGS,
+  fn: StepFn, devices: Devices, n_args: int, donate_argnum: int, sharded_args: ShardedArgs = _NONE
 ) -> StepFn:
   """Returns `fn` as one program on the global batch, the state sharded by `sharding.param_shardings`.
 
@@ -117,7 +96,7 @@ def jit_sharded(
   return _block_on_cpu(lambda *args: mapped(*_unwrap_keys(args)), devices)
 
 
-def _jit_sharded(fn: StepFn, devices: Sequence[jax.Device], state_argnum: int) -> Any:
+def _jit_sharded(fn: StepFn, devices: Devices, state_argnum: int) -> Any:
   mesh, constrain = sharding.data_mesh(devices), jax.lax.with_sharding_constraint
   shard = lambda state: constrain(state, sharding.param_shardings(state, devices))
 
@@ -154,18 +133,17 @@ class LowerableMap(NamedTuple):
 
 def lowerable_map(
   fn: StepFn,
-  devices: Sequence[jax.Device],
+  devices: Devices,
   n_args: int,
   donate_argnum: int,
   mapped: str = 'pmap',
-  sharded_args: ShardedArgs = _NO_ARGS,
+  sharded_args: ShardedArgs = _NONE,
 ) -> LowerableMap:
   """Returns what `pmap`, or `jit_sharded` for `SHARDED_PARAMS`, would call: to compile without running."""
   if mapped == sharding.SHARDED_PARAMS:
     return LowerableMap(_jit_sharded(fn, devices, donate_argnum), ())
-  return LowerableMap(
-    _pmapped(fn, devices, n_args, donate_argnum, sharded_args), (np.arange(len(devices)),)
-  )
+  mapped_fn = _pmapped(fn, devices, n_args, donate_argnum, sharded_args)
+  return LowerableMap(mapped_fn, (np.arange(len(devices)),))
 
 
 def _specs(sharded_args: ShardedArgs, argnum: int, sharded: Any, replicated: Any) -> Any:
@@ -174,12 +152,12 @@ def _specs(sharded_args: ShardedArgs, argnum: int, sharded: Any, replicated: Any
   return jax.tree.map(lambda is_sharded: sharded if is_sharded else replicated, marks)
 
 
-def _axis_name(devices: Sequence[jax.Device]) -> str | None:
+def _axis_name(devices: Devices) -> str | None:
   """Returns None for a single device: its program then equals that of one member of a sweep."""
   return sharding.DATA_AXIS if len(devices) > 1 else None
 
 
-def _block_on_cpu(call: StepFn, devices: Sequence[jax.Device]) -> StepFn:
+def _block_on_cpu(call: StepFn, devices: Devices) -> StepFn:
   """Returns `call`, made to wait for its results on several CPU devices.
 
   Virtual CPU devices share a few threads: queued programs with collectives can deadlock one another.
@@ -187,6 +165,9 @@ def _block_on_cpu(call: StepFn, devices: Sequence[jax.Device]) -> StepFn:
   if len(devices) > 1 and devices[0].platform == 'cpu':
     return lambda *args: jax.block_until_ready(call(*args))
   return call
+
+
+_KEY_TYPE = jax.dtypes.prng_key
 
 
 class _Key:
@@ -200,15 +181,11 @@ jax.tree_util.register_pytree_node(_Key, lambda key: ((key.data,), None), lambda
 
 
 def _unwrap_keys(tree: Any) -> Any:
-  is_key = lambda x: (
-    isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-  )
+  is_key = lambda x: isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, _KEY_TYPE)
   return jax.tree.map(lambda x: _Key(np.asarray(jax.random.key_data(x))) if is_key(x) else x, tree)
 
 
 def _wrap_keys(tree: Any) -> Any:
-  return jax.tree.map(
-    lambda x: jax.random.wrap_key_data(x.data) if isinstance(x, _Key) else x,
-    tree,
-    is_leaf=lambda x: isinstance(x, _Key),
-  )
+  is_data = lambda x: isinstance(x, _Key)
+  wrap = lambda x: jax.random.wrap_key_data(x.data) if is_data(x) else x
+  return jax.tree.map(wrap, tree, is_leaf=is_data)

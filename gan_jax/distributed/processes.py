@@ -44,9 +44,8 @@ class ProcessGroup:
     if self.count == 1:
       return [value]
     folder, self._n_exchanges = f'meetings/{self._n_exchanges}/', self._n_exchanges + 1
-    self.client.key_value_set(
-      f'{folder}{self.index}', f'"{value}'
-    )  # the store takes no empty value
+    # The quotation mark: the store takes no empty value.
+    self.client.key_value_set(f'{folder}{self.index}', f'"{value}')
     self.client.wait_at_barrier(folder, _BARRIER_TIMEOUT_MS)
     values = {key.rsplit('/', 1)[1]: text for key, text in self.client.key_value_dir_get(folder)}
     if self.is_first and self._n_exchanges > 1:  # all have read the exchange before this barrier
@@ -57,9 +56,7 @@ class ProcessGroup:
     """Calls `fn` in process 0 only and returns its result, which must be JSON, in every process."""
     if self.count == 1:
       return fn()
-    values = self.allgather(json.dumps(fn()) if self.is_first else '')
-    result: T = json.loads(values[0])
-    return result
+    return cast(T, json.loads(self.allgather(json.dumps(fn()) if self.is_first else '')[0]))
 
   def run_on_all(self, fn: Callable[[], T]) -> T:
     """Calls `fn` in every process and returns the local result.
@@ -124,9 +121,8 @@ def join_group(spec: ProcessSpec, print_line: Callable[[str], None]) -> ProcessG
   _check_spec(spec)
   # Collectives between processes on CPUs; ignored on other platforms.
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-  jax.config.update(
-    'jax_enable_preemption_service', False
-  )  # the training loop exchanges signals itself
+  # The training loop exchanges signals itself.
+  jax.config.update('jax_enable_preemption_service', False)
   timer = threading.Timer(_JOIN_TIMEOUT, _exit_incomplete, (spec, print_line))
   timer.daemon = True
   timer.start()
@@ -144,9 +140,8 @@ def join_group(spec: ProcessSpec, print_line: Callable[[str], None]) -> ProcessG
       raise UserError(f'--coordinator={spec.coordinator}: {error}') from error
     return SINGLE_PROCESS
   except RuntimeError as error:
-    raise UserError(
-      f'--coordinator={spec.coordinator}: cannot connect the processes ({error})'
-    ) from error
+    line = f'--coordinator={spec.coordinator}: cannot connect the processes ({error})'
+    raise UserError(line) from error
   finally:
     timer.cancel()
   state = distributed.global_state
@@ -160,10 +155,9 @@ def _may_be_cluster() -> bool:
 
 def _check_spec(spec: ProcessSpec) -> None:
   host, colon, port = spec.coordinator.rpartition(':')
+  flag = f'--coordinator={spec.coordinator}'
   if spec.coordinator and not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
-    raise UserError(
-      f'--coordinator={spec.coordinator}: give HOST:PORT of process 0, as in 10.0.0.1:1234'
-    )
+    raise UserError(f'{flag}: give HOST:PORT of process 0, as in 10.0.0.1:1234')
   if spec.num_processes < 0:
     raise UserError(f'--num_processes={spec.num_processes}: give a number of processes')
   if spec.num_processes and spec.process_id >= spec.num_processes:
@@ -173,19 +167,16 @@ def _check_spec(spec: ProcessSpec) -> None:
     )
   given = (bool(spec.coordinator), spec.num_processes > 0, spec.process_id >= 0)
   if spec.coordinator and not all(given):
-    raise UserError(
-      f'--coordinator={spec.coordinator}: give --num_processes and --process_id with it'
-    )
+    raise UserError(f'{flag}: give --num_processes and --process_id with it')
   if not spec.coordinator and any(given):
     raise UserError('--num_processes and --process_id: give --coordinator=HOST:PORT with them')
 
 
 def _exit_incomplete(spec: ProcessSpec, print_line: Callable[[str], None]) -> None:
   """Prints which processes are missing and exits with code 2."""
-  where = spec.coordinator or 'of the cluster'
-  if spec.process_id == 0:
-    what = f'not all of the {spec.num_processes} processes have come'
-  else:
+  what = f'not all of the {spec.num_processes} processes have come'
+  if spec.process_id != 0:
+    where = spec.coordinator or 'of the cluster'
     what = f'no answer from the coordinator {where}, or not all processes have come'
   print_line(
     f'error: --coordinator={spec.coordinator}: {what} within {_JOIN_TIMEOUT:.0f} s; '

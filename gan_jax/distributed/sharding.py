@@ -13,44 +13,39 @@ DATA_AXIS = 'data'
 SHARDED_PARAMS = 'sharded'  # beside the names in `pmap.STEP_MAPS`: the step of --shard_params
 
 
-def data_mesh(devices: Sequence[jax.Device]) -> Mesh:
+def data_mesh(devices: Devices) -> Mesh:
   """Returns a mesh of all devices along the single axis `DATA_AXIS`."""
   return Mesh(np.asarray(devices), (DATA_AXIS,))
 
 
-def replicated_sharding(devices: Sequence[jax.Device]) -> NamedSharding:
+def replicated_sharding(devices: Devices) -> NamedSharding:
   """Returns the sharding of an array with a full copy on every device."""
   return NamedSharding(data_mesh(devices), PartitionSpec())
 
 
-def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+def replicate(tree: Any, devices: Devices) -> Any:
   """Copies arrays to every device; with several processes, each must pass equal arrays."""
   sharding = replicated_sharding(devices)
   if sharding.is_fully_addressable:
     return jax.device_put(tree, sharding)
-  local = local_devices(devices)
-  return jax.tree.map(
-    lambda x: jax.make_array_from_single_device_arrays(
-      x.shape, sharding, [jax.device_put(x, device) for device in local]
-    ),
-    tree,
-  )
+  copies = lambda x: [jax.device_put(x, device) for device in local_devices(devices)]
+  join = jax.make_array_from_single_device_arrays
+  return jax.tree.map(lambda x: join(x.shape, sharding, copies(x)), tree)
 
 
-def local_devices(devices: Sequence[jax.Device]) -> list[jax.Device]:
+def local_devices(devices: Devices) -> list[jax.Device]:
   """Returns the devices of this process among `devices`."""
   return [device for device in devices if device.process_index == jax.process_index()]
 
 
-def local_row_indices(n: int, devices: Sequence[jax.Device]) -> np.ndarray:
+def local_row_indices(n: int, devices: Devices) -> np.ndarray:
   """Returns which of n rows, sharded over `devices`, this process passes to `shard_rows`."""
-  shards, process = np.split(np.arange(n), len(devices)), jax.process_index()
-  return np.concatenate(
-    [rows for rows, device in zip(shards, devices, strict=True) if device.process_index == process]
-  )
+  shards = zip(np.split(np.arange(n), len(devices)), devices, strict=True)
+  process = jax.process_index()
+  return np.concatenate([rows for rows, device in shards if device.process_index == process])
 
 
-def shard_rows(tree: Any, devices: Sequence[jax.Device], mapped: str) -> Any:
+def shard_rows(tree: Any, devices: Devices, mapped: str) -> Any:
   """Shards host arrays along their rows over the devices, as the step map called `mapped` takes them.
 
   Args:
@@ -58,9 +53,8 @@ def shard_rows(tree: Any, devices: Sequence[jax.Device], mapped: str) -> Any:
     devices: the devices of all processes.
     mapped: 'pmap', which takes an axis of this process's devices in front, or another step map.
   """
-  local, sharing = local_devices(devices), devices
-  if mapped == 'pmap':
-    sharing = local
+  local = local_devices(devices)
+  sharing = local if mapped == 'pmap' else devices
   sharding = NamedSharding(data_mesh(sharing), PartitionSpec(DATA_AXIS))
 
   def shard(x: np.ndarray) -> jax.Array:
@@ -92,7 +86,7 @@ def eval_copy(tree: Any, mapped: str) -> Any:
   return tree if mapped == SHARDED_PARAMS and jax.process_count() == 1 else local_copy(tree)
 
 
-def param_shardings(state: Any, devices: Sequence[jax.Device]) -> Any:
+def param_shardings(state: Any, devices: Devices) -> Any:
   """Returns a sharding per array: along the longest side divisible by the devices, else replicated."""
   mesh, n = data_mesh(devices), len(devices)
 
@@ -107,9 +101,7 @@ def param_shardings(state: Any, devices: Sequence[jax.Device]) -> Any:
   return jax.tree.map(sharding, state)
 
 
-def sharded_arg_shapes(
-  state: Any, data: Any, key: Any, devices: Sequence[jax.Device]
-) -> tuple[Any, Any, Any]:
+def sharded_arg_shapes(state: Any, data: Any, key: Any, devices: Devices) -> tuple[Any, Any, Any]:
   """Returns the `ShapeDtypeStruct`s of (state, data, key) as arguments of a step made by `pmap.jit_sharded`.
 
   The state is sharded by `param_shardings`; data and key keep their sharding or are replicated.
@@ -120,13 +112,12 @@ def sharded_arg_shapes(
   return state, jax.tree.map(kept, data), jax.tree.map(kept, key)
 
 
-def row_sharded_shapes(tree: Any, devices: Sequence[jax.Device], mapped: str) -> Any:
+def row_sharded_shapes(tree: Any, devices: Devices, mapped: str) -> Any:
   """Returns the `ShapeDtypeStruct`s that `shard_rows` would make of arrays with these rows per device."""
   n = len(devices)
   if mapped == 'pmap':
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((n, *x.shape), x.dtype), tree)
   sharding = NamedSharding(data_mesh(devices), PartitionSpec(DATA_AXIS))
-  struct = lambda x: jax.ShapeDtypeStruct(
-    (n * x.shape[0], *x.shape[1:]), x.dtype, sharding=sharding
-  )
+  rows = lambda x: (n * x.shape[0], *x.shape[1:])
+  struct = lambda x: jax.ShapeDtypeStruct(rows(x), x.dtype, sharding=sharding)
   return jax.tree.map(struct, tree)

@@ -54,9 +54,9 @@ def data_spec_of(name: str, shape: tuple[int, ...] = (), n: int = 0) -> DataSpec
   if shape and n:
     return DataSpec(shape, n)
   if name not in KNOWN_DATASETS:
+    known = ', '.join([*KNOWN_DATASETS, *SYNTHETIC])
     raise UserError(
-      f'--dataset={name}: give --shape=HEIGHTxWIDTHxCHANNELS and --n_train of it; known are '
-      f'{", ".join([*KNOWN_DATASETS, *SYNTHETIC])}'
+      f'--dataset={name}: give --shape=HEIGHTxWIDTHxCHANNELS and --n_train of it; known are {known}'
     )
   return KNOWN_DATASETS[name]
 
@@ -81,29 +81,27 @@ def trace_training_step(
   """Traces the training program of a run for arrays that have shapes only.
 
   Args:
-    settings: the settings of the run.
+    settings: of the run.
     examples: shapes and numbers of the data set.
-    devices: devices to compile for.
-    mapped: how the step is mapped over the devices.
+    devices: to compile for; descriptions of absent devices suffice.
+    mapped: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
     streamed: whether minibatches come from a window of a stream.
 
   Raises:
     UserError: where settings, data and devices do not fit together.
   """
-  gan = gan_factory.build_gan(settings, examples.shape, examples.n, examples.n_classes)
+  data = (examples.shape, examples.n, examples.n_classes)
+  gan = gan_factory.build_gan(settings, *data)
   validation.check_batch(settings, len(devices))
-  train_fn = held_out_fn = device_batches.image_batches(
-    examples.stack, round(examples.n_classes ** (1 / examples.stack)), settings.contrast
-  )
+  base = round(examples.n_classes ** (1 / examples.stack))  # classes of one stacked image
+  train_fn = held_out_fn = device_batches.image_batches(examples.stack, base, settings.contrast)
   if streamed:
     train_fn = device_batches.window_batches(settings.batch_size, settings.contrast)
   if examples.n is None:
     train_fn = held_out_fn = device_batches.synthetic_batches(SYNTHETIC[settings.dataset].sample)
 
   def spec_fn(hyperparameters: Hyperparameters) -> TrainSpec:
-    gan = gan_factory.build_gan(
-      settings, examples.shape, examples.n, examples.n_classes, hyperparameters=hyperparameters
-    )
+    gan = gan_factory.build_gan(settings, *data, hyperparameters=hyperparameters)
     k = gan_factory.fixed_ratio(settings, hyperparameters)
     return TrainSpec(gan, settings.update, k, settings.batch_size, train_fn, held_out_fn)
 

@@ -16,14 +16,7 @@ from gan_jax.config.run_config import Config
 from gan_jax.distributed import chip_specs, device_memory, gpu_targets, hlo_analysis, sharding
 from gan_jax.distributed.chip_specs import Slice
 from gan_jax.training import ahead_of_time
-from gan_jax.training.ahead_of_time import (
-  DataSpec,
-  DoesNotFitError,
-  bytes_per_device,
-  compile_step,
-  trace_training_step,
-  would_stream,
-)
+from gan_jax.training.ahead_of_time import DataSpec, DoesNotFitError, bytes_per_device
 from gan_jax.utils.errors import UserError
 
 
@@ -87,35 +80,26 @@ def topology_devices(slice_: Slice) -> Sequence[jax.Device]:
   gpu = slice_.generation in chip_specs.GPUS
   try:
     with _discard_stderr():
-      found = topologies.get_topology_desc(
-        **(_gpu_topology_arguments(slice_) if gpu else _tpu_topology_arguments(slice_))
-      )
+      found = topologies.get_topology_desc(**_topology_arguments(slice_))
   except Exception as error:  # of many types
     text, extra = str(error), 'cuda12' if gpu else 'tpu'
     if any(word in text.lower() for word in ('libtpu', 'not found', 'unknown backend', 'cuda')):
-      raise UserError(
-        f"--topology={slice_.name}: its compiler is not here; pip install 'jax[{extra}]' brings it"
-      ) from error
+      text = f"its compiler is not here; pip install 'jax[{extra}]' brings it"
     raise UserError(f'--topology={slice_.name}: {text.splitlines()[0][:160]}') from error
   return found.devices
 
 
-def _tpu_topology_arguments(slice_: Slice) -> dict[str, Any]:
-  arguments: dict[str, Any] = {'platform': 'tpu', 'topology_name': slice_.name}
-  if slice_.n_slices > 1:
-    arguments['num_slices'] = slice_.n_slices
-  if slice_.generation == 'v4':
-    arguments['chip_config_name'] = 'megacore'  # both cores of a chip are one device
-  return arguments
-
-
-def _gpu_topology_arguments(slice_: Slice) -> dict[str, Any]:
-  return {
-    'platform': 'cuda',
-    'topology_name': slice_.name,
-    'topology': f'1x{slice_.n_slices}x{slice_.sides[0]}',
-    'target_config': gpu_targets.gpu_target_config(slice_.generation),
-  }
+def _topology_arguments(slice_: Slice) -> dict[str, Any]:
+  """Returns the arguments of `topologies.get_topology_desc` for a slice."""
+  generation, n, arguments = slice_.generation, slice_.n_slices, {'topology_name': slice_.name}
+  if generation in chip_specs.GPUS:
+    target = gpu_targets.gpu_target_config(generation)
+    grid = f'1x{n}x{slice_.sides[0]}'
+    return arguments | {'platform': 'cuda', 'topology': grid, 'target_config': target}
+  slices = {'num_slices': n} if n > 1 else {}
+  # Both cores of a v4 chip are one device.
+  cores = {'chip_config_name': 'megacore'} if generation == 'v4' else {}
+  return arguments | {'platform': 'tpu'} | slices | cores
 
 
 @contextlib.contextmanager
@@ -135,17 +119,15 @@ def measure_capacity(
   settings: Config, examples: DataSpec, slice_: Slice, options: CompileOptions = DEFAULT_OPTIONS
 ) -> CapacityReport:
   """Compiles the step of a run for a slice and measures it; raises UserError and DoesNotFitError."""
-  streamed = would_stream(options.stream, settings, examples, slice_.chip.hbm)
-  program = trace_training_step(
-    settings, examples, topology_devices(slice_), options.mapped, streamed
-  )
+  streamed = ahead_of_time.would_stream(options.stream, settings, examples, slice_.chip.hbm)
+  devices = topology_devices(slice_)
+  program = ahead_of_time.trace_training_step(settings, examples, devices, options.mapped, streamed)
   compiled = compile_and_check_memory(program, slice_, options)
   k = 1.0 if settings.k == 'auto' else float(settings.k)
   memory, text = compiled.memory_analysis(), compiled.as_text()
   found = hlo_analysis.find_collectives(text, k)
-  share = (
-    slice_.n_chips if options.mapped == sharding.SHARDED_PARAMS else 1
-  )  # one program for all of them
+  # A sharded program is one for all chips.
+  share = slice_.n_chips if options.mapped == sharding.SHARDED_PARAMS else 1
   flops, once = (hlo_analysis.count_flops(program.jaxpr, each) / share for each in (k, 1.0))
   cost = compiled.cost_analysis()
   if cost:
@@ -154,19 +136,13 @@ def measure_capacity(
   else:
     n_bytes = hlo_analysis.count_matmul_bytes(program.jaxpr, k) / share
   sums = [float(each.n_bytes) for each in found for _ in range(round(each.per_step))]
-  state = program.state
+  state, pods = program.state, 1 if slice_.generation in chip_specs.GPUS else slice_.n_slices
+  weights = (state.g.params, state.d.params, state.g_ema, state.g.stats, state.d.stats)
   return CapacityReport(
-    topology=slice_.name
-    + (
-      f' x {slice_.n_slices}'
-      if slice_.n_slices > 1 and slice_.generation not in chip_specs.GPUS
-      else ''
-    ),
+    topology=slice_.name + (f' x {pods}' if pods > 1 else ''),
     chips=slice_.n_chips,
     batch_size=settings.batch_size,
-    parameters=bytes_per_device(
-      (state.g.params, state.d.params, state.g_ema, state.g.stats, state.d.stats)
-    ),
+    parameters=bytes_per_device(weights),
     optimizer=bytes_per_device((state.g.opt_state, state.d.opt_state)),
     data=bytes_per_device(program.data),
     streamed=streamed,
@@ -185,7 +161,7 @@ def compile_and_check_memory(
   program: ahead_of_time.TracedStep, slice_: Slice, options: CompileOptions
 ) -> Any:
   """Compiles a step; raises DoesNotFitError, also for GPUs, whose compiler does not check memory."""
-  compiled = compile_step(program, options.quickly)
+  compiled = ahead_of_time.compile_step(program, options.quickly)
   peak = _peak(compiled, program)
   if peak > slice_.chip.hbm:
     raise DoesNotFitError(peak, slice_.chip.hbm)
@@ -200,28 +176,21 @@ def add_projections(
   options: CompileOptions = DEFAULT_OPTIONS,
   largest: bool = True,
 ) -> CapacityReport:
-  """Returns the report with scaling, chip hours per epoch and, where asked, the largest batch.
+  """Returns the report of `measure_capacity` with scaling, chip hours per epoch and the largest batch.
 
-  Args:
-    report: a measured step.
-    settings: the settings of the run.
-    examples: shapes and numbers of the data set.
-    slice_: the slice.
-    options: how the step is mapped and compiled.
-    largest: whether to search for the largest batch, which compiles up to five times.
+  The search for the largest batch compiles up to five times, unless `largest` is false. The other arguments
+  are those of `measure_capacity`.
   """
-  hours = None
+  hours = batch = None
   if examples.n is not None:
     k = 1.0 if settings.k == 'auto' else float(settings.k)
     steps = examples.n / (settings.batch_size * k)
     hours = steps * report.step_seconds * slice_.n_chips / 3600
+  if largest:
+    batch = find_largest_batch(report, settings, examples, slice_, options)
+  scaling = predict_scaling(report, slice_)
   return dataclasses.replace(
-    report,
-    chip_hours_per_epoch=hours,
-    scaling=predict_scaling(report, slice_),
-    largest_batch=find_largest_batch(report, settings, examples, slice_, options)
-    if largest
-    else None,
+    report, chip_hours_per_epoch=hours, scaling=scaling, largest_batch=batch
   )
 
 
@@ -232,20 +201,12 @@ def predict_scaling(report: CapacityReport, slice_: Slice) -> list[dict[str, flo
   rows = []
   for n in (2**i for i in range(14)):
     scaled = chip_specs.slice_of_size(slice_.generation, n)
-    arithmetic, memory, links = chip_specs.estimate_step_seconds(
-      scaled, report.flops, report.n_bytes, sums
-    )
+    costs = (report.flops, report.n_bytes, sums)
+    arithmetic, memory, links = chip_specs.estimate_step_seconds(scaled, *costs)
     compute = max(arithmetic, memory)
-    rows.append(
-      {
-        'chips': n,
-        'pods': scaled.n_slices,
-        'batch_size': share * n,
-        'step_seconds': compute + links,
-        'images_per_second': share * n / (compute + links),
-        'efficiency': compute / (compute + links),
-      }
-    )
+    row = {'chips': n, 'pods': scaled.n_slices, 'batch_size': share * n}
+    row |= {'step_seconds': compute + links, 'images_per_second': share * n / (compute + links)}
+    rows.append(row | {'efficiency': compute / (compute + links)})
   return rows
 
 
@@ -261,7 +222,9 @@ def find_largest_batch(
 
   def used(batch: int) -> int:
     settings_ = dataclasses.replace(settings, batch_size=batch)
-    program = trace_training_step(settings_, examples, devices, options.mapped, report.streamed)
+    program = ahead_of_time.trace_training_step(
+      settings_, examples, devices, options.mapped, report.streamed
+    )
     return _peak(compile_and_check_memory(program, slice_, options), program)
 
   first, more = settings.batch_size, 8 * settings.batch_size

@@ -109,7 +109,7 @@ def test_levels_and_events_are_within_the_frame():
 @pytest.mark.parametrize('bound', [0.5, None, math.nan])
 def test_a_band_is_drawn_between_its_ends_where_all_are_finite(bound):
   chart = Chart('t', 'y')
-  chart.line([0, 1], [1.0, 2.0], 'data', band=([0.5, 1.5], [2.5, bound]))
+  chart.band([0, 1], [0.5, 1.5], [2.5, bound], 'data')
   assert len(chart.axes.collections) == (bound == 0.5)
   for band in chart.axes.collections:
     corners = {tuple(corner) for corner in band.get_paths()[0].vertices}

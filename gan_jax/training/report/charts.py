@@ -27,9 +27,7 @@ Numbers = Sequence[float | None]  # entries that are no finite numbers are not d
 class Chart:
   """Holds a matplotlib figure of one pair of axes, with its title and a note for the reader."""
 
-  def __init__(
-    self, title: str, y_label: str, x_label: str = 'generator updates', note: str = ''
-  ) -> None:
+  def __init__(self, title: str, y_label: str, x_label: str = 'generator updates', note: str = ''):
     from matplotlib.figure import Figure  # takes a second, so not at the start of each program
     from matplotlib.ticker import MaxNLocator
 
@@ -42,44 +40,35 @@ class Chart:
       axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=integer))
       axis.set_major_formatter(_format_tick)
 
-  def line(
-    self,
-    x: Numbers,
-    y: Numbers,
-    color: str,
-    label: str = '',
-    *,
-    band: tuple[Numbers, Numbers] | None = None,
-    dots: bool = False,
-  ) -> None:
-    """Draws a line through finite points; values outside fixed limits of y are moved onto the limits.
+  def line(self, x: Numbers, y: Numbers, color: str, label: str = '', dots: bool = False) -> None:
+    """Draws a line, whose color is a key of COLORS, through finite points.
 
-    Args:
-      x: positions.
-      y: values.
-      color: a key of COLORS.
-      label: the legend's.
-      band: lower and upper ends of an interval around y; not drawn unless all are finite.
-      dots: whether to mark each point, with its value as the tooltip.
+    Values outside fixed limits of y are moved onto the limits. `dots` marks each point, with its value as
+    the tooltip.
     """
     finite = [i for i, point in enumerate(zip(x, y, strict=False)) if all(map(is_number, point))]
     if not finite:
       return
     self.is_empty = False
-    pick = lambda values: np.array([values[i] for i in finite], float)
-    limits = (-math.inf, math.inf) if self.axes.get_autoscaley_on() else self.axes.get_ylim()
-    xs, values = pick(x), pick(y)
-    ys = np.clip(values, *limits)
-    if band and all(map(is_number, (*band[0], *band[1]))):
-      ends = (np.clip(pick(end), *limits) for end in band)
-      self.axes.fill_between(xs, *ends, color=COLORS[color], alpha=0.2, linewidth=0)
+    xs, values = (np.array([axis[i] for i in finite], float) for axis in (x, y))
+    ys = self._clip(values)
     kept, marker = _thin(ys), 'o' if dots and len(xs) <= _MAX_DOTS else ''
     style: dict[str, Any] = {'color': COLORS[color], 'markerfacecolor': COLORS['card']}
     style |= {'markersize': 5, 'clip_on': False}  # dots on a limit stay whole
     self.axes.plot(xs[kept], ys[kept], label=label, marker=marker, **style)
     for i in range(len(xs) if marker else 0):
       tooltip = f'{label}: {format_value(values[i])}'.removeprefix(': ')
-      self.axes.plot(xs[i], ys[i], gid=_tooltip(tooltip), marker=marker, **style)
+      self.axes.plot(xs[i], ys[i], gid=f'tooltip {tooltip}', marker=marker, **style)
+
+  def band(self, x: Numbers, low: Numbers, high: Numbers, color: str) -> None:
+    """Shades the interval from `low` to `high` at each x, unless an end is not finite."""
+    if all(map(is_number, (*low, *high))):
+      xs, lower, upper = (np.array(values, float) for values in (x, low, high))
+      ends = (self._clip(lower), self._clip(upper))
+      self.axes.fill_between(xs, *ends, color=COLORS[color], alpha=0.2, linewidth=0)
+
+  def _clip(self, y: np.ndarray) -> np.ndarray:
+    return y if self.axes.get_autoscaley_on() else np.clip(y, *self.axes.get_ylim())
 
   def level(self, y: float, color: str, label: str) -> None:
     """Draws a dashed horizontal line."""
@@ -87,8 +76,8 @@ class Chart:
 
   def event(self, x: float, color: str, label: str, tooltip: str) -> None:
     """Draws a vertical line."""
-    style: dict[str, Any] = {'color': COLORS[color], 'linewidth': 1.4, 'alpha': 0.75, 'zorder': 1.5}
-    self.axes.axvline(x, label=label, gid=_tooltip(tooltip), **style)
+    line = self.axes.axvline(x, color=COLORS[color], label=label, linewidth=1.4, zorder=1.5)
+    line.set(alpha=0.75, gid=f'tooltip {tooltip}')
 
   def bars(self, names: Sequence[str], shares: Mapping[tuple[str, str], Numbers]) -> None:
     """Draws the shares of groups called `names` as bars side by side, {(label, color): shares [n]}."""
@@ -99,7 +88,7 @@ class Chart:
       self.is_empty, x = False, np.arange(len(values)) + (j + 0.5) * width - 0.4
       bars = self.axes.bar(x, _finite_or_zero(values), width, color=COLORS[color], label=label)
       for bar, name in zip(bars, names, strict=False):
-        bar.set_gid(_tooltip(f'{name}: {label} {100 * bar.get_height():.1f} %'))
+        bar.set_gid(f'tooltip {name}: {label} {100 * bar.get_height():.1f} %')
     self.name_x_ticks(names)
     self.axes.yaxis.set_major_formatter(_format_percent)
 
@@ -140,6 +129,7 @@ class Chart:
         self.figure.legend(unique.values(), unique.keys(), loc='outside upper left', ncols=2)
       self.figure.savefig(file, format='svg', metadata=no_metadata)
     svg = re.sub(r'<defs>\s*<style.*?</defs>', '', file.getvalue(), count=1, flags=re.DOTALL)
+    # An artist whose gid is 'tooltip TEXT' gets TEXT as the tooltip of its group.
     svg = re.sub(r'<g id=(["\'])tooltip (.*?)\1>', r'<g><title>\2</title>', svg, flags=re.DOTALL)
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if f'#{m[1]}' in svg else '', svg)
     variables = {color: f'var(--{name})' for name, color in COLORS.items()}
@@ -173,8 +163,3 @@ def _format_tick(value: float, _: float = 0) -> str:
 
 def _format_percent(share: float, _: float = 0) -> str:
   return f'{100 * share:.4g} %'
-
-
-def _tooltip(text: str) -> str:
-  """Returns the gid of an artist whose SVG group shall have `text` as its tooltip, see `Chart.svg`."""
-  return f'tooltip {text}'

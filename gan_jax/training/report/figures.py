@@ -74,9 +74,10 @@ def _noise_ladder(evidence: Values) -> Chart:
   )
   chart.axes.set_ylim(0, 0.75)
   chart.name_x_ticks([f'{x:g}' if is_number(x) else '?' for x in column('sigma')])
-  chart.line(range(n), null, 'null', 'real against real', band=([0.0] * n, null_high))
-  ends = (column('low'), column('high'))
-  chart.line(range(n), column('bound'), 'fake', 'samples against real', band=ends, dots=True)
+  chart.band(range(n), [0.0] * n, null_high, 'null')
+  chart.line(range(n), null, 'null', 'real against real')
+  chart.band(range(n), column('low'), column('high'), 'fake')
+  chart.line(range(n), column('bound'), 'fake', 'samples against real', dots=True)
   chart.line([0], [run_bound], 'critic', "the run's own D", dots=True)
   chart.level(math.log(2), 'soft', 'log 2: always told apart')
   return chart
@@ -86,14 +87,11 @@ def _logits(evidence: Values) -> Chart:
   """Draws the logits of the run's own D on training data, held-out data and samples."""
   histogram = evidence.get('histogram') or {}
   note = 'All three equal: D tells nothing apart. Training data right of held-out data: D overfits.'
-  axis_label = "D's logit (right: data, left: samples)"
-  chart = Chart("The run's own D", 'share of each set', axis_label, note)
-  for name, color, label in (
-    ('train', 'data', 'training data'),
-    ('held_out', 'held', 'held-out data'),
-    ('fake', 'fake', 'samples'),
-  ):
-    chart.histogram(histogram.get('edges') or [], histogram.get(name) or [], color, label)
+  logit = "D's logit (right: data, left: samples)"
+  chart = Chart("The run's own D", 'share of each set', logit, note)
+  sets = {'train': ('data', 'training data'), 'held_out': ('held', 'held-out data')}
+  for name, style in (sets | {'fake': ('fake', 'samples')}).items():
+    chart.histogram(histogram.get('edges') or [], histogram.get(name) or [], *style)
   return chart
 
 
@@ -107,11 +105,10 @@ def _coverage(evidence: Values, evaluation: Values) -> Chart:
   columns = {('data', 'data'): real, ('samples', 'fake'): fake}
   if len(fake) <= _MAX_BARS:
     what = 'class' if names or not real else 'cell'
-    note = (
-      'An orange bar much shorter than the blue one beside it: G leaves this part of the data out.'
-    )
-    only = f'The classifier assigns each sample to a {what}.'
-    chart = Chart(title, 'share of each set', what, note if real else only)
+    note = f'The classifier assigns each sample to a {what}.'
+    if real:
+      note = 'Orange much shorter than the blue bar beside it: G leaves this part of the data out.'
+    chart = Chart(title, 'share of each set', what, note)
     chart.bars(names, columns)
     return chart
   note = f'{len(fake)} cells. Samples that fall to zero early leave parts of the data out.'
@@ -125,9 +122,7 @@ def training_charts(records: Records, flags: Values, evidence: Values) -> list[C
   """Returns the charts over generator updates: losses, D's outputs, then scores; alarms are marked in each."""
   trained = [r for r in records if 'g_loss' in r]
   steps, column = [r['step'] for r in trained], lambda name: [r.get(name) for r in trained]
-  note = (
-    'At their equilibrium values losses prove nothing: a D that tells nothing apart gives the same.'
-  )
+  note = 'At their equilibrium losses prove nothing: a D that tells nothing apart gives the same.'
   losses = Chart('Losses', 'loss', note=note)
   losses.line(steps, column('d_loss'), 'critic', 'D')
   losses.line(steps, column('g_loss'), 'fake', 'G')
@@ -147,11 +142,10 @@ def training_charts(records: Records, flags: Values, evidence: Values) -> list[C
   if len(set(column('k'))) > 1:
     ratio.line(steps, column('k'), 'critic')
   charts = [losses, outputs, penalty, ratio, *_progress(records, evidence.get('history') or {})]
-  charts = [chart for chart in charts if not chart.is_empty]
   for chart in charts:
     for alarm in alarm_records(records):
       chart.event(alarm['step'], 'alarm', 'alarm', str(alarm['alarm']))
-  return charts
+  return [chart for chart in charts if not chart.is_empty]
 
 
 def _equilibrium(flags: Values) -> list[tuple[str, str, float]]:
@@ -159,8 +153,7 @@ def _equilibrium(flags: Values) -> list[tuple[str, str, float]]:
   if flags.get('loss') not in LOSSES:
     return []
   loss = LOSSES[flags['loss']]
-  if flags.get('label_smoothing'):
-    loss = smooth_labels(loss, flags['label_smoothing'])
+  loss = smooth_labels(loss, flags['label_smoothing']) if flags.get('label_smoothing') else loss
   loss = scale_discriminator_loss(loss, flags.get('d_loss_weight', 1.0))
   undecided = jnp.full(1, loss.equilibrium_output)
   players = (('D', 'critic', loss.discriminator), ('G', 'fake', loss.generator))

@@ -24,9 +24,7 @@ FILENAME = 'report.html'
 _MAX_BYTES = 600_000  # of a picture that is embedded unchanged
 _MAX_SIDE = 900  # pixels of a picture that is made smaller
 _SAMPLE_PICTURES = ('grid', 'points')  # of image data, of a synthetic distribution
-_NO_VERDICT = (
-  'Losses do not show whether a GAN worked; the referee tests it with a new discriminator.'
-)
+_NO_VERDICT = 'Losses do not show whether a GAN worked; the referee tests it with a new D.'
 # {verdict of the referee: (CSS class, sign, meaning)}
 _VERDICTS = {
   'converged': ('good', '✓', 'Samples cannot be told from held-out data.'),
@@ -123,11 +121,8 @@ def _read_evaluations(folder: Path) -> list[tuple[str, Values]]:
 
 def _protocols(*sources: tuple[str, Values]) -> list[tuple[str, list[tuple[str, str]]]]:
   """Returns the protocols of verdicts and evaluations as (title, rows)."""
-  return [
-    (title, tables.protocol_rows(values['protocol']))
-    for title, values in sources
-    if values.get('protocol')
-  ]
+  given = [(title, values['protocol']) for title, values in sources if values.get('protocol')]
+  return [(title, tables.protocol_rows(protocol)) for title, protocol in given]
 
 
 def _config_values(folder: Path, config: Values) -> Values:
@@ -184,22 +179,18 @@ def _tiles(
   tiles = [('step', format_value(step), f'of {format_value(steps)}' if steps else '')]
   if curve:
     best, arrow = curve.best_index, '↑' if curve.higher_is_better else '↓'
+    at = f'at step {format_value(curve.steps[best])}'
     tiles += [
       (f'last {arrow}', format_value(curve.values[-1]), tables.metric_title(curve.name)),
-      (
-        f'best {arrow}',
-        format_value(curve.values[best]),
-        f'at step {format_value(curve.steps[best])}',
-      ),
+      (f'best {arrow}', format_value(curve.values[best]), at),
     ]
   speeds = sorted(r['steps_per_second'] for r in records if is_number(r.get('steps_per_second')))
   if speeds:
     tiles.append(('speed', format_value(speeds[len(speeds) // 2]), 'steps per second, median'))
   alarms = figures.alarm_records(records)
   if alarms:
-    tiles.append(
-      ('alarms', format_value(len(alarms)), f'the last at step {format_value(alarms[-1]["step"])}')
-    )
+    last = f'the last at step {format_value(alarms[-1]["step"])}'
+    tiles.append(('alarms', format_value(len(alarms)), last))
   return tiles
 
 
@@ -223,9 +214,7 @@ def _sample_pictures(folder: Path, curve: figures.ScoreCurve | None) -> list[Pic
       paths[f'best, step {best:,}'] = by_step[best]
     elif first != last:
       paths[f'first, step {first:,}'] = by_step[first]
-    paths[f'best and last, step {last:,}' if best == last else f'last, step {last:,}'] = by_step[
-      last
-    ]
+    paths[f'{"best and last" if best == last else "last"}, step {last:,}'] = by_step[last]
   pictures = [_embed_picture(path, f'Samples: {caption}') for caption, path in paths.items()]
   if by_step := _picture_paths(folder, 'neighbours'):
     caption = f'Nearest training images, step {max(by_step):,}'

@@ -148,11 +148,10 @@ def _parzen(scores: Values, references: Values) -> Table | None:
   known = [entry for entry in entries if is_number((entry[1] or {}).get('mean'))]
   if not scores or not known:
     return None
-  rows = []
-  for name, x, of_this_run in sorted(known, key=lambda entry: -entry[1]['mean']):
-    mean = f'{x["mean"]:.1f}'.replace('-', '−')
-    cells = [mean, f'± {x.get("standard_error") or 0:.1f}']
-    rows.append(Row(name, cells, of_this_run=of_this_run))
+  known.sort(key=lambda entry: -entry[1]['mean'])
+  mean = lambda x: f'{x["mean"]:.1f}'.replace('-', '−')
+  error = lambda x: f'± {x.get("standard_error") or 0:.1f}'
+  rows = [Row(name, [mean(x), error(x)], of_this_run=ours) for name, x, ours in known]
   note = 'It rewards blur above reality: k-means centroids beat real images.'
   return Table('Parzen log-likelihood, nats per image', ['mean', 'standard error'], rows, note)
 
@@ -160,8 +159,7 @@ def _parzen(scores: Values, references: Values) -> Table | None:
 def flag_rows(values: Values) -> tuple[list[Row], list[Row]]:
   """Builds rows of (value, default, help) per flag: of flags that differ from the default, and of the rest."""
   fields = {field.name: field for field in dataclasses.fields(Config)}
-  changed: list[Row] = []
-  others: list[Row] = []
+  changed, others = list[Row](), list[Row]()
   for name, value in values.items():
     field = fields.get(name)
     default = None if field is None else field.default
@@ -178,8 +176,8 @@ def _flag_text(value: Any) -> str:
 def train_command(values: Values, run: str) -> list[str]:
   """Returns the words of the command that repeats a run: each flag that differs from its default."""
   defaults = {field.name: field.default for field in dataclasses.fields(Config)}
-  differs = lambda name, value: name not in defaults or value != defaults[name]
-  given = [_flag_argument(name, value) for name, value in values.items() if differs(name, value)]
+  changed = {name: x for name, x in values.items() if name not in defaults or x != defaults[name]}
+  given = [_flag_argument(name, value) for name, value in changed.items()]
   return script_command('train', *given, f'--run={run}')
 
 
