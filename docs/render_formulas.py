@@ -12,6 +12,8 @@ _NAME = re.compile(r'<mo>([A-Za-z]{2,})</mo>')  # an operator's name, which need
 _FUNCTION = re.compile(
   r'(<mi>(?:log|det|exp)</mi>|<msub><mi>log</mi>(?:<mn>\d</mn>|<mrow><mn>\d</mn></mrow>)</msub>)(?=<m(?:i|n|sub|sup|frac|row)>)'
 )
+# A factor before the name of a function.
+_FACTOR = re.compile(r'(</mn>|</mfrac>|<mi>\w</mi>)(?=<mi>[A-Za-z]{2,}</mi>)')
 
 
 def on_page_markdown(markdown, **kwargs):
@@ -33,4 +35,5 @@ def _render(formula, **options):
   """Returns a formula as MathML, with the spaces that TeX has around names of functions."""
   math = convert(formula, **options).replace('<mi>&#x0007E;</mi>', '<mo>&#x223C;</mo>')
   math = _NAME.sub(r'<mi>\1</mi>', math)
+  math = _FACTOR.sub(r'\1<mspace width="0.17em" />', math)
   return _FUNCTION.sub(r'\1<mspace width="0.17em" />', math)
