@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ from gan_jax.data import device_batches
 from gan_jax.data.device_batches import BatchWindow, DeviceData, Images
 from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.distributed import pmap, sharding
+from gan_jax.distributed.sharding import Devices
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import update_ratio
 from gan_jax.gan.train_step import Hyperparameters, TrainSpec, make_run_steps
@@ -72,43 +72,32 @@ class TracedStep(NamedTuple):
 
 
 def trace_training_step(
-  settings: Config,
-  examples: DataSpec,
-  devices: Sequence[jax.Device],
-  mapped: str = 'pmap',
-  streamed: bool = False,
+  settings: Config, data: DataSpec, devices: Devices, mapped: str = 'pmap', streamed: bool = False
 ) -> TracedStep:
   """Traces the training program of a run for arrays that have shapes only.
 
-  Args:
-    settings: of the run.
-    examples: shapes and numbers of the data set.
-    devices: to compile for; descriptions of absent devices suffice.
-    mapped: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
-    streamed: whether minibatches come from a window of a stream.
-
-  Raises:
-    UserError: where settings, data and devices do not fit together.
+  `devices` may be descriptions of absent ones; `mapped` is a name in `pmap.STEP_MAPS` or
+  `sharding.SHARDED_PARAMS`; `streamed` minibatches come from a window of a stream. Raises UserError where
+  settings, data and devices do not fit together.
   """
-  data = (examples.shape, examples.n, examples.n_classes)
-  gan = gan_factory.build_gan(settings, *data)
+  gan = gan_factory.build_gan(settings, data.shape, data.n, data.n_classes)
   validation.check_batch(settings, len(devices))
-  base = round(examples.n_classes ** (1 / examples.stack))  # classes of one stacked image
-  train_fn = held_out_fn = device_batches.image_batches(examples.stack, base, settings.contrast)
+  base = round(data.n_classes ** (1 / data.stack))  # classes of one stacked image
+  train_fn = held_out_fn = device_batches.image_batches(data.stack, base, settings.contrast)
   if streamed:
     train_fn = device_batches.window_batches(settings.batch_size, settings.contrast)
-  if examples.n is None:
+  if data.n is None:
     train_fn = held_out_fn = device_batches.synthetic_batches(SYNTHETIC[settings.dataset].sample)
 
   def spec_fn(hyperparameters: Hyperparameters) -> TrainSpec:
-    gan = gan_factory.build_gan(settings, *data, hyperparameters=hyperparameters)
+    gan = gan_factory.build_gan(settings, *data[:3], hyperparameters=hyperparameters)
     k = gan_factory.fixed_ratio(settings, hyperparameters)
     return TrainSpec(gan, settings.update, k, settings.batch_size, train_fn, held_out_fn)
 
-  zeros = jnp.zeros((1, *examples.shape))
+  zeros = jnp.zeros((1, *data.shape))
   key = jax.eval_shape(lambda: jax.random.key(0))
   state = jax.eval_shape(lambda key: gan_lib.init(gan, key, zeros), key)
-  arguments = device_data = _data(settings, examples)
+  arguments = device_data = _data(settings, data)
   resident: Any = () if settings.k == 'auto' else device_data.held_out
   if streamed:
     window = _window(settings, device_data.train, len(devices))
@@ -120,7 +109,7 @@ def trace_training_step(
     state, arguments, key = sharding.sharded_arg_shapes(state, arguments, key, devices)
   parts = input_pipeline.STREAMED_ARGUMENTS if streamed else {}
   call = pmap.lowerable_map(make_run_steps(spec_fn), devices, 5, 2, mapped, parts)
-  numbers = dynamic_hyperparameters.hyperparameter_arrays(settings, examples.n)
+  numbers = dynamic_hyperparameters.hyperparameter_arrays(settings, data.n)
   args = (numbers, key, state, arguments, jax.ShapeDtypeStruct((), jnp.int32))
   return TracedStep(call.lower(*args), call.trace(*args), state, device_data, resident)
 

@@ -80,13 +80,12 @@ def topology_devices(slice_: Slice) -> Sequence[jax.Device]:
   gpu = slice_.generation in chip_specs.GPUS
   try:
     with _discard_stderr():
-      found = topologies.get_topology_desc(**_topology_arguments(slice_))
+      return topologies.get_topology_desc(**_topology_arguments(slice_)).devices
   except Exception as error:  # of many types
     text, extra = str(error), 'cuda12' if gpu else 'tpu'
     if any(word in text.lower() for word in ('libtpu', 'not found', 'unknown backend', 'cuda')):
       text = f"its compiler is not here; pip install 'jax[{extra}]' brings it"
     raise UserError(f'--topology={slice_.name}: {text.splitlines()[0][:160]}') from error
-  return found.devices
 
 
 def _topology_arguments(slice_: Slice) -> dict[str, Any]:
@@ -129,8 +128,7 @@ def measure_capacity(
   # A sharded program is one for all chips.
   share = slice_.n_chips if options.mapped == sharding.SHARDED_PARAMS else 1
   flops, once = (hlo_analysis.count_flops(program.jaxpr, each) / share for each in (k, 1.0))
-  cost = compiled.cost_analysis()
-  if cost:
+  if cost := compiled.cost_analysis():
     # The compiler counts a loop over D's updates once; its bytes are taken to grow as its arithmetic does.
     n_bytes = float(cost['bytes accessed']) * (flops / once if once else 1.0)
   else:
@@ -188,10 +186,8 @@ def add_projections(
     hours = steps * report.step_seconds * slice_.n_chips / 3600
   if largest:
     batch = find_largest_batch(report, settings, examples, slice_, options)
-  scaling = predict_scaling(report, slice_)
-  return dataclasses.replace(
-    report, chip_hours_per_epoch=hours, scaling=scaling, largest_batch=batch
-  )
+  report = dataclasses.replace(report, chip_hours_per_epoch=hours, largest_batch=batch)
+  return dataclasses.replace(report, scaling=predict_scaling(report, slice_))
 
 
 def predict_scaling(report: CapacityReport, slice_: Slice) -> list[dict[str, float]]:
@@ -221,10 +217,8 @@ def find_largest_batch(
   devices = topology_devices(slice_)
 
   def used(batch: int) -> int:
-    settings_ = dataclasses.replace(settings, batch_size=batch)
-    program = ahead_of_time.trace_training_step(
-      settings_, examples, devices, options.mapped, report.streamed
-    )
+    larger, how = dataclasses.replace(settings, batch_size=batch), (options.mapped, report.streamed)
+    program = ahead_of_time.trace_training_step(larger, examples, devices, *how)
     return _peak(compile_and_check_memory(program, slice_, options), program)
 
   first, more = settings.batch_size, 8 * settings.batch_size

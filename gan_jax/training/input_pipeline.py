@@ -33,24 +33,19 @@ class InputPipeline(Protocol):
   @property
   def data(self) -> DeviceData:
     """Returns the arguments of the last call, or of the first one before there was any."""
-    ...
 
   @property
   def monitor_data(self) -> DeviceData:
     """Returns the examples that training monitors use, beside an `eval_state`."""
-    ...
 
   def next_data(self, state: GanState, step: int, n: int) -> tuple[DeviceData, np.int32]:
     """Returns data for the steps from `step` on, and for how many of the next `n` steps they suffice."""
-    ...
 
   def dispatched(self, means: Metrics) -> None:
     """Records the outputs of the call that uses the data which `next_data` returned last."""
-    ...
 
   def close(self) -> None:
     """Stops the threads that load minibatches."""
-    ...
 
 
 class ResidentPipeline:
@@ -96,7 +91,7 @@ class StreamingPipeline:
       batch_size: examples of a minibatch, over all devices.
       ratio: tells how many discriminator updates come in the next steps.
       devices: those of all processes.
-      mapped: how the step is mapped over the devices.
+      mapped: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
     """
     self._devices, self._mapped, self._ratio = devices, mapped, ratio
     n_bytes = batch_size // len(devices) * data.train.images[0].nbytes

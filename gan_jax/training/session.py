@@ -99,7 +99,7 @@ def open_session(
     folder: the run directory.
     devices: those of all processes.
     cache: folder for what depends on the data alone, such as classifiers.
-    mapped: how the step is mapped over the devices: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
+    mapped: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
     stream: a choice of `data_placement.STREAM`.
     group: the processes of the run.
 

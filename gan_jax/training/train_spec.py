@@ -25,11 +25,8 @@ def build_train_spec(
 ) -> TrainSpec:
   """Returns the Gan, update rule, k, batch size and batch functions of a run; raises UserError.
 
-  Args:
-    config: the settings of the run.
-    task: the data set and its evaluator.
-    hyperparameters: numbers that replace those of `config`, tracers inside a compiled program.
-    streaming: whether minibatches come from a window of a stream and not from all examples on the device.
+  `hyperparameters` replace the numbers of `config`, as tracers inside a compiled program. With `streaming`
+  minibatches come from a window of a stream and not from all examples on the device.
   """
   values = hyperparameters or dynamic_hyperparameters.hyperparameter_values(config, task.n_train)
   data = (task.shape, task.n_train, task.n_classes, task.mean_image)

@@ -67,9 +67,8 @@ def _by_metric(title: str, columns: dict[str, Values | None], note: str = '') ->
   filled = {heading: values for heading, values in columns.items() if values}
   rows = []
   for name in dict.fromkeys(name for values in filled.values() for name in values):
-    cells = [format_value(values.get(name)) for values in filled.values()]
     metric, better = _title_and_direction(name)
-    rows.append(Row(metric, cells, better))
+    rows.append(Row(metric, [format_value(x.get(name)) for x in filled.values()], better))
   return Table(title, list(filled), rows, note) if rows else None
 
 
@@ -141,10 +140,9 @@ def evaluation_tables(values: Values) -> list[Table]:
 
 def _parzen(scores: Values, references: Values) -> Table | None:
   """Ranks the Parzen log-likelihoods of the run among those of references, the highest first."""
-  entries = [
-    *((f'this run, {_WEIGHTS.get(name, name)} weights', x, True) for name, x in scores.items()),
-    *((_REFERENCES.get(name, name), x, False) for name, x in references.items()),
-  ]
+  title = lambda name: f'this run, {_WEIGHTS.get(name, name)} weights'
+  entries = [(title(name), x, True) for name, x in scores.items()]
+  entries += [(_REFERENCES.get(name, name), x, False) for name, x in references.items()]
   known = [entry for entry in entries if is_number((entry[1] or {}).get('mean'))]
   if not scores or not known:
     return None
