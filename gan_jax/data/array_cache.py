@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
+from numpy.lib import format as npy
 
 from gan_jax.data import dataset as dataset_lib
 from gan_jax.data import preparation
@@ -34,11 +35,11 @@ def cache_path(data_dir: epath.Path, name: str, image_size: int = 0) -> epath.Pa
 
 def write_cache(path: pathlib.Path, cached: CachedDataset) -> None:
   """Writes the arrays uncompressed; equal arrays give equal bytes, since NumPy stores no date in an .npz."""
-  about: dict[str, Any] = {'name': cached.dataset.name, 'folder': cached.folder}
-  about['fingerprint'] = cached.dataset.fingerprint
-  if cached.contents:
-    about |= {'contents': cached.contents, 'skipped': cached.skipped}
-  np.savez(path, about=np.array(json.dumps(about)), **cached.dataset.arrays())  # type: ignore
+  dataset, folder, contents, skipped = cached
+  about: dict[str, Any] = dict(name=dataset.name, folder=folder, fingerprint=dataset.fingerprint)
+  if contents:
+    about |= dict(contents=contents, skipped=skipped)
+  np.savez(path, about=np.array(json.dumps(about)), **dataset.arrays())  # type: ignore
 
 
 def read_cache(path: epath.Path) -> CachedDataset | None:
@@ -75,11 +76,9 @@ def _memory_map(path: pathlib.Path, names: list[str]) -> dict[str, np.ndarray]:
       # field that follow, then the content.
       file.seek(member.header_offset + 26)
       file.seek(sum(struct.unpack('<HH', file.read(4))), os.SEEK_CUR)
-      version = np.lib.format.read_magic(file)
-      read_header = np.lib.format.read_array_header_1_0
-      if version != (1, 0):
-        read_header = np.lib.format.read_array_header_2_0
-      shape, is_fortran, dtype = read_header(file)
+      is_first_version = npy.read_magic(file) == (1, 0)
+      read = npy.read_array_header_1_0 if is_first_version else npy.read_array_header_2_0
+      shape, is_fortran, dtype = read(file)
       if dtype == np.uint8 and not is_fortran and 0 not in shape:
         mapped[name] = np.memmap(file, dtype, 'r', file.tell(), shape).view(np.ndarray)
   return mapped

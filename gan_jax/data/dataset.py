@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Dataset(NamedTuple):
 
   def subsample(self, n: int) -> 'Dataset':
     """Returns the data set with each split cut to a fixed random subset of n images, in their order."""
-    subsets: dict[str, np.ndarray] = {}
+    subsets: dict[str, Any] = {}
     for seed, split in enumerate(('train', 'validation', 'test')):
       images, labels = getattr(self, split), getattr(self, f'{split}_labels')
       if len(images) > n:
@@ -65,7 +65,7 @@ class Dataset(NamedTuple):
         subsets[split] = images[chosen]
         if labels is not None:
           subsets[f'{split}_labels'] = labels[chosen]
-    return self._replace(**subsets) if subsets else self  # type: ignore[arg-type]
+    return self._replace(**subsets) if subsets else self
 
   def arrays(self) -> dict[str, np.ndarray]:
     """Returns the arrays that are not None, by field name."""
@@ -74,17 +74,8 @@ class Dataset(NamedTuple):
 
 def from_arrays(name: str, arrays: Mapping[str, np.ndarray], stack: int = 1) -> Dataset:
   """Builds a data set from arrays by field name and computes its fingerprint."""
-  return Dataset(
-    name=name,
-    train=arrays['train'],
-    validation=arrays['validation'],
-    test=arrays['test'],
-    train_labels=arrays.get('train_labels'),
-    validation_labels=arrays.get('validation_labels'),
-    test_labels=arrays.get('test_labels'),
-    fingerprint=hash_arrays(arrays, stack),
-    stack=stack,
-  )
+  fields: dict[str, Any] = {key: arrays.get(key) for key in ARRAY_NAMES}
+  return Dataset(name, **fields, fingerprint=hash_arrays(arrays, stack), stack=stack)
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray], stack: int = 1) -> str:

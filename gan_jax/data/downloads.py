@@ -58,10 +58,8 @@ def copy_originals(request: DownloadRequest) -> None:
   if not all((folder / original.filename).exists() for original in request.originals):
     raise SourceUnavailableError('')
   for original in request.originals:
-    content = (folder / original.filename).read_bytes()
-    (request.folder / original.filename).write_bytes(content)
-  wrong = checksum_mismatch(request.folder, request.originals)
-  if wrong is not None:
+    (request.folder / original.filename).write_bytes((folder / original.filename).read_bytes())
+  if wrong := checksum_mismatch(request.folder, request.originals):
     raise UserError(f'{folder}/{wrong}: put the original file there, or remove it')
 
 
@@ -80,8 +78,7 @@ def download_with_tfds(request: DownloadRequest) -> None:
   except Exception as error:  # requests, urllib3 and TFDS each raise their own kinds
     for original in request.originals:  # the checksum error of TFDS has many lines
       for path in downloads.rglob(original.filename):
-        wrong = checksum_mismatch(path.parent, (original,))
-        if wrong is not None:
+        if wrong := checksum_mismatch(path.parent, (original,)):
           raise SourceUnavailableError(wrong) from error
     reason = ' '.join(f'{type(error).__name__}: {error}'.split())
     raise SourceUnavailableError(f'download failed ({reason})') from error
@@ -104,10 +101,7 @@ def rebuild_from_package(request: DownloadRequest) -> None:
 
 
 def require_tfds_download(request: DownloadRequest) -> str:
-  """Checks that the hosts of the files answer, for a TFDS builder that downloads by itself.
-
-  Returns the name of the source; raises UserError.
-  """
+  """Returns the name of the source of a TFDS builder that downloads by itself; raises UserError if offline."""
   try:
     probe_hosts(request.originals)
   except SourceUnavailableError as error:
@@ -139,7 +133,7 @@ def fetch_originals(request: DownloadRequest, sources: Mapping[str, DownloadSour
         return label
       reasons.append(f'{label}: {wrong}')
     except SourceUnavailableError as error:
-      reasons.extend([f'{label}: {error}'] if str(error) else [])
+      reasons += [f'{label}: {error}'] if str(error) else []
   names = ', '.join(original.filename for original in request.originals)
   folder = originals_dir(request.data_dir, request.name)
   raise UserError(
@@ -179,5 +173,4 @@ def _send_head_request(url: str, answers: list[str]) -> None:
       answers.append('')
   except (OSError, ValueError, http.client.HTTPException) as error:
     reason = getattr(error, 'reason', error)
-    text = reason.strerror if isinstance(reason, socket.gaierror) else reason
-    answers.append(str(text))
+    answers.append(str(reason.strerror if isinstance(reason, socket.gaierror) else reason))

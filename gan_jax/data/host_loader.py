@@ -41,18 +41,14 @@ class HostLoader:
   ):
     """Stores the arguments; threads start with the first call of `window`.
 
-    Args:
-      data: training images and labels on the host.
-      key: the key of the shuffled order.
-      batch_size: examples of a minibatch, over all processes.
-      row_indices: the m rows of each minibatch that this process loads.
-      n_prefetch: number of minibatches loaded ahead.
+    `key` gives the shuffled order, `batch_size` counts the examples of a minibatch over all processes, of
+    which this process loads the rows `row_indices` [m], `n_prefetch` minibatches ahead.
     """
     key_data = jax.device_get(jax.random.key_data(key))
     with jax.default_device(_cpu_device()):
       self._key = jax.random.wrap_key_data(key_data)
-    self._data, self._batch_size, self._row_indices = data, batch_size, row_indices
-    self._n_prefetch = n_prefetch
+    self._data, self._batch_size = data, batch_size
+    self._row_indices, self._n_prefetch = row_indices, n_prefetch
     self._first = 0  # index of the first minibatch in the buffer
     self._buffer: collections.deque[Images] = collections.deque()
     self._iterator: Any = None  # of Grain

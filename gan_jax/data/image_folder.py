@@ -4,10 +4,10 @@ import collections
 import hashlib
 import math
 import os
-import pathlib
 import tempfile
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -49,13 +49,12 @@ def load_image_folder(
   """
   folder = _resolve_folder(name)
   files = _list_images(name, folder)
-  contents = _hash_file_list(folder, files)
+  contents, cached = _hash_file_list(folder, files), None
   file = array_cache.cache_path(data_dir, _cache_name(folder), image_size)
   try:
     cached = array_cache.read_cache(file)
   except array_cache.DamagedCacheError as error:
     progress.log(f'{name}: the decoded arrays in {file} are damaged ({error}), decoding again')
-    cached = None
   if cached is None or cached.contents != contents:
     with preparation.locked_work_dir(data_dir, _cache_name(folder), progress) as work:
       images, skipped = _decode_files(name, folder, files, progress, image_size, strict, work)
@@ -63,88 +62,78 @@ def load_image_folder(
       cached = array_cache.CachedDataset(decoded, str(folder), contents, skipped)
       array_cache.write_cache(work / file.name, cached)
       preparation.move_into_place(work / file.name, file)
-  if cached.skipped:
+  if skipped := cached.skipped:
     if strict:
-      raise _unreadable_error(name, cached.skipped[0])
-    progress.log(_skipped_line(cached.skipped, len(files)))
+      raise _unreadable_error(name, skipped[0])
+    n, some = f'{len(skipped):,} of {len(files):,}', _enumerate(skipped, 3)
+    progress.log(f'skipped {n} files that are not images Pillow can read: {some}')
   return cached.dataset._replace(name=name)
 
 
-def _resolve_folder(name: str) -> pathlib.Path:
+def _resolve_folder(name: str) -> Path:
   """Returns the absolute path of a data set name; raises UserError if it is no folder."""
   path = name.removeprefix(_PREFIX)
-  folder = pathlib.Path(path).expanduser()
+  folder = Path(path).expanduser()
   if not path or not folder.is_dir():
     reason = 'is no folder' if folder.exists() and path else 'does not exist'
-    raise UserError(
-      f'--dataset={name}: the folder {path or "PATH"} {reason}; name a folder of images'
-    )
+    raise UserError(f'--dataset={name}: the folder {path or "PATH"} {reason}; name another folder')
   return folder.resolve()
 
 
-def _cache_name(folder: pathlib.Path) -> str:
+def _cache_name(folder: Path) -> str:
   """Returns the cache folder, relative to the data folder, unique per absolute path of the image folder."""
   return f'folders/{folder.name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}'
 
 
-def _list_images(name: str, folder: pathlib.Path) -> list[str]:
+def _list_images(name: str, folder: Path) -> list[str]:
   """Returns the sorted relative paths of the PNG and JPEG files below a folder, without hidden ones.
 
   Symbolic links are followed unless they lead to a folder that contains them. Raises UserError.
   """
 
   def raise_unreadable(error: OSError) -> None:
-    raise UserError(
-      f'--dataset={name}: {error.filename} cannot be read ({error.strerror}); '
-      'change its permissions, or move it away'
-    ) from error
+    reason = f'{error.filename} cannot be read ({error.strerror})'
+    mend = 'change its permissions, or move it away'
+    raise UserError(f'--dataset={name}: {reason}; {mend}') from error
 
   paths = []
   ancestors = {str(folder): {folder}}  # of each folder to visit: itself and its parents, resolved
   for parent, folders, files in os.walk(folder, onerror=raise_unreadable, followlinks=True):
     parents, names = ancestors.pop(parent), [each for each in folders if not each.startswith('.')]
-    resolved = {each: pathlib.Path(parent, each).resolve() for each in names}
+    resolved = {each: Path(parent, each).resolve() for each in names}
     folders[:] = [each for each in names if resolved[each] not in parents]
-    ancestors |= {str(pathlib.Path(parent, each)): parents | {resolved[each]} for each in folders}
+    ancestors |= {str(Path(parent, each)): parents | {resolved[each]} for each in folders}
     for each in files:
       if each.lower().endswith(_SUFFIXES) and not each.startswith('.'):
-        paths.append(pathlib.Path(parent, each).relative_to(folder).as_posix())
+        paths.append(Path(parent, each).relative_to(folder).as_posix())
   if not paths:
     raise UserError(f'--dataset={name}: no PNG or JPEG file is in {folder}; name another folder')
   return sorted(paths)
 
 
-def _hash_file_list(folder: pathlib.Path, files: Sequence[str]) -> str:
+def _hash_file_list(folder: Path, files: Sequence[str]) -> str:
   """Returns the SHA-256 of path, size and modification time of each file."""
   digest = hashlib.sha256(f'version {_VERSION}\n'.encode())
   for file in files:
-    path = folder / file
-    status = path.stat() if path.exists() else None  # None for a dangling link
+    status = (folder / file).stat() if (folder / file).exists() else None  # None: a dangling link
     about = (status.st_size, status.st_mtime_ns) if status else None
     digest.update(os.fsencode(f'{file!r} {about}\n'))
   return digest.hexdigest()
 
 
 def _decode_files(
-  name: str,
-  folder: pathlib.Path,
-  files: Sequence[str],
-  progress: Progress,
-  image_size: int,
-  strict: bool,
-  work: pathlib.Path,
+  name: str, folder: Path, files: list[str], progress: Progress, size: int, strict: bool, work: Path
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
   """Decodes files to pixels uint8 [h, w] or [h, w, 3] by path, and lists the files that are not images.
 
   The pixels are memory-mapped from an unnamed file in `work`, since they may exceed the memory.
   """
   shapes: dict[str, tuple[int, ...]] = {}
-  skipped: list[str] = []
-  images: dict[str, np.ndarray] = {}
+  images, skipped = {}, []
   with tempfile.TemporaryFile(dir=work) as spool:
     for file in progress.track(files, len(files), 'decoding images'):
       try:
-        pixels = _decode_image(folder / file, image_size)
+        pixels = _decode_image(folder / file, size)
       except MemoryError:
         raise
       except Exception as error:  # decoders raise many kinds on damaged files
@@ -161,26 +150,22 @@ def _decode_files(
         start, end = end, end + math.prod(shape)
         images[file] = mapped[start:end].reshape(shape)
   if not images:
-    raise UserError(
-      f'--dataset={name}: none of {len(files):,} files is an image Pillow can read, '
-      f'such as {skipped[0]}; name another folder'
-    )
+    reason = f'none of {len(files):,} files is an image Pillow can read, such as {skipped[0]}'
+    raise UserError(f'--dataset={name}: {reason}; name another folder')
   return images, tuple(skipped)
 
 
 def _unreadable_error(name: str, file: str) -> UserError:
-  return UserError(
-    f'--dataset={name}: {file} is not an image Pillow can read; '
-    'repair or remove it, or skip such files without --strict'
-  )
+  mend = 'repair or remove it, or skip such files without --strict'
+  return UserError(f'--dataset={name}: {file} is not an image Pillow can read; {mend}')
 
 
-def _skipped_line(skipped: Sequence[str], n: int) -> str:
-  some = ', '.join(skipped[:3]) + (', ...' if len(skipped) > 3 else '')
-  return f'skipped {len(skipped):,} of {n:,} files that are not images Pillow can read: {some}'
+def _enumerate(names: Sequence[str], n: int) -> str:
+  """Returns the first n names, and an ellipsis if there are more."""
+  return ', '.join([*names[:n], *['...'] * (len(names) > n)])
 
 
-def _decode_image(path: pathlib.Path, image_size: int) -> np.ndarray:
+def _decode_image(path: Path, image_size: int) -> np.ndarray:
   """Decodes an image file to uint8 [h, w] if it is grey, else [h, w, 3]."""
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # about large images and unusual metadata
@@ -194,24 +179,19 @@ def _to_grey_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
   if image.mode.startswith('I'):  # 16 bits: Pillow would clip to 255
     return PIL.Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
   if image.has_transparency_data:
-    layer = image.convert('RGBA')
     white = PIL.Image.new('RGBA', image.size, 'white')
-    flat = PIL.Image.alpha_composite(white, layer)
+    flat = PIL.Image.alpha_composite(white, image.convert('RGBA'))
     return flat.convert('L' if image.mode in ('1', 'L', 'LA') else 'RGB')
   return image.convert('L' if image.mode in ('1', 'L') else 'RGB')
 
 
 def _build_dataset(
-  name: str,
-  images: dict[str, np.ndarray],
-  progress: Progress,
-  image_size: int,
-  work: pathlib.Path,
+  name: str, images: dict[str, np.ndarray], progress: Progress, image_size: int, work: Path
 ) -> dataset_lib.Dataset:
   """Splits images into a data set; raises UserError if they are too few or differ in size."""
   if len(images) < _MIN_IMAGES:
     raise UserError(
-      f'--dataset={name}: {len(images)} images are too few to split; give at least {_MIN_IMAGES}'
+      f'--dataset={name}: {len(images)} images are too few; give {_MIN_IMAGES} or more'
     )
   h, w = _common_size(name, images, image_size)
   n_grey = sum(image.ndim == 2 for image in images.values())
@@ -220,19 +200,13 @@ def _build_dataset(
   n_channels = 1 if n_grey == len(images) else 3
   files = sorted(images, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
   labels = _subfolder_labels(name, files, progress)
-  n_held_out = max(len(files) // 10, _MIN_HELD_OUT)
-  n_train = len(files) - 2 * n_held_out
-  bounds = {
-    'train': slice(n_train),
-    'validation': slice(n_train, n_train + n_held_out),
-    'test': slice(n_train + n_held_out, None),
-  }
+  n = max(len(files) // 10, _MIN_HELD_OUT)
+  splits = {'train': slice(-2 * n), 'validation': slice(-2 * n, -n), 'test': slice(-n, None)}
   arrays = {}
-  for split, part in bounds.items():
-    stacked = preparation.disk_backed_zeros(work, (len(files[part]), h, w, n_channels))
-    for row, file in zip(stacked, files[part], strict=True):
+  for split, part in splits.items():
+    arrays[split] = preparation.disk_backed_zeros(work, (len(files[part]), h, w, n_channels))
+    for row, file in zip(arrays[split], files[part], strict=True):
       row[:] = np.atleast_3d(images[file])
-    arrays[split] = stacked
     if labels is not None:
       arrays[f'{split}_labels'] = labels[part]
   return dataset_lib.from_arrays(name, arrays)
@@ -259,10 +233,7 @@ def _subfolder_labels(name: str, files: Sequence[str], progress: Progress) -> np
     return None
   if '' in subfolders:
     n = subfolders.count('')
-    progress.log(
-      f'{name}: no labels, since {n:,} images are beside the subfolders {classes[0]}, ...'
-    )
+    progress.log(f'{name}: no labels: {n:,} images are beside the subfolders {classes[0]}, ...')
     return None
-  shown = ', '.join(classes[:5]) + (', ...' if len(classes) > 5 else '')
-  progress.log(f'{name}: {len(classes):,} classes by subfolder: {shown}')
+  progress.log(f'{name}: {len(classes):,} classes by subfolder: {_enumerate(classes, 5)}')
   return np.array([classes.index(each) for each in subfolders], np.int64)

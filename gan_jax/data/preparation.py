@@ -40,10 +40,8 @@ def locked_work_dir(data_dir: epath.Path, name: str, progress: Progress) -> Iter
     data_dir.mkdir(parents=True, exist_ok=True)
     lock = prefix.with_name(f'{prefix.name}.lock').open('w')
   except OSError as error:
-    reason = error.strerror or error
-    raise UserError(
-      f'--data_dir={data_dir} cannot be written ({reason}): name a writable folder'
-    ) from error
+    reason = f'cannot be written ({error.strerror or error})'
+    raise UserError(f'--data_dir={data_dir} {reason}: name a writable folder') from error
   with lock:
     if _acquire(lock, name, progress):
       _remove_leftovers(prefix)
@@ -98,8 +96,7 @@ def _acquire(lock: IO[str], name: str, progress: Progress) -> bool:
 def move_into_place(source: pathlib.Path, target: epath.Path) -> None:
   """Moves a finished file or folder to `target`: by an atomic rename if local, by copying to a bucket."""
   if not is_local_path(target):
-    copy_files(epath.Path(source), target)
-    return
+    return copy_files(epath.Path(source), target)
   target.parent.mkdir(parents=True, exist_ok=True)
   try:
     source.replace(target)

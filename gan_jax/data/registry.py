@@ -19,9 +19,8 @@ DatasetLoader = Callable[[epath.Path, Progress, int], Dataset]
 
 
 def _stacked_mnist(data_dir: epath.Path, progress: Progress, image_size: int) -> Dataset:
-  return stacked_mnist.stack_dataset(
-    tfds_preparation.load_tfds('mnist', data_dir, progress, image_size), 'stacked_mnist'
-  )
+  mnist = tfds_preparation.load_tfds('mnist', data_dir, progress, image_size)
+  return stacked_mnist.stack_dataset(mnist, 'stacked_mnist')
 
 
 DATASETS: dict[str, DatasetLoader] = {
@@ -45,7 +44,7 @@ def load_dataset(
     data_dir: the folder or bucket (`gs://...`) of prepared data.
     progress: receives log lines and progress bars.
     image_size: if not 0, images are cropped and resized to squares of this many pixels a side.
-    strict: whether a file that is no image makes loading a folder fail instead of being skipped.
+    strict: refuses a file of a folder that is no image, instead of skipping it.
   """
   path, progress = _open_data_dir(data_dir), progress or Progress()
   _check_arguments(name, image_size, strict)
@@ -103,9 +102,7 @@ def _open_data_dir(data_dir: str | os.PathLike) -> epath.Path:
 
 def _check_arguments(name: str, image_size: int, strict: bool) -> None:
   if image_size < 0:
-    raise UserError(
-      f'--image_size={image_size}: give the pixels a side, or 0 for the original size'
-    )
+    raise UserError(f'--image_size={image_size}: give the pixels a side, or 0 to keep the size')
   if strict and not image_folder.is_image_folder_name(name):
     raise UserError(f'--strict: it applies to folders of images only, not to {name}; leave it out')
 
@@ -121,9 +118,9 @@ def _suggest_names(name: str) -> Iterator[None]:
   except UnknownDatasetError as error:
     known += [each for each in error.known if each not in known]
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.7)
-    mend = f'near names: {", ".join(near)}'
-    if not near:
-      mend = f'give one of {", ".join(DATASETS)}, an image set of TFDS by its name, or folder:PATH'
+    mend = f'give one of {", ".join(DATASETS)}, an image set of TFDS by its name, or folder:PATH'
+    if near:
+      mend = f'near names: {", ".join(near)}'
     if pathlib.Path(name).is_dir():
       mend = f'a folder of images is written --dataset=folder:{name}'
     raise UserError(f'--dataset={name} is unknown; {mend}') from None

@@ -30,9 +30,8 @@ def load_example_sets(paths: Mapping[str, str]) -> dict[str, np.ndarray]:
         'give sets of one shape'
       )
     if a.dtype != b.dtype:
-      raise UserError(
-        f'--{flag}={paths[flag]}: it holds {_kind(b)}, and --{first} {_kind(a)}; give one kind'
-      )
+      kinds = f'it holds {_kind(b)}, and --{first} {_kind(a)}'
+      raise UserError(f'--{flag}={paths[flag]}: {kinds}; give one kind')
   flag_of_hash: dict[str, str] = {}
   for flag, x in sets.items():
     earlier = flag_of_hash.setdefault(hash_examples(x), flag)
@@ -70,14 +69,12 @@ def _read_array(given: str, path: Path) -> np.ndarray:
       names = loaded.files
       chosen = names[0] if len(names) == 1 else next((n for n in _ARRAY_NAMES if n in names), None)
       if chosen is None:
-        raise UserError(
-          f'{given}: it holds {", ".join(names) or "nothing"}; name the array images or samples'
-        )
+        content = ', '.join(names) or 'nothing'
+        raise UserError(f'{given}: it holds {content}; name the array images or samples')
       return np.asarray(loaded[chosen])
   except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-    raise UserError(
-      f'{given}: it cannot be read as an .npz or .npy of numbers; write it with numpy.savez'
-    ) from None
+    reason = 'it cannot be read as an .npz or .npy of numbers; write it with numpy.savez'
+    raise UserError(f'{given}: {reason}') from None
 
 
 def _read_image_folder(given: str, folder: Path) -> np.ndarray:
@@ -114,12 +111,10 @@ def _normalize_dtype(flag: str, given: str, x: np.ndarray) -> np.ndarray:
     low, high = float(x[finite].min()), float(x[finite].max())
     unit, signed = (low >= 0 and high <= 1), (low >= -1 and high <= 1)
     if not (unit or signed or (low >= 0 and high <= 255)):
-      raise UserError(
-        f'{given}: pixels from {low:.3g} to {high:.3g}; give uint8, or floats in [0, 1] or [-1, 1]'
-      )
+      mend = 'give uint8, or floats in [0, 1] or [-1, 1]'
+      raise UserError(f'{given}: pixels from {low:.3g} to {high:.3g}; {mend}')
     x = np.nan_to_num(x, nan=0.0, posinf=high, neginf=low)
-    scaled = x * 255 if unit else (x + 1) * 127.5 if signed else x
-    pixels = np.rint(scaled).astype(np.uint8)
+    pixels = np.rint(x * 255 if unit else (x + 1) * 127.5 if signed else x).astype(np.uint8)
     return pixels[..., None] if pixels.ndim == 3 else pixels
   return x.astype(np.float32)
 

@@ -9,6 +9,7 @@ import gzip
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import PIL.Image
@@ -48,9 +49,8 @@ class _TensorFlowFreeDownloadManager:
       return resource.path
     target = pathlib.Path(self._manager.download_dir, 'extracted', pathlib.Path(paths).name)
     with pathlib.Path(paths).open('rb') as archive:
-      for member, content in extractor.iter_archive(
-        archive, method
-      ):  # rejects paths that leave the folder
+      # Rejects paths that leave the folder.
+      for member, content in extractor.iter_archive(archive, method):
         file = target / member if member else target
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content.read())
@@ -120,17 +120,13 @@ def tensorflow_free_builder(name: str, progress: Progress) -> Any:
   try:
     stock = tfds.builder_cls(base)
   except ImportError as error:
-    raise UserError(
-      f'--dataset={name}: its TFDS builder needs the package {error.name}; install it, or name another data set'
-    ) from error
+    reason = f'its TFDS builder needs the package {error.name}'
+    raise UserError(f'--dataset={name}: {reason}; install it, or name another set') from error
   configs = [config.name for config in stock.BUILDER_CONFIGS]
   if config and config not in configs:
     raise UnknownDatasetError([f'{base}/{config}' for config in configs] or [base])
-  mixin: type = _TensorFlowFreeBuilder
-  if issubclass(stock, mnist.MNIST):
-    mixin = _IdxBuilder
-  elif issubclass(stock, cifar.Cifar10):
-    mixin = _CifarBuilder
+  mixins: dict[Any, type] = {mnist.MNIST: _IdxBuilder, cifar.Cifar10: _CifarBuilder}
+  mixin = next((mixins[x] for x in mixins if issubclass(stock, x)), _TensorFlowFreeBuilder)
   # TFDS looks up the registered checksums by the module name.
   namespace = {'__module__': stock.__module__, 'name': stock.name, 'progress': progress}
   namespace['pkg_dir_path'] = stock.pkg_dir_path
@@ -140,17 +136,9 @@ def tensorflow_free_builder(name: str, progress: Progress) -> Any:
 @contextlib.contextmanager
 def deterministic_records() -> Iterator[None]:
   """Makes TFDS write the fields of a record in a fixed order; protobuf's order varies between processes."""
-  serializer = example_serializer.ExampleSerializer
-  stock = serializer.serialize_example
-
-  def serialize(self: Any, example: dict[str, Any]) -> bytes:
-    return self.get_tf_example(example).SerializeToString(deterministic=True)
-
-  serializer.serialize_example = serialize
-  try:
+  serialize = lambda self, x: self.get_tf_example(x).SerializeToString(deterministic=True)
+  with mock.patch.object(example_serializer.ExampleSerializer, 'serialize_example', serialize):
     yield
-  finally:
-    serializer.serialize_example = stock
 
 
 def _read_decompressed(path: pathlib.Path) -> bytes:

@@ -1,6 +1,6 @@
 """Decodes a prepared TFDS folder of array_record files into arrays with train, validation and test splits."""
 
-import pathlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,25 +16,15 @@ _CHUNK = 1000  # records read at once
 
 
 def decode_splits(
-  name: str,
-  source: pathlib.Path,
-  folder: epath.Path,
-  work: pathlib.Path,
-  progress: Progress,
-  image_size: int = 0,
+  name: str, source: Path, folder: epath.Path, work: Path, progress: Progress, image_size: int = 0
 ) -> dict[str, np.ndarray]:
   """Decodes the images and labels of all splits, by the field names of `Dataset`; raises UserError.
 
   Without a validation split the last sixth of the training images becomes one; if there is only a training
   split, a fixed random tenth of it becomes the validation split and another tenth the test split.
 
-  Args:
-    name: the TFDS name of the data set, for error lines.
-    source: the local folder to read.
-    folder: the folder to name in error lines, which may be the bucket that `source` was copied from.
-    work: the working folder of the disk-backed arrays.
-    progress: receives progress bars.
-    image_size: the pixels a side to which images of unequal sizes are resized, 0 to refuse such images.
+  Reads the local folder `source`; error lines name the data set and `folder`, which may be the bucket that
+  `source` was copied from. Images of unequal sizes are resized to `image_size` pixels a side, 0 refuses them.
   """
   import tensorflow_datasets as tfds
 
@@ -63,9 +53,7 @@ def decode_splits(
   return arrays
 
 
-def _divide_training_split(
-  arrays: dict[str, np.ndarray], work: pathlib.Path
-) -> dict[str, np.ndarray]:
+def _divide_training_split(arrays: dict[str, np.ndarray], work: Path) -> dict[str, np.ndarray]:
   """Divides the training arrays 8 : 1 : 1 into three splits by a fixed permutation."""
   n = len(arrays['train'])
   # NumPy keeps the stream of a bit generator the same in all versions, that of `Generator` not.
@@ -100,7 +88,7 @@ def _read_split(
   split: str,
   shape: tuple[int, ...],
   folder: epath.Path,
-  work: pathlib.Path,
+  work: Path,
   progress: Progress,
 ) -> tuple[np.ndarray, np.ndarray | None]:
   """Reads images [n, *shape] and labels [n] (None unless there is one per image) of a split, in file order."""
@@ -126,15 +114,15 @@ def _read_split(
 
 
 def resize_dataset(
-  decoded: dataset_lib.Dataset, image_size: int, progress: Progress, work: pathlib.Path
+  decoded: dataset_lib.Dataset, image_size: int, progress: Progress, work: Path
 ) -> dataset_lib.Dataset:
   """Returns the data set with images cropped and resized to `image_size` pixels a side."""
   arrays = decoded.arrays()
   for split in ('train', 'validation', 'test'):
     images = arrays[split]
     if images.shape[1:3] != (image_size, image_size):
-      tracked = progress.track(images, len(images), f'resizing {split}')
-      shape = (len(images), image_size, image_size, images.shape[-1])
+      n, tracked = len(images), progress.track(images, len(images), f'resizing {split}')
+      shape = (n, image_size, image_size, images.shape[-1])
       arrays[split] = preparation.disk_backed_zeros(work, shape)
       for row, image in zip(arrays[split], tracked, strict=True):
         row[:] = resizing.crop_and_resize_array(image, image_size)

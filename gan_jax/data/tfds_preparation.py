@@ -46,12 +46,9 @@ def load_tfds(
   name: str, data_dir: epath.Path, progress: Progress, image_size: int = 0
 ) -> dataset.Dataset:
   """Loads a data set from its array cache and prepares it first if needed; raises UserError."""
-  try:
-    cached = _read_cache(name, data_dir, image_size)
-  except array_cache.DamagedCacheError:
-    cached = None  # `prepare_tfds` logs the damage
-  if cached:
-    return cached.dataset
+  with contextlib.suppress(array_cache.DamagedCacheError):  # `prepare_tfds` logs the damage
+    if cached := _read_cache(name, data_dir, image_size):
+      return cached.dataset
   return prepare_tfds(name, data_dir, progress, image_size=image_size).dataset
 
 
@@ -68,8 +65,7 @@ def prepare_tfds(
   `registry.prepare_dataset`.
   """
   with contextlib.suppress(array_cache.DamagedCacheError):
-    prepared = _find_prepared(name, data_dir, image_size)
-    if prepared:
+    if prepared := _find_prepared(name, data_dir, image_size):
       preparation.remove_abandoned_work(data_dir, name)
       return prepared
   with _silence_tfds():
@@ -85,23 +81,18 @@ def prepare_tfds(
       raise UserError(f'{name} cannot be prepared in --data_dir={data_dir} ({error})') from error
 
 
-def _read_cache(
-  name: str, data_dir: epath.Path, image_size: int
-) -> array_cache.CachedDataset | None:
+def _read_cache(name: str, data_dir: epath.Path, size: int) -> array_cache.CachedDataset | None:
   """Reads the array cache, or returns None; raises DamagedCacheError if it holds other data."""
-  cached = array_cache.read_cache(array_cache.cache_path(data_dir, name, image_size))
-  if cached is None:
-    return None
-  if image_size:
-    expected = cached.dataset.name == name and cached.dataset.shape[:2] == (image_size, image_size)
-  else:
-    expected = _is_expected(cached.dataset, name)
-  if not expected:
+  cached = array_cache.read_cache(array_cache.cache_path(data_dir, name, size))
+  if cached and not _is_expected(cached.dataset, name, size):
     raise array_cache.DamagedCacheError('they differ from the original files')
   return cached
 
 
-def _is_expected(decoded: dataset.Dataset, name: str) -> bool:
+def _is_expected(decoded: dataset.Dataset, name: str, image_size: int = 0) -> bool:
+  """Returns whether arrays are those of `name`, by their fingerprint or, if resized, by their size."""
+  if image_size:
+    return decoded.name == name and decoded.shape[:2] == (image_size, image_size)
   return decoded.name == name and decoded.fingerprint == FINGERPRINTS.get(name, decoded.fingerprint)
 
 
@@ -118,8 +109,7 @@ def _prepare(task: _PreparationTask, builder: Any) -> PreparedDataset:
   name, data_dir, image_size, progress, _, work = task
   cache = array_cache.cache_path(data_dir, name, image_size)
   try:
-    prepared = _find_prepared(name, data_dir, image_size)  # by another process meanwhile
-    if prepared:
+    if prepared := _find_prepared(name, data_dir, image_size):  # by another process meanwhile
       return prepared
   except array_cache.DamagedCacheError as error:
     progress.log(f'{name}: the decoded arrays in {cache} are damaged ({error}), decoding again')

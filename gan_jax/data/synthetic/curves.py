@@ -35,13 +35,8 @@ class Projection(NamedTuple):
 
 def moons(noise: float = 0.05) -> Curve:
   """Returns two interlocked half circles of radius 1."""
-  return Curve(
-    lambda s: jnp.stack([jnp.cos(s), jnp.sin(s)]),
-    length=math.pi,
-    turns=(0.0, math.pi),
-    offsets=((0.0, 0.0), (1.0, 0.5)),
-    noise=noise,
-  )
+  arm = lambda s: jnp.stack([jnp.cos(s), jnp.sin(s)])
+  return Curve(arm, math.pi, turns=(0.0, math.pi), offsets=((0.0, 0.0), (1.0, 0.5)), noise=noise)
 
 
 def spiral(arms: int = 2, noise: float = 0.02) -> Curve:
@@ -55,13 +50,9 @@ def spiral(arms: int = 2, noise: float = 0.02) -> Curve:
     t = jnp.sqrt(first**2 + 2 * s / radius)
     return radius * jnp.stack([jnp.cos(t) + t * jnp.sin(t), jnp.sin(t) - t * jnp.cos(t)])
 
-  return Curve(
-    arm,
-    length=radius * (last**2 - first**2) / 2,
-    turns=tuple(2 * math.pi * i / arms for i in range(arms)),
-    offsets=((0.0, 0.0),) * arms,
-    noise=noise,
-  )
+  length = radius * (last**2 - first**2) / 2
+  turns = tuple(2 * math.pi * i / arms for i in range(arms))
+  return Curve(arm, length, turns, offsets=((0.0, 0.0),) * arms, noise=noise)
 
 
 def first_arm(curve: Curve) -> Curve:
@@ -92,11 +83,8 @@ def _quadrature_nodes(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]
   width = curve.length / panels
   s = (width * (np.arange(panels)[:, None] + (nodes[None] + 1) / 2)).ravel()
   arms = len(curve.turns)
-  return (
-    np.repeat(np.arange(arms), s.size),
-    np.tile(s, arms),
-    np.tile(weights, panels * arms) * width / 2,
-  )
+  which = np.repeat(np.arange(arms), s.size)
+  return which, np.tile(s, arms), np.tile(weights, panels * arms) * width / 2
 
 
 def log_density(curve: Curve, x: jax.Array) -> jax.Array:
@@ -136,32 +124,23 @@ def curve_scores(curve: Curve, samples: jax.Array) -> dict[str, jax.Array]:
   total = len(curve.turns) * curve.length
   ks_along = ks_distance(arc_lengths, lambda s: s / total)
   ks_across = ks_distance(distances, lambda r: jax.lax.erf(r / (curve.noise * math.sqrt(2))))
-  return {
-    'off_curve': jnp.sqrt(jnp.mean(distances**2)),
-    'ks_along': ks_along,
-    'ks_across': ks_across,
-    'ks': ks_along + ks_across,
-  }
+  off_curve = jnp.sqrt(jnp.mean(distances**2))
+  return dict(off_curve=off_curve, ks_along=ks_along, ks_across=ks_across, ks=ks_along + ks_across)
 
 
 def curve_distribution(name: str, curve: Curve, n: int = 2500) -> SyntheticDistribution:
   """Returns a noisy curve, scored by the distribution of n samples along and across it."""
   # The noise beyond the ends of an arm adds to the mean squared distance.
   ends = 4 / (3 * math.sqrt(2 * math.pi)) * curve.noise / curve.length
+  off_curve, ks = curve.noise * math.sqrt(1 + ends), expected_ks_distance(n)
   return SyntheticDistribution(
     name,
     shape=(2,),
     sample=partial(sample, curve),
     log_density=partial(log_density, curve),
     score_samples=partial(curve_scores, curve),
-    perfect_scores={
-      'off_curve': curve.noise * math.sqrt(1 + ends),
-      'ks_along': expected_ks_distance(n),
-      'ks_across': expected_ks_distance(n),
-      'ks': 2 * expected_ks_distance(n),
-    },
+    perfect_scores=dict(off_curve=off_curve, ks_along=ks, ks_across=ks, ks=2 * ks),
     ranking_score='ks',
-    higher_is_better=False,
     n_scored=n,
     extent=(-1.5, 2.5, -1.0, 1.5) if name == 'moons' else (-1.25, 1.25, -1.25, 1.25),
   )

@@ -25,12 +25,12 @@ class SyntheticDistribution(NamedTuple):
   name: str
   shape: tuple[int, ...]  # of one example
   sample: SampleFn
-  log_density: LogDensity | None  # None for a distribution without density
   score_samples: Scorer
   perfect_scores: dict[str, float]  # expected scores of `n_scored` draws of the distribution itself
   ranking_score: str  # name of the score that ranks checkpoints
-  higher_is_better: bool  # of the ranking score
   n_scored: int  # number of samples to score
+  log_density: LogDensity | None = None  # None for a distribution without density
+  higher_is_better: bool = False  # of the ranking score
   extent: tuple[float, ...] | None = None  # (low, high) of each axis in turn, for plots
   mode_centres: np.ndarray | None = None  # [m, d], for mixtures
 

@@ -42,12 +42,10 @@ def sample(mix: Mixture, key: jax.Array) -> jax.Array:
 
 def log_density(mix: Mixture, x: jax.Array) -> jax.Array:
   """Returns the log-density at one point [d], in nats."""
-  d = mix.centres.shape[1]
-  sigmas = jnp.asarray(mix.sigmas)
+  d, sigmas = mix.centres.shape[1], jnp.asarray(mix.sigmas)
   squares = jnp.sum(((x[None] - jnp.asarray(mix.centres)) / sigmas[:, None]) ** 2, axis=1)
-  return jax.nn.logsumexp(
-    jnp.log(jnp.asarray(mix.weights)) - squares / 2 - d * jnp.log(sigmas * math.sqrt(2 * math.pi))
-  )
+  normaliser = d * jnp.log(sigmas * math.sqrt(2 * math.pi))
+  return jax.nn.logsumexp(jnp.log(jnp.asarray(mix.weights)) - squares / 2 - normaliser)
 
 
 def density(mix: Mixture) -> Density:
@@ -103,9 +101,7 @@ def mixture_distribution(name: str, mix: Mixture) -> SyntheticDistribution:
     shape=(2,),
     sample=partial(sample, mix),
     log_density=partial(log_density, mix),
-    score_samples=lambda samples: mode_scores(
-      samples, jnp.asarray(mix.centres), float(mix.sigmas[0])
-    ),
+    score_samples=lambda x: mode_scores(x, jnp.asarray(mix.centres), float(mix.sigmas[0])),
     perfect_scores={
       'modes': float(m),
       'high_quality': high_quality,
@@ -114,7 +110,6 @@ def mixture_distribution(name: str, mix: Mixture) -> SyntheticDistribution:
       'cell_kl': 2 * m / (2 * n),
     },
     ranking_score='cell_kl',
-    higher_is_better=False,
     n_scored=n,
     extent=(float(low[0]), float(high[0]), float(low[1]), float(high[1])),
     mode_centres=mix.centres,
@@ -138,21 +133,16 @@ def gaussian_distribution() -> SyntheticDistribution:
   """Returns the Gaussian on a line, as in figure 1 of Goodfellow et al. (2014)."""
   mix, n = gaussian(), 10_000
   mean, std = float(mix.centres[0, 0]), float(mix.sigmas[0])
+  # sqrt(2 / pi n) times the integral of sqrt(F (1 - F)), which is 1.6147 for N(0, 1).
+  wasserstein, ks = std * 1.6147 * math.sqrt(2 / (math.pi * n)), expected_ks_distance(n)
   return SyntheticDistribution(
     'gaussian',
     shape=(1,),
     sample=partial(sample, mix),
     log_density=partial(log_density, mix),
     score_samples=lambda samples: gaussian_scores(samples, mean, std),
-    perfect_scores={
-      'mean': mean,
-      'std': std,
-      'ks': expected_ks_distance(n),
-      # sqrt(2 / pi n) times the integral of sqrt(F (1 - F)), which is 1.6147 for N(0, 1).
-      'wasserstein': std * 1.6147 * math.sqrt(2 / (math.pi * n)),
-    },
+    perfect_scores=dict(mean=mean, std=std, ks=ks, wasserstein=wasserstein),
     ranking_score='wasserstein',
-    higher_is_better=False,
     n_scored=n,
     extent=(mean - 6 * std, mean + 6 * std),
     mode_centres=mix.centres,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.special import xlogy
 
 from gan_jax.data.synthetic.distribution import LogDensity
 
@@ -34,9 +35,7 @@ def jsd_of_histograms(p: jax.Array, q: jax.Array) -> jax.Array:
   """
   mean = (p + q) / 2
   # xlogy is 0 at 0, and where the mean is 0, so are p and q.
-  return jnp.sum(jax.scipy.special.xlogy(p, p) + jax.scipy.special.xlogy(q, q)) / 2 - jnp.sum(
-    jax.scipy.special.xlogy(mean, mean)
-  )
+  return jnp.sum(xlogy(p, p) + xlogy(q, q)) / 2 - jnp.sum(xlogy(mean, mean))
 
 
 def _log_ratio_to_mean(log_p: jax.Array, log_q: jax.Array) -> jax.Array:

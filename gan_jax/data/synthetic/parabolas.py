@@ -51,20 +51,15 @@ def parabola_scores(samples: jax.Array) -> dict[str, jax.Array]:
 def parabola_distribution() -> SyntheticDistribution:
   """Returns the distribution of parabolas, which fill a segment and so have no density in R^15."""
   n = 10_000
+  # Wasserstein-1 of n uniform draws: sqrt(2 / pi n) times the integral of sqrt(u (1 - u)), pi / 8.
+  transport = _RMS_PER_UNIT * math.pi / 8 * math.sqrt(2 / (math.pi * n))
   return SyntheticDistribution(
     'painter',
     shape=(15,),
     sample=sample,
-    log_density=None,
     score_samples=parabola_scores,
-    # Wasserstein-1 of n uniform draws: sqrt(2 / pi n) times the integral of sqrt(u (1 - u)), pi / 8.
-    perfect_scores={
-      'off_line': 0.0,
-      'ks': expected_ks_distance(n),
-      'transport': _RMS_PER_UNIT * math.pi / 8 * math.sqrt(2 / (math.pi * n)),
-    },
+    perfect_scores=dict(off_line=0.0, ks=expected_ks_distance(n), transport=transport),
     ranking_score='transport',
-    higher_is_better=False,
     n_scored=n,
     extent=(-1.0, 1.0, -0.5, 3.5),
   )

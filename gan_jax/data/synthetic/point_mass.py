@@ -18,11 +18,9 @@ def dirac_distribution() -> SyntheticDistribution:
     'dirac',
     shape=(1,),
     sample=sample,
-    log_density=None,
     score_samples=lambda samples: {'mean_abs': jnp.abs(samples).mean()},
     perfect_scores={'mean_abs': 0.0},
     ranking_score='mean_abs',
-    higher_is_better=False,
     n_scored=2500,
     extent=(-2.0, 2.0),
   )
