@@ -152,22 +152,10 @@ def _torch(dataset: Dataset, steps: int) -> Callable[[], None] | None:
     def forward(self, x: Any) -> Any:
       return self.linear(x).view(x.shape[0], 5, -1).amax(dim=1)
 
-  g = nn.Sequential(
-    nn.Linear(100, 1200),
-    nn.ReLU(),
-    nn.Linear(1200, 1200),
-    nn.ReLU(),
-    nn.Linear(1200, 784),
-    nn.Tanh(),
-  )
-  d = nn.Sequential(
-    nn.Dropout(0.2),
-    Maxout(784, 240),
-    nn.Dropout(),
-    Maxout(240, 240),
-    nn.Dropout(),
-    nn.Linear(240, 1),
-  )
+  hidden = (nn.Linear(100, 1200), nn.ReLU(), nn.Linear(1200, 1200), nn.ReLU())
+  g = nn.Sequential(*hidden, nn.Linear(1200, 784), nn.Tanh())
+  maxouts = (nn.Dropout(0.2), Maxout(784, 240), nn.Dropout(), Maxout(240, 240), nn.Dropout())
+  d = nn.Sequential(*maxouts, nn.Linear(240, 1))
   average = [p.detach().clone() for p in g.parameters()]
   g_opt, d_opt = (torch.optim.SGD(x.parameters(), 0.01, 0.5) for x in (g, d))
   softplus = nn.functional.softplus
@@ -196,13 +184,8 @@ def start_up() -> dict[str, float]:
   seconds = 0.0
   for _ in range(2):
     with tempfile.TemporaryDirectory() as folder:
-      command = [
-        sys.executable,
-        '-m',
-        f'{__package__}.train',
-        f'--run={Path(folder) / "run"}',
-        '--steps=1',
-      ]
+      flags_ = (f'--run={Path(folder) / "run"}', '--steps=1')
+      command = [sys.executable, '-m', f'{__package__}.train', *flags_]
       start = time.perf_counter()
       with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -14,7 +14,10 @@ from typing import Any
 from absl import flags
 
 from gan_jax.diagnosis import diagnostic_statistics, verdict_formatting, verdict_rules
-from gan_jax.diagnosis.reference_statistics import ReferenceStatistics, compute_reference_statistics
+from gan_jax.diagnosis.diagnostic_statistics import (
+  ReferenceStatistics,
+  compute_reference_statistics,
+)
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
 

@@ -42,9 +42,7 @@ from . import command_line
 _STEPS = flags.DEFINE_multi_integer(
   'steps', [30, 200], 'Training steps of a member; may come often.'
 )
-_PROCESSES = flags.DEFINE_integer(
-  'processes', 3, 'Solo processes that are timed; 64 are extrapolated.'
-)
+_PROCESSES = flags.DEFINE_integer('processes', 3, 'Solo processes to time; 64 are extrapolated.')
 _PARTS = flags.DEFINE_list('parts', ['ring', 'mnist', 'compile', 'logging'], 'Parts to measure.')
 _KS = ('0.5', '0.75', '1', '1.5', '2', '3', '4', '5')
 

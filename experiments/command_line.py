@@ -168,15 +168,8 @@ def shell_command(script: str, *flags_: str) -> str:
   """Returns a command line for a shell that runs the script of this name with these flags."""
   if __package__ != 'experiments':  # installed from a wheel
     return shlex.join(['gan-jax', script, *flags_])
-  python = os.path.relpath(sys.executable)
-  return shlex.join(
-    [
-      python if len(python) < len(sys.executable) else sys.executable,
-      '-m',
-      f'{__package__}.{script}',
-      *flags_,
-    ]
-  )
+  python = min(os.path.relpath(sys.executable), sys.executable, key=len)
+  return shlex.join([python, '-m', f'{__package__}.{script}', *flags_])
 
 
 def define_seed_flag(text: str) -> flags.FlagHolder[int]:
@@ -191,10 +184,8 @@ def read_preset(name: str, **changes: Any) -> Config:
   kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Config)}
   lines = (_PRESETS / f'{name}.flags').read_text().splitlines()
   pairs = (line.removeprefix('--').partition('=') for line in lines if line.startswith('--'))
-  values: dict[str, Any] = {
-    flag: text in ('', 'true') if kinds[flag] is bool else kinds[flag](text)
-    for flag, _, text in pairs
-  }
+  parse = lambda kind, text: text in ('', 'true') if kind is bool else kind(text)
+  values = {flag: parse(kinds[flag], text) for flag, _, text in pairs}
   return Config(**(values | changes))
 
 
@@ -203,12 +194,8 @@ def define_config_flags(description: type, brief: bool = True) -> dict[str, flag
 
   --help leaves rare flags to --helpfull, and all flags where not `brief`.
   """
-  define: dict[Any, Any] = {
-    bool: flags.DEFINE_bool,
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-    str: flags.DEFINE_string,
-  }
+  define: dict[Any, Any] = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer}
+  define |= {float: flags.DEFINE_float, str: flags.DEFINE_string}
   holders = {}
   for field in dataclasses.fields(description):
     text, choices = field.metadata['help'], field.metadata['choices']
@@ -241,6 +228,5 @@ def _flag_line(flag: flags.Flag[Any]) -> str:
   if isinstance(flag, flags.EnumFlag):  # absl puts the choices in front, as one long word
     choices = ', '.join(filter(None, flag.parser.enum_values))
     text = f'{text.split(">: ", 1)[-1].rstrip(".")}: {choices}.'
-  return textwrap.fill(
-    f'{name:<31} {text}', 100, subsequent_indent=' ' * 32, break_long_words=False
-  )
+  line, indent = f'{name:<31} {text}', ' ' * 32
+  return textwrap.fill(line, 100, subsequent_indent=indent, break_long_words=False)

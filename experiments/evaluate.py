@@ -24,9 +24,7 @@ from gan_jax.utils.files import write_atomically
 from . import command_line
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
-_SPLIT = flags.DEFINE_enum(
-  'split', 'test', ['test', 'validation'], 'Held-out images to compare with.'
-)
+_SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images to use.')
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'last, best (on validation), or a step.')
 _SEED = command_line.define_seed_flag('Seed of the samples and of the references.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', "Folder of prepared data; by default the run's.")
@@ -37,16 +35,10 @@ _WEIGHTS = {
   for name in FEATURE_NETWORKS
 }
 _NUM_SAMPLES = flags.DEFINE_integer(
-  'num_samples',
-  external_features.N_SAMPLES,
-  'Largest number of samples, and of real images, in the features of Inception-v3.',
-  2,
+  'num_samples', external_features.N_SAMPLES, 'Most samples and images for Inception features.', 2
 )
 _AGAINST = flags.DEFINE_enum(
-  'against',
-  'held_out',
-  external_features.REFERENCE_SPLITS,
-  'Real images to compare with in the features of Inception-v3.',
+  'against', 'held_out', external_features.REFERENCE_SPLITS, 'Real images for Inception.'
 )
 
 

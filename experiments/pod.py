@@ -27,30 +27,17 @@ from gan_jax.utils.errors import UserError
 
 from . import command_line
 
-_TOPOLOGY = flags.DEFINE_string(
-  'topology', 'v5e:2x4', 'Slice of TPUs, as v5e:16x16, or hosts x GPUs, as h100:4x8.'
-)
+_TOPOLOGY = flags.DEFINE_string('topology', 'v5e:2x4', 'TPU slice, or hosts x GPUs as h100:4x8.')
 _SLICES = flags.DEFINE_integer('slices', 1, 'How many of them, joined by network.', lower_bound=1)
 _JSON = flags.DEFINE_bool('json', False, 'Print JSON instead of text.')
-_PLOT = flags.DEFINE_string(
-  'plot', '', 'PNG for the predicted scaling to 8,192 chips; empty for none.'
-)
-_QUICKLY = flags.DEFINE_bool(
-  'quickly', False, 'Compile with less optimisation: minutes instead of hours for convolutions.'
-)
-_LARGEST = flags.DEFINE_bool(
-  'largest_batch', True, 'Look for the largest batch, by compiling more.'
-)
+_PLOT = flags.DEFINE_string('plot', '', 'PNG for the predicted scaling to 8,192 chips.')
+_QUICKLY = flags.DEFINE_bool('quickly', False, 'Optimise less: minutes, not hours, to compile.')
+_LARGEST = flags.DEFINE_bool('largest_batch', True, 'Search the largest batch: compiles more.')
 _SHAPE = flags.DEFINE_string('shape', '', 'Of an example, as 64x64x3, of data that are not here.')
 _N_TRAIN = flags.DEFINE_integer('n_train', 0, 'Training examples of such data.')
-_SHARD = flags.DEFINE_bool(
-  'shard_params', False, 'Keep a part of weights and optimizers on each chip.'
-)
+_SHARD = flags.DEFINE_bool('shard_params', False, 'Shard weights and optimizer states over chips.')
 _STREAM = flags.DEFINE_enum(
-  'stream',
-  'auto',
-  data_placement.STREAM,
-  'Whether images come from the host; auto: where they are large.',
+  'stream', 'auto', data_placement.STREAM, 'Stream images from the host; by default large sets.'
 )
 _SETTINGS = command_line.define_config_flags(Config, brief=False)
 NOT_FIT = 1

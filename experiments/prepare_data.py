@@ -10,10 +10,7 @@ from gan_jax import data
 from . import command_line
 
 _DATASET = flags.DEFINE_string(
-  'dataset',
-  'mnist',
-  f'One of {", ".join(data.DATASETS)}, the name of an image set of TFDS, or folder:PATH for a '
-  'folder of PNG and JPEG files.',
+  'dataset', 'mnist', f'One of {", ".join(data.DATASETS)}, a TFDS image set, or folder:PATH.'
 )
 _DATA_DIR = flags.DEFINE_string(
   'data_dir', None, 'Folder or bucket of the data; by default GAN_JAX_DATA_DIR, else `data`.'

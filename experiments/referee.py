@@ -17,7 +17,6 @@ from gan_jax.data import sample_files
 from gan_jax.diagnosis import (
   diagnostic_statistics,
   fresh_discriminators,
-  reference_statistics,
   verdict_formatting,
   verdict_rules,
 )
@@ -35,9 +34,7 @@ _REAL = flags.DEFINE_string('real', None, 'Training data: an .npz, .npy or folde
 _HELDOUT = flags.DEFINE_string('heldout', None, 'Held-out data, in the same format.')
 _FAKE = flags.DEFINE_string('fake', None, 'Samples, in the same format.')
 _JSON = flags.DEFINE_string('json', None, 'File for verdict, statistics and protocol as JSON.')
-_PAGE = flags.DEFINE_string(
-  'page', None, 'File for the same as an HTML page with plots (a run has its report.html).'
-)
+_PAGE = flags.DEFINE_string('page', None, 'File for the same as HTML, with plots.')
 _SEED = flags.DEFINE_integer('seed', 0, "Seed of the probes, and of a run's samples.")
 
 
@@ -81,7 +78,7 @@ def diagnose_sample_files(
   embedding = (
     embeddings.image_embedding(data, None, '') if images else embeddings.point_embedding(data)
   )
-  reference = reference_statistics.compute_reference_statistics(train, held_out, embedding, seed)
+  reference = diagnostic_statistics.compute_reference_statistics(train, held_out, embedding, seed)
   statistics = diagnostic_statistics.compute_diagnostic_statistics(reference, sets['fake'])
   protocol = {
     **paths,

@@ -25,14 +25,10 @@ from . import command_line
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
 _OUTPUT = flags.DEFINE_string('output', None, 'A file .npz or .png, or a folder.')
 _NUM_SAMPLES = flags.DEFINE_integer('num_samples', 100, 'Number of samples.')
-_WEIGHTS = flags.DEFINE_enum(
-  'weights', 'ema', ['ema', 'raw'], "Moving average of G's weights, or the last ones."
-)
+_WEIGHTS = flags.DEFINE_enum('weights', 'ema', ['ema', 'raw'], 'Averaged weights or the last ones.')
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'last, best (on validation), or a step.')
 _SEED = command_line.define_seed_flag('Seed of the latents.')
-_INTERPOLATE = flags.DEFINE_bool(
-  'interpolate', False, 'Draw interpolations between latents instead.'
-)
+_INTERPOLATE = flags.DEFINE_bool('interpolate', False, 'Draw interpolations between latents.')
 
 _GRID_LIMIT = 10_000  # samples
 

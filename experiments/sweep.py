@@ -58,23 +58,15 @@ _SWEEP = flags.DEFINE_multi_string(
 )
 _SEEDS = flags.DEFINE_integer('seeds', 8, 'Number of seeds of each setting, from --seed on.')
 _COMPUTE = flags.DEFINE_enum(
-  'compute',
-  'gradients',
-  ['none', *compute_budget.COST_UNITS],
-  'Compare at equal updates of G, and again at an equal budget of this.',
+  'compute', 'gradients', ['none', *compute_budget.COST_UNITS], 'Budget of the second comparison.'
 )
 _HALVING = flags.DEFINE_integer('halving', 0, 'Keep one setting in N at each halving; 0 keeps all.')
 _YES = flags.DEFINE_bool('yes', False, 'Begin a sweep of more than 256 runs.')
 _DEVICES = flags.DEFINE_integer('devices', 0, 'Devices: 0 for all; on a CPU one for each core.')
 _MEMBERS = flags.DEFINE_enum(
-  'members',
-  'auto',
-  ['auto', *member_mapping.MAPPINGS],
-  'How a device computes its members: in a loop, at once, or by one call for each.',
+  'members', 'auto', ['auto', *member_mapping.MAPPINGS], 'How a device maps over its members.'
 )
-_REFEREE = flags.DEFINE_bool(
-  'referee', False, 'Compute the verdict of experiments.referee on every run.'
-)
+_REFEREE = flags.DEFINE_bool('referee', False, "Compute the referee's verdict on every run.")
 _STORE = flags.DEFINE_string('store', '', 'journal:FILE or postgresql://USER@HOST/DATABASE.')
 _STUDY = flags.DEFINE_string('study', 'sweep', 'With --store: the name of the study.')
 _SAMPLER = flags.DEFINE_enum(

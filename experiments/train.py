@@ -20,39 +20,24 @@ from gan_jax.training import data_placement, train
 
 from . import command_line, exit_codes
 
-_RUN = flags.DEFINE_string(
-  'run', None, 'Folder of the run; runs/ and the name of the data by default.'
-)
-_DEVICES = flags.DEFINE_integer(
-  'devices', 0, 'Devices of each process: 0 for all; on a CPU, how many to simulate.'
-)
-_MAP = flags.DEFINE_enum(
-  'map', 'pmap', list(pmap.STEP_MAPS), 'How the step is mapped over the devices.'
-)
+_RUN = flags.DEFINE_string('run', None, 'Folder of the run; by default runs/ and the data set.')
+_DEVICES = flags.DEFINE_integer('devices', 0, 'Devices per process; 0: all. A CPU simulates them.')
+_MAP = flags.DEFINE_enum('map', 'pmap', list(pmap.STEP_MAPS), 'Map of the step over devices.')
 _SHARD = flags.DEFINE_bool(
-  'shard_params', False, 'Shard weights and optimizer states over the devices.'
+  'shard_params', False, 'Shard weights and optimizer states over devices.'
 )
 _STREAM = flags.DEFINE_enum(
-  'stream',
-  'auto',
-  data_placement.STREAM,
-  'Stream images from the host; auto: if they are too many for the device.',
+  'stream', 'auto', data_placement.STREAM, 'Stream images from the host; by default large sets.'
 )
 _COORDINATOR = flags.DEFINE_string(
-  'coordinator',
-  '',
-  'HOST:PORT of process 0; empty where JAX detects the cluster, or for one process.',
+  'coordinator', '', 'HOST:PORT of process 0; empty where JAX detects it, or for one process.'
 )
 _N_PROCESSES = flags.DEFINE_integer(
   'num_processes', 0, 'Processes of the run: 0 to let JAX detect them, 1 for a single one.'
 )
 _PROCESS_ID = flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.')
 _PEER_TIMEOUT = flags.DEFINE_float(
-  'peer_timeout',
-  processes.PEER_TIMEOUT,
-  'Seconds after which a silent process counts as lost.',
-  5,
-  300,
+  'peer_timeout', processes.PEER_TIMEOUT, 'Silent seconds until a process counts as lost.', 5, 300
 )
 _SETTINGS = command_line.define_config_flags(Config)
 
