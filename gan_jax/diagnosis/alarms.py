@@ -5,9 +5,7 @@ from typing import Any, NamedTuple
 
 Record = dict[str, Any]  # of a metrics.jsonl, with the step and all training monitors
 N_AGREEING = 2  # last records that a rule must hold for, against alarms by chance
-COLLAPSE_PATIENCE = (
-  8  # records after which a generator without variety since the start counts as collapsed
-)
+COLLAPSE_PATIENCE = 8  # records, all without variety, after which a generator counts as collapsed
 
 
 class Alarm(NamedTuple):

@@ -78,10 +78,8 @@ def _best_values(
 
   def value(state: GanState) -> jax.Array:
     fakes = gan_lib.sample(gan, state.g.weights, latents, held_out.labels)
-    outputs = (
-      gan_lib.logits(gan, state.d.weights, x, held_out.labels) for x in (held_out.images, fakes)
-    )
-    real, fake = gan.loss.log_odds(*outputs)
+    logits = lambda images: gan_lib.logits(gan, state.d.weights, images, held_out.labels)
+    real, fake = gan.loss.log_odds(logits(held_out.images), logits(fakes))
     return -jnp.mean(jax.nn.softplus(-real)) - jnp.mean(jax.nn.softplus(fake))
 
   def values(update: Callable[..., Any]) -> jax.Array:
@@ -99,6 +97,5 @@ def _best_values(
     later = lax.scan(update_and_measure, state, jnp.arange(_N_MEASUREMENTS))[1]
     return jnp.concatenate([value(state)[None], later])
 
-  return values(player_updates.update_discriminator).max(), values(
-    player_updates.update_generator
-  ).min()
+  best_d = values(player_updates.update_discriminator).max()
+  return best_d, values(player_updates.update_generator).min()

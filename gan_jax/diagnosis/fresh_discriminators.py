@@ -69,8 +69,7 @@ def kernel_density_features(points: jax.Array, real: jax.Array, fake: jax.Array)
     return jnp.stack(sums, axis=1)
 
   def features(tile: jax.Array) -> jax.Array:
-    real_sums = jnp.logaddexp(log_sums(tile, real), _LOG_FLOOR)
-    fake_sums = jnp.logaddexp(log_sums(tile, fake), _LOG_FLOOR)
+    real_sums, fake_sums = (jnp.logaddexp(log_sums(tile, x), _LOG_FLOOR) for x in (real, fake))
     return jnp.concatenate([real_sums - fake_sums, jnp.maximum(real_sums, fake_sums)], axis=1)
 
   n = len(points)
@@ -85,27 +84,20 @@ def prepare_probe_inputs(
   keys = jax.random.split(key, 2)
 
   def add_noise(key: jax.Array, splits: ProbeSplits) -> ProbeSplits:
-    keys = jax.random.split(key, len(splits))
-    return ProbeSplits(
-      *(x + sigma * jax.random.normal(k, x.shape) for k, x in zip(keys, splits, strict=True))
-    )
+    keyed = zip(jax.random.split(key, len(splits)), splits, strict=True)
+    return ProbeSplits(*(x + sigma * jax.random.normal(key, x.shape) for key, x in keyed))
 
   real, fake = add_noise(keys[0], real), add_noise(keys[1], fake)
   origin = real.reference.mean(axis=0, keepdims=True)
-  real_centres, fake_centres = real.reference - origin, fake.reference - origin
+  centres = (real.reference - origin, fake.reference - origin)
 
   def with_features(x: jax.Array) -> jax.Array:
-    return jnp.concatenate(
-      [x, kernel_density_features(x - origin, real_centres, fake_centres)], axis=1
-    )
+    return jnp.concatenate([x, kernel_density_features(x - origin, *centres)], axis=1)
 
   real, fake = (ProbeSplits(x.reference, *map(with_features, x[1:])) for x in (real, fake))
   both = jnp.concatenate([real.train, fake.train])
   mean, std = both.mean(axis=0, keepdims=True), both.std(axis=0, keepdims=True)
-
-  def standardize(x: jax.Array) -> jax.Array:
-    return jnp.clip((x - mean) / jnp.maximum(std, 1e-6), -10, 10)
-
+  standardize = lambda x: jnp.clip((x - mean) / jnp.maximum(std, 1e-6), -10, 10)
   return tuple(ProbeSplits(x.reference, *map(standardize, x[1:])) for x in (real, fake))  # type: ignore[return-value]
 
 
@@ -158,26 +150,19 @@ def _train_probe(
   params = init_probe(init_key, real.train.shape[1])
 
   def step(i: jax.Array, probe: _ProbeState) -> _ProbeState:
-    rows = [
-      jax.random.randint(k, (_BATCH,), 0, len(x))
-      for k, x in zip(
-        jax.random.split(jax.random.fold_in(order_key, i)), (real.train, fake.train), strict=True
-      )
-    ]
-    grads = jax.grad(probe_cross_entropy)(
-      probe.params, width, real.train[rows[0]], fake.train[rows[1]]
-    )
+    draw = lambda key, x: x[jax.random.randint(key, (_BATCH,), 0, len(x))]
+    real_key, fake_key = jax.random.split(jax.random.fold_in(order_key, i))
+    batches = (draw(real_key, real.train), draw(fake_key, fake.train))
+    grads = jax.grad(probe_cross_entropy)(probe.params, width, *batches)
     updates, opt_state = tx.update(grads, probe.opt_state, probe.params)
     return probe._replace(params=optax.apply_updates(probe.params, updates), opt_state=opt_state)
 
   def train_and_validate(i: jax.Array, probe: _ProbeState) -> _ProbeState:
     probe = lax.fori_loop(i * _VALIDATE_EVERY, (i + 1) * _VALIDATE_EVERY, step, probe)
     value = probe_cross_entropy(probe.params, width, real.validation, fake.validation)
-    better = value < probe.best_cross_entropy
+    better, least = value < probe.best_cross_entropy, jnp.minimum(value, probe.best_cross_entropy)
     best = jax.tree.map(lambda a, b: jnp.where(better, a, b), probe.params, probe.best_params)
-    return probe._replace(
-      best_params=best, best_cross_entropy=jnp.minimum(value, probe.best_cross_entropy)
-    )
+    return probe._replace(best_params=best, best_cross_entropy=least)
 
   start = _ProbeState(params, tx.init(params), params, jnp.log(2.0))
   return lax.fori_loop(0, _STEPS // _VALIDATE_EVERY, train_and_validate, start)
@@ -193,18 +178,12 @@ def train_probes(
   [s] each, and all probes' validation cross-entropies [widths], by which the best was selected.
   """
   input_key, probe_key = jax.random.split(key)
-  real_splits, fake_splits = prepare_probe_inputs(
-    input_key, split_examples(real, n), split_examples(fake, n), jnp.asarray(sigma)
-  )
+  splits = (split_examples(real, n), split_examples(fake, n))
+  inputs = prepare_probe_inputs(input_key, *splits, jnp.asarray(sigma))
   # One program for all widths, by masks.
   widths, keys = jnp.asarray(HIDDEN_WIDTHS), jax.random.split(probe_key, len(HIDDEN_WIDTHS))
-  probes = jax.vmap(lambda key, width: _train_probe(key, width, real_splits, fake_splits))(
-    keys, widths
-  )
+  probes = jax.vmap(lambda key, width: _train_probe(key, width, *inputs))(keys, widths)
   chosen = jnp.argmin(probes.best_cross_entropy)
   best = jax.tree.map(lambda x: x[chosen], probes.best_params)
-  return (
-    apply_probe(best, widths[chosen], real_splits.test),
-    apply_probe(best, widths[chosen], fake_splits.test),
-    probes.best_cross_entropy,
-  )
+  real_logits, fake_logits = (apply_probe(best, widths[chosen], x.test) for x in inputs)
+  return real_logits, fake_logits, probes.best_cross_entropy

@@ -30,10 +30,9 @@ class MonitorHistory(NamedTuple):
   own: list[float]
 
 
-def split_monitor_key(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns the keys of the training examples, of the held-out examples and of the latents."""
-  train_key, held_out_key, latent_key = jax.random.split(key, 3)
-  return train_key, held_out_key, latent_key
+def split_monitor_key(key: jax.Array) -> jax.Array:
+  """Returns the keys of the training examples, of the held-out examples and of the latents: [3]."""
+  return jax.random.split(key, 3)
 
 
 def compute_monitors(spec: TrainSpec, key: jax.Array, state: GanState, data: DeviceData) -> Metrics:
@@ -71,18 +70,13 @@ def monitors_of_batches(
   between, within = jnp.mean(real_to_fake), _mean_distance(fake_rows)
   unit = jnp.maximum(_mean_distance(real_rows), 1e-12)
   real_to_train = jnp.sqrt(squared_distances(real_rows, rows(train.images)))
-  train_logits, real_logits, fake_logits = (
-    gan_lib.logits(gan, state.d.weights, x, labels)
-    for x, labels in (
-      (train.images, train.labels),
-      (held_out.images, held_out.labels),
-      (fake, held_out.labels),
-    )
-  )
+  sets = (train, held_out, Batch(fake, held_out.labels))
+  outputs = [gan_lib.logits(gan, state.d.weights, *batch) for batch in sets]
+  train_logits, real_logits, fake_logits = outputs
+  nearest = _mean_nearest(real_to_fake) / jnp.maximum(_mean_nearest(real_to_train), 1e-12)
   return {
     'watch_gap': (2 * between - within - unit) / unit,
-    'watch_near': _mean_nearest(real_to_fake) / jnp.maximum(_mean_nearest(real_to_train), 1e-12)
-    - 1,
+    'watch_near': nearest - 1,
     'watch_spread': within / unit,
     'watch_drift': jnp.mean(jnp.linalg.norm(fake_rows - rows(average), axis=1)) / unit,
     'watch_slope': generator_loss_slope(gan, real_logits, fake_logits),

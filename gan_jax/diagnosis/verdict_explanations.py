@@ -70,12 +70,19 @@ def explain_verdict(
 
 def _facts(s: DiagnosticStatistics, distinguishable: bool) -> dict[str, str]:
   """Returns a sentence for each part of the statistics that is known."""
-  scores, null = s.precision_recall, s.null_precision_recall
+  scores, null = s.scores.precision_recall, s.null_scores.precision_recall
+  bound, null_bound = s.probe_bounds[0][1], s.null_bound.value
+  interval = f'{bound.value:.3f} [{bound.low:.3f}, {bound.high:.3f}]'
+  separates = (
+    f'a fresh probe separates samples from held-out data: JSD at least {interval} of {math.log(2):.3f} nats'
+    if distinguishable
+    else f'no fresh probe separates samples from held-out data: JSD bound {interval} nats'
+  )
   facts = {
-    'probe': _probe_fact(s, distinguishable),
+    'probe': f'{separates} (real against real: {null_bound:.3f})',
     'coverage': (
       f'coverage {scores.coverage:.2f} (real {null.coverage:.2f}), density {scores.density:.2f} '
-      f'(real {null.density:.2f}), {s.cells.missing:.0%} of the data in cells without samples'
+      f'(real {null.density:.2f}), {s.scores.cells.missing:.0%} of the data in cells without samples'
     ),
   }
   if s.discriminator is not None:
@@ -89,10 +96,11 @@ def _facts(s: DiagnosticStatistics, distinguishable: bool) -> dict[str, str]:
       '(50 % without overfitting)'
     )
     facts['slope'] = f'mean slope of the generator loss at samples: {d.generator_loss_slope:.3g}'
-  if s.memorisation is not None and s.null_memorisation is not None:
+  memorisation, null_memorisation = s.scores.memorisation, s.null_scores.memorisation
+  if memorisation is not None and null_memorisation is not None:
     facts['memorisation'] = (
-      f'{s.memorisation.authentic:.0f} % of samples are authentic '
-      f'(held-out data: {s.null_memorisation.authentic:.0f} %), {s.memorisation.near:.0%} are as near '
+      f'{memorisation.authentic:.0f} % of samples are authentic '
+      f'(held-out data: {null_memorisation.authentic:.0f} %), {memorisation.near:.0%} are as near '
       'to training data as the nearest 5 % of held-out data'
     )
   if s.history is not None:
@@ -110,17 +118,3 @@ def _facts(s: DiagnosticStatistics, distinguishable: bool) -> dict[str, str]:
       f'the standard deviation of samples is {s.spread_ratio:.3g} times that of the data'
     )
   return facts
-
-
-def _probe_fact(s: DiagnosticStatistics, distinguishable: bool) -> str:
-  bound, null = s.probe_bounds[0][1], s.null_bound.value
-  interval = f'{bound.value:.3f} [{bound.low:.3f}, {bound.high:.3f}]'
-  if distinguishable:
-    return (
-      f'a fresh probe separates samples from held-out data: JSD at least {interval} of '
-      f'{math.log(2):.3f} nats (real against real: {null:.3f})'
-    )
-  return (
-    f'no fresh probe separates samples from held-out data: JSD bound {interval} nats '
-    f'(real against real: {null:.3f})'
-  )

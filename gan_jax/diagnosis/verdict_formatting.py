@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
+from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics, SampleScores
 from gan_jax.diagnosis.verdict_rules import MIN_EXAMPLES, Verdict, compute_symptoms
 
 
@@ -24,7 +24,8 @@ def verdict_as_json(
 
 def statistics_as_json(statistics: DiagnosticStatistics) -> dict[str, Any]:
   """Converts statistics to numbers, lists and dicts, under the keys that the report page reads."""
-  s = statistics
+  s, scores, null = statistics, statistics.scores, statistics.null_scores
+  cells = scores.cells
   ladder = [
     {'sigma': sigma, 'bound': b.value, 'low': b.low, 'high': b.high} for sigma, b in s.probe_bounds
   ]
@@ -35,22 +36,20 @@ def statistics_as_json(statistics: DiagnosticStatistics) -> dict[str, Any]:
     'ladder': ladder,
     'c2st': s.two_sample_test._asdict(),
     'own': None,
-    'manifold': s.precision_recall._asdict(),
-    'manifold_null': s.null_precision_recall._asdict(),
-    'frechet': {'fake': s.frechet_distance, 'null': s.null_frechet_distance},
-    'support': {'fake': s.support_size, 'null': s.null_support_size},
+    'manifold': scores.precision_recall._asdict(),
+    'manifold_null': null.precision_recall._asdict(),
+    'frechet': {'fake': scores.frechet_distance, 'null': null.frechet_distance},
+    'support': {'fake': scores.support_size, 'null': null.support_size},
     'cells': {
-      'real': s.cells.real.tolist(),
-      'fake': s.cells.fake.tolist(),
+      'real': cells.real.tolist(),
+      'fake': cells.fake.tolist(),
       'names': None,
-      'divergence': s.cells.divergence,
-      'missing': s.cells.missing,
-      'width': s.cells.width,
+      **{name: getattr(cells, name) for name in ('divergence', 'missing', 'width')},
     },
   }
-  if s.memorisation is not None and s.null_memorisation is not None:
-    values['memorisation'] = s.memorisation._asdict()
-    values['memorisation_null'] = s.null_memorisation._asdict()
+  if scores.memorisation is not None and null.memorisation is not None:
+    values['memorisation'] = scores.memorisation._asdict()
+    values['memorisation_null'] = null.memorisation._asdict()
   if s.discriminator is not None:
     d = s.discriminator
     values['own'] = {
@@ -64,10 +63,8 @@ def statistics_as_json(statistics: DiagnosticStatistics) -> dict[str, Any]:
   if s.duality_gap is not None:
     values['duality'] = s.duality_gap._asdict() | {'gap': s.duality_gap.gap}
   if s.history is not None:
-    values['history'] = s.history._asdict() | {
-      'score': s.history.near,
-      'name': 'nearest neighbours',
-    }
+    score = {'score': s.history.near, 'name': 'nearest neighbours'}
+    values['history'] = s.history._asdict() | score
   return values
 
 
@@ -86,24 +83,11 @@ def verdict_as_text(
 
 def _statistics_table(s: DiagnosticStatistics) -> list[str]:
   bounds = ', '.join(f'{sigma:g}: {bound.value:.3f}' for sigma, bound in s.probe_bounds)
-  pairs = {
-    'Frechet distance': (s.frechet_distance, s.null_frechet_distance),
-    **{
-      name: (getattr(s.precision_recall, name), getattr(s.null_precision_recall, name))
-      for name in s.precision_recall._fields
-    },
-    'JSD of cells, nats': (s.cells.divergence, s.null_cells.divergence),
-    'width within cells': (s.cells.width, s.null_cells.width),
-  }
-  if s.memorisation is not None and s.null_memorisation is not None:
-    pairs['authentic, %'] = (s.memorisation.authentic, s.null_memorisation.authentic)
-    pairs['C_T'] = (s.memorisation.copying, s.null_memorisation.copying)
-  pairs['support, by birthdays'] = (s.support_size, s.null_support_size)
-  test = s.two_sample_test
+  fake, null, test = _score_column(s.scores), _score_column(s.null_scores), s.two_sample_test
   lines = [
     f'  JSD bound of a fresh probe, nats, by the std of added noise: {bounds}',
     f'  {"":<22}{"samples":>12}{"real data":>12}',
-    *(f'  {name:<22}{fake:>12.4g}{real:>12.4g}' for name, (fake, real) in pairs.items()),
+    *(f'  {name:<22}{value:>12.4g}{null[name]:>12.4g}' for name, value in fake.items()),
     f'  two-sample test: accuracy {test.accuracy:.3f} on {test.n:,} examples, p = {test.p:.2g}',
   ]
   if s.duality_gap is not None:
@@ -113,3 +97,17 @@ def _statistics_table(s: DiagnosticStatistics) -> list[str]:
       f'V = {gap.best_d:.3f}, of G alone V = {gap.best_g:.3f}'
     )
   return lines
+
+
+def _score_column(scores: SampleScores) -> dict[str, float]:
+  """Returns the scores by their names in the table."""
+  column = {
+    'Frechet distance': scores.frechet_distance,
+    **scores.precision_recall._asdict(),
+    'JSD of cells, nats': scores.cells.divergence,
+    'width within cells': scores.cells.width,
+  }
+  if scores.memorisation is not None:
+    column['authentic, %'] = scores.memorisation.authentic
+    column['C_T'] = scores.memorisation.copying
+  return column | {'support, by birthdays': scores.support_size}

@@ -13,18 +13,7 @@ import numpy as np
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
 from gan_jax.diagnosis.verdict_explanations import ADVICE, explain_verdict
 
-VERDICTS = (
-  'converged',
-  'still improving',
-  'G behind',
-  'D too weak',
-  'D too strong',
-  'D overfitted',
-  'mode collapse',
-  'memorised training data',
-  'diverged or cycling',
-  'not enough evidence',
-)
+VERDICTS = tuple(ADVICE)
 MIN_EXAMPLES = 1000  # held-out examples, and samples, that a verdict needs
 
 
@@ -111,9 +100,10 @@ def _distinguishable(s: DiagnosticStatistics) -> float:
 
 
 def _memorised(s: DiagnosticStatistics) -> float:
-  if s.memorisation is None or s.null_memorisation is None:
+  scores, null = s.scores.memorisation, s.null_scores.memorisation
+  if scores is None or null is None:
     return -1.0
-  authentic = s.memorisation.authentic / max(s.null_memorisation.authentic, 1e-9)
+  authentic = scores.authentic / max(null.authentic, 1e-9)
   return (0.6 - authentic) / 0.3
 
 
@@ -153,10 +143,11 @@ def _vanished_gradient(s: DiagnosticStatistics) -> float:
 
 
 def _partial_coverage(s: DiagnosticStatistics) -> float:
-  scores, null = s.precision_recall, s.null_precision_recall
+  scores, null = s.scores.precision_recall, s.null_scores.precision_recall
+  cells, null_cells = s.scores.cells, s.null_scores.cells
   plausible = (scores.density / max(null.density, 1e-9) - 0.85) / 0.15
   uncovered = (0.9 - scores.coverage / max(null.coverage, 1e-9)) / 0.1
-  uneven = (s.cells.divergence - max(s.null_cells.divergence, 0.0) - 0.005) / 0.005
+  uneven = (cells.divergence - max(null_cells.divergence, 0.0) - 0.005) / 0.005
   return min(plausible, max(uncovered, uneven))
 
 

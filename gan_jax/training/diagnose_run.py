@@ -9,10 +9,13 @@ import jax.numpy as jnp
 
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.diagnosis import duality_gap, verdict_formatting, verdict_rules
-from gan_jax.diagnosis.diagnostic_statistics import compute_diagnostic_statistics
-from gan_jax.diagnosis.discriminator_outputs import collect_discriminator_outputs
+from gan_jax.diagnosis.diagnostic_statistics import (
+  ReferenceStatistics,
+  compute_diagnostic_statistics,
+  compute_reference_statistics,
+)
+from gan_jax.diagnosis.discriminator_calibration import collect_discriminator_outputs
 from gan_jax.diagnosis.duality_gap import DualityGap
-from gan_jax.diagnosis.reference_statistics import ReferenceStatistics, compute_reference_statistics
 from gan_jax.diagnosis.training_monitors import monitor_history_from_records
 from gan_jax.evaluation.tasks import Task, load_task
 from gan_jax.training import metric_writers, report

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from gan_jax.data.synthetic import SYNTHETIC
-from gan_jax.diagnosis.diagnostic_statistics import compute_diagnostic_statistics
+from gan_jax.diagnosis.diagnostic_statistics import (
+  compute_diagnostic_statistics,
+  compute_reference_statistics,
+)
 from gan_jax.diagnosis.discriminator_calibration import (
   DiscriminatorOutputs,
   compute_discriminator_statistics,
 )
-from gan_jax.diagnosis.reference_statistics import compute_reference_statistics
 from gan_jax.diagnosis.training_monitors import MonitorHistory, monitor_history_from_records
 from gan_jax.diagnosis.verdict_formatting import statistics_as_json
 from gan_jax.metrics import embeddings
@@ -48,21 +50,24 @@ def test_a_perfect_sampler_scores_as_data_do():
   s = perfect()
   assert abs(s.probe_bounds[0][1].value) < 0.03
   assert abs(s.null_bound.value) < 0.03  # of 400 test examples
-  assert s.precision_recall.coverage == pytest.approx(s.null_precision_recall.coverage, abs=0.05)
-  assert s.frechet_distance < 0.01
-  assert s.memorisation.authentic == pytest.approx(s.null_memorisation.authentic, abs=5)
+  scores, null = s.scores, s.null_scores
+  coverage = null.precision_recall.coverage
+  assert scores.precision_recall.coverage == pytest.approx(coverage, abs=0.05)
+  assert scores.frechet_distance < 0.01
+  assert scores.memorisation.authentic == pytest.approx(null.memorisation.authentic, abs=5)
   assert s.set_sizes == {'train': N, 'held_out': N, 'fake': N}
 
 
 def test_copies_are_not_authentic():
-  assert copied().memorisation.authentic == 0
-  assert copied().memorisation.near == 1
-  assert copied().memorisation.copying < -10
+  memorisation = copied().scores.memorisation
+  assert memorisation.authentic == 0
+  assert memorisation.near == 1
+  assert memorisation.copying < -10
 
 
 def test_without_training_data_memorisation_is_unknown():
   s = compute_diagnostic_statistics(reference(with_train=False), points(2))
-  assert s.memorisation is None
+  assert s.scores.memorisation is None
   assert 'memorisation' not in statistics_as_json(s)
 
 
@@ -71,7 +76,7 @@ def test_samples_that_are_not_finite_are_reported_and_left_out():
   broken[::2] = np.nan
   s = compute_diagnostic_statistics(reference(), broken)
   assert not s.all_finite
-  assert math.isfinite(s.frechet_distance)
+  assert math.isfinite(s.scores.frechet_distance)
   nothing = compute_diagnostic_statistics(reference(), np.full_like(broken, np.inf))
   assert not nothing.all_finite
   assert all(math.isfinite(bound.value) for _, bound in nothing.probe_bounds)

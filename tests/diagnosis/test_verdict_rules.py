@@ -9,9 +9,12 @@ import pytest
 
 from gan_jax.config.run_config import Config
 from gan_jax.diagnosis import verdict_explanations, verdict_formatting, verdict_rules
-from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
+from gan_jax.diagnosis.diagnostic_statistics import (
+  DiagnosticStatistics,
+  MemorisationScores,
+  SampleScores,
+)
 from gan_jax.diagnosis.discriminator_calibration import DiscriminatorStatistics
-from gan_jax.diagnosis.reference_statistics import MemorisationScores
 from gan_jax.diagnosis.training_monitors import MonitorHistory
 from gan_jax.metrics.cell_occupancy import CellOccupancy
 from gan_jax.metrics.precision_recall import PrecisionRecall
@@ -37,6 +40,11 @@ def history(gap=(0.1,) * 12, near=(1.0,) * 12, drift=0.05, d=0.8):
   return MonitorHistory(list(range(n)), list(gap), list(near), [drift] * n, [0.5] * n, [d] * n)
 
 
+def with_scores(statistics, **changes):
+  return statistics._replace(scores=statistics.scores._replace(**changes))
+
+
+SCORES = SampleScores(REAL, 0.01, EVEN, memorisation=MemorisationScores(38.0, 0.0, 0.05))
 PERFECT = DiagnosticStatistics(
   set_sizes={'train': 20_000, 'held_out': 20_000, 'fake': 20_000},
   all_finite=True,
@@ -44,20 +52,15 @@ PERFECT = DiagnosticStatistics(
   probe_bounds=[(0.0, bound(0.0)), (0.1, bound(0.0))],
   null_bound=bound(0.0),
   two_sample_test=C2st(0.5, 0.5, 8000),
-  precision_recall=REAL,
-  null_precision_recall=REAL,
-  frechet_distance=0.01,
-  null_frechet_distance=0.01,
-  cells=EVEN,
-  null_cells=EVEN,
-  memorisation=MemorisationScores(38.0, 0.0, 0.05),
-  null_memorisation=MemorisationScores(38.0, 0.0, 0.05),
+  scores=SCORES,
+  null_scores=SCORES,
 )
-BAD = PERFECT._replace(
-  probe_bounds=[(0.0, bound(0.3)), (0.1, bound(0.1))],
+BAD = with_scores(
+  PERFECT._replace(probe_bounds=[(0.0, bound(0.3)), (0.1, bound(0.1))]),
   precision_recall=PrecisionRecall(0.3, 0.9, 0.2, 0.3),
 )
-PARTIAL = BAD._replace(
+PARTIAL = with_scores(
+  BAD,
   precision_recall=PrecisionRecall(0.98, 0.6, 1.0, 0.55),
   cells=EVEN._replace(fake=np.array([0.5, 0.5, 0.0, 0.0])),
 )
@@ -80,8 +83,8 @@ CASES = {
   'D overfitted': [BAD._replace(discriminator=discriminator(0.2, 0.6, overfit=0.9))],
   'mode collapse': [PARTIAL, PARTIAL._replace(discriminator=discriminator(0.25))],
   'memorised training data': [
-    PERFECT._replace(memorisation=MemorisationScores(2.0, -20.0, 1.0)),
-    BAD._replace(memorisation=MemorisationScores(2.0, -20.0, 1.0)),
+    with_scores(PERFECT, memorisation=MemorisationScores(2.0, -20.0, 1.0)),
+    with_scores(BAD, memorisation=MemorisationScores(2.0, -20.0, 1.0)),
   ],
   'still improving': [
     BAD._replace(discriminator=discriminator(0.25), history=history(gap=FALLING)),
