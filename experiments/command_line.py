@@ -185,7 +185,7 @@ def read_preset(name: str, **changes: Any) -> Config:
   lines = (_PRESETS / f'{name}.flags').read_text().splitlines()
   pairs = (line.removeprefix('--').partition('=') for line in lines if line.startswith('--'))
   parse = lambda kind, text: text in ('', 'true') if kind is bool else kind(text)
-  values = {flag: parse(kinds[flag], text) for flag, _, text in pairs}
+  values: dict[str, Any] = {flag: parse(kinds[flag], text) for flag, _, text in pairs}
   return Config(**(values | changes))
 
 

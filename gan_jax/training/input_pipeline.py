@@ -96,10 +96,8 @@ class StreamingPipeline:
     self._devices, self._mapped, self._ratio = devices, mapped, ratio
     n_bytes = batch_size // len(devices) * data.train.images[0].nbytes
     self._n = minibatches_per_window(n_bytes, ratio)
-    rows, data_key = (
-      sharding.local_row_indices(batch_size, devices),
-      train_step.split_run_key(key).data,
-    )
+    rows = sharding.local_row_indices(batch_size, devices)
+    data_key = train_step.split_run_key(key).data
     self._loader = HostLoader(data.train, data_key, batch_size, rows, self._n)
     self._first = 0  # number of the window's first minibatch
     self.data = DeviceData((), sharding.replicate(data.held_out, devices))

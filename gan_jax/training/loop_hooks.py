@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import jax
 
@@ -42,15 +41,6 @@ def evaluate_state(
   return measured.metrics | {metric_writers.SCORE_KEY: measured.score}, measured
 
 
-class _Dispatched(NamedTuple):
-  """Holds steps whose program calls were dispatched and whose metrics were not yet fetched."""
-
-  start: int
-  stop: int
-  calls: ProgramCalls
-  began: float  # seconds of the monotonic clock
-
-
 class Hooks:
   """Writes the files of a run between program calls: metrics, alarms, evaluations and checkpoints.
 
@@ -64,7 +54,8 @@ class Hooks:
     self._progress = ProgressBar(step, session.config.steps) if first else NullWriter()
     records = metric_writers.read_metrics(session.folder / 'metrics.jsonl')
     self._monitored = [r for r in records if r['step'] <= step and 'watch_gap' in r]
-    self._dispatched: _Dispatched | None = None
+    # Steps whose metrics are not fetched yet: start, stop, program calls, seconds at their beginning.
+    self._dispatched: tuple[int, int, ProgramCalls, float] | None = None
     self._fetched_at = 0.0
     if step:
       self._progress.say(f'going on from step {step}')
@@ -72,7 +63,7 @@ class Hooks:
   def dispatched(self, start: int, stop: int, calls: ProgramCalls, began: float) -> None:
     """Writes the metrics of the steps before, while the device works on the steps `start` to `stop`."""
     self.write_metrics()
-    self._dispatched = _Dispatched(start, stop, calls, began)
+    self._dispatched = start, stop, calls, began
 
   def write_metrics(self) -> None:
     """Fetches and writes the metrics of the dispatched steps; raises DivergedError where one is not finite."""

@@ -41,10 +41,8 @@ def raise_diverged(session: 'Session', saved: Checkpoints, start: int, stop: int
     if first_nonfinite_leaf(session.eval_state(restored)) is None:
       state, good = restored, step
       break
-  step = good
-  if start > step:
-    state, _ = session.advance(state, step, start - step)
-    step = start
+  state, _ = session.advance(state, good, start - good)
+  step = start
   where = first_nonfinite_leaf(session.eval_state(state))
   while where is None and step < stop:
     state, calls = session.advance(state, step, 1)

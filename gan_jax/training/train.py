@@ -14,14 +14,8 @@ from gan_jax.distributed import processes
 from gan_jax.distributed.processes import ProcessGroup
 from gan_jax.distributed.sharding import Devices
 from gan_jax.gan.gan import GanState
-from gan_jax.training import (
-  checkpoint_integrity,
-  checkpoints,
-  metric_writers,
-  report,
-  run_directory,
-)
-from gan_jax.training.checkpoints import Checkpoints
+from gan_jax.training import checkpoint_integrity, metric_writers, report, run_directory
+from gan_jax.training.checkpoints import Checkpoints, delete_surplus_checkpoints, open_checkpoints
 from gan_jax.training.loop_hooks import Hooks
 from gan_jax.training.loop_schedule import due_after, next_stop
 from gan_jax.training.session import Session, open_session
@@ -54,9 +48,9 @@ def train(
     folder: the run directory; a run that was begun there goes on from its last checkpoint.
     devices: those of all processes.
     cache: folder for what depends on the data alone, such as classifiers.
-    mapped: how the step is mapped over the devices: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
+    mapped: how the step is mapped over devices: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
     group: the processes of the run.
-    stream: a choice of `input_pipeline.STREAM`.
+    stream: a choice of `data_placement.STREAM`.
 
   Raises:
     UserError: where settings, folder or data cannot be used.
@@ -68,7 +62,7 @@ def train(
     received = stack.enter_context(catch_stop_signals()) if group.count > 1 else []
     _claim_folder(group, stack, config, folder)
     scores = group.broadcast_from_first(lambda: list(_read_scores(folder).items()))
-    with checkpoints.open_checkpoints(folder / 'checkpoints', config.keep, dict(scores)) as saved:
+    with open_checkpoints(folder / 'checkpoints', config.keep, dict(scores)) as saved:
       steps = saved.steps()
       if steps and steps[-1] >= config.steps:
         if group.is_first:
@@ -148,7 +142,7 @@ def _claim_folder(
     run_directory.check_resumable(folder, config)
     for line in checkpoint_integrity.quarantine_damaged(folder):
       print(line, file=sys.stderr)
-    checkpoints.delete_surplus_checkpoints(folder, config.keep, _read_scores(folder))
+    delete_surplus_checkpoints(folder, config.keep, _read_scores(folder))
 
   group.run_on_first(claim)
   if group.count > 1:

@@ -27,8 +27,7 @@ class ScoreCurve(NamedTuple):
   @property
   def best_index(self) -> int:
     """Returns the index of the best value, of equal ones the first."""
-    pick = max if self.higher_is_better else min
-    return self.values.index(pick(self.values))
+    return self.values.index((max if self.higher_is_better else min)(self.values))
 
 
 def score_curve(records: Records) -> ScoreCurve | None:

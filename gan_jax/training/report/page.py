@@ -59,21 +59,18 @@ def write_run_page(folder: Path) -> Path:
   verdict, evaluations = _read_json(folder / 'referee.json'), _read_evaluations(folder)
   step = max((r['step'] for r in records if is_number(r.get('step'))), default=0)
   curve = figures.score_curve(records)
-  values = (
-    _verdict_values(verdict, evaluations[0][1] if evaluations else {})
-    | _config_values(folder, config)
-    | {
-      'name': folder.resolve().name,
-      'step': step,
-      'stale': is_number(verdict.get('step')) and step > verdict['step'],
-      'tiles': _tiles(flags, records, curve, step),
-      'alarms': figures.alarm_records(records),
-      'training': figures.training_charts(records, flags, verdict.get('evidence') or {}),
-      'pictures': _sample_pictures(folder, curve),
-      'evaluations': [(title, tables.evaluation_tables(x)) for title, x in evaluations],
-      'protocols': _protocols(('referee', verdict), *evaluations),
-    }
-  )
+  values = _verdict_values(verdict, evaluations[0][1] if evaluations else {})
+  values |= _config_values(folder, config) | {
+    'name': folder.resolve().name,
+    'step': step,
+    'stale': is_number(verdict.get('step')) and step > verdict['step'],
+    'tiles': _tiles(flags, records, curve, step),
+    'alarms': figures.alarm_records(records),
+    'training': figures.training_charts(records, flags, verdict.get('evidence') or {}),
+    'pictures': _sample_pictures(folder, curve),
+    'evaluations': [(title, tables.evaluation_tables(x)) for title, x in evaluations],
+    'protocols': _protocols(('referee', verdict), *evaluations),
+  }
   path = folder / FILENAME
   write_atomically(path, _template().render(values).encode())
   return path
