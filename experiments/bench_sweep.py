@@ -28,7 +28,7 @@ from gan_jax.distributed import pmap
 from gan_jax.evaluation import tasks
 from gan_jax.evaluation.tasks import Task
 from gan_jax.gan.train_step import make_run_steps
-from gan_jax.sweep import group_program, member_export, member_mapping
+from gan_jax.sweep import group_program, halving_scheduler, member_mapping
 from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_program import GroupProgram, Member
 from gan_jax.sweep.group_trainer import GroupTrainer
@@ -251,7 +251,7 @@ def bench_logging() -> None:
     began = time.perf_counter()
     trainer.train(steps)
     for i, member in enumerate(members):
-      member_export.export_member(trainer, i, Path(folder) / member.name)
+      halving_scheduler.export_member(trainer, i, Path(folder) / member.name)
     whole = time.perf_counter() - began - timed_task.seconds
   print(f'\n8 members of ring, {steps} steps: compiled calls only, with all files, ratio')
   print_ratio('evaluations not included', seconds, whole)

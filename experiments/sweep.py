@@ -37,9 +37,7 @@ from gan_jax.sweep import (
   plots,
   results_table,
   search_space,
-  seed_scores,
   sweep_directory,
-  trial_training,
 )
 from gan_jax.sweep.equal_compute import Comparison
 from gan_jax.sweep.results_table import ResultRow
@@ -196,7 +194,7 @@ def _train_trials(
 
   def evaluate(trial: Any, lost: Callable[[], bool]) -> optuna_worker.TrialResult:
     setting = optuna_study.suggest_setting(trial, axes, continuous=sampler != 'grid')
-    rows = trial_training.train_trial(comparison, trial, setting, lambda: stop() or lost())
+    rows = equal_compute.train_trial(comparison, trial, setting, lambda: stop() or lost())
     if rows is None:
       return optuna_worker.TrialResult(None, {})
     worker_rows.extend(rows)
@@ -248,12 +246,12 @@ def _test_scores(comparison: Comparison, rows: list[ResultRow]) -> str:
   lost = [f'seed {row.seed} {row.status}' for row in rows if row.status != 'finished']
   finished = [row for row in rows if row.status == 'finished']
   runs = [run for row in finished if (run := Path(row.values['run'])).exists()]
-  scores = seed_scores.evaluate_seeds(runs, comparison.load_task(comparison.base))
+  scores = results_table.evaluate_seeds(runs, comparison.load_task(comparison.base))
   summary = {'seeds': len(runs), 'flags': dataclasses.asdict(comparison.base), 'values': scores}
   text = (json.dumps(json_safe(summary), indent=2) + '\n').encode()
   write_atomically(comparison.folder / 'summary.json', text)
   title = '; '.join([f'{len(runs)} seeds on test data', *lost])
-  return f'\n## {title}\n\n{seed_scores.scores_table(scores)}'
+  return f'\n## {title}\n\n{results_table.scores_table(scores)}'
 
 
 if __name__ == '__main__':

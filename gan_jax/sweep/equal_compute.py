@@ -8,13 +8,8 @@ from typing import Any, NamedTuple
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.run_config import Config
 from gan_jax.evaluation.tasks import Task
-from gan_jax.sweep import (
-  compute_budget,
-  group_program,
-  halving_scheduler,
-  progress_table,
-  search_space,
-)
+from gan_jax.sweep import compute_budget, group_program, halving_scheduler, search_space
+from gan_jax.sweep.callbacks import ProgressTable, PruningCallback
 from gan_jax.sweep.group_program import GroupProgram, Member
 from gan_jax.sweep.results_table import RankingMetric, ResultRow
 from gan_jax.sweep.search_space import Setting
@@ -76,20 +71,42 @@ def run_comparison(
   rows: list[ResultRow] = []
   unit = comparison.unit
   for basis in (G_UPDATES, *(() if unit == 'none' else (unit,))):
-    runs = runs_to_train(comparison, _steps_by_setting(comparison, basis, rows), basis)
-    schedule = make_schedule(comparison, runs, comparison.folder / basis.split()[0])
+    runs = _runs_to_train(comparison, _steps_by_setting(comparison, basis, rows), basis)
+    schedule = _make_schedule(comparison, runs, comparison.folder / basis.split()[0])
     updates = sum(m.config.steps * group_program.updates_per_step(m.config) for m in runs.values())
-    table = progress_table.ProgressTable(schedule.settings, updates, comparison.metric)
+    table = ProgressTable(schedule.settings, updates, comparison.metric)
     log(f'at equal {basis}: {len(runs)} runs on {len(comparison.devices)} devices')
     if runs and not halving_scheduler.train_members(schedule, table, stop):
       break
     # A setting that has the same number of steps at the equal budget is not trained again.
     same = [r._replace(compared=basis) for r in rows if (r.setting, r.seed) not in runs]
-    rows += [*same, *result_rows(comparison, basis, runs, schedule)]
+    rows += [*same, *_result_rows(comparison, basis, runs, schedule)]
   return rows
 
 
-def make_schedule(comparison: Comparison, runs: Runs, folder: Path) -> halving_scheduler.Schedule:
+def train_trial(
+  comparison: Comparison, trial: Any, setting: Setting, stop: Callable[[], bool]
+) -> list[ResultRow] | None:
+  """Trains all seeds of a trial's setting in trials/NUMBER of the sweep's directory.
+
+  Returns a row for each seed; [] for an invalid setting; None where the trial was stopped or pruned.
+  """
+  one = comparison._replace(settings=[setting], halving=0)
+  try:
+    steps = {setting: search_space.apply_setting(one.base, setting).steps}
+    runs = _runs_to_train(one, steps, G_UPDATES)
+  except UserError:  # Optuna drew values that do not go together
+    return []
+  folder = comparison.folder / 'trials' / f'{trial.number:05d}'
+  schedule = _make_schedule(one, runs, folder)
+  callback = PruningCallback(trial, len(runs), one.metric.sign)
+  interrupted = lambda: stop() or callback.should_prune
+  if not halving_scheduler.train_members(schedule, callback, interrupted):
+    return None
+  return _result_rows(comparison, G_UPDATES, runs, schedule)
+
+
+def _make_schedule(comparison: Comparison, runs: Runs, folder: Path) -> halving_scheduler.Schedule:
   """Returns the schedule that trains runs in a folder; without swept settings it keeps best checkpoints."""
   return halving_scheduler.Schedule(
     folder,
@@ -104,7 +121,7 @@ def make_schedule(comparison: Comparison, runs: Runs, folder: Path) -> halving_s
   )
 
 
-def runs_to_train(comparison: Comparison, steps: dict[Setting, int], basis: str) -> Runs:
+def _runs_to_train(comparison: Comparison, steps: dict[Setting, int], basis: str) -> Runs:
   """Returns the runs of a comparison but those that equal a run of the comparison at equal updates of G."""
   base, runs = comparison.base, {}
   for setting, n in steps.items():
@@ -172,7 +189,7 @@ def _update_flops(comparison: Comparison, config: Config) -> compute_budget.Upda
   return comparison.update_flops[key]
 
 
-def result_rows(
+def _result_rows(
   comparison: Comparison, basis: str, runs: Runs, schedule: halving_scheduler.Schedule
 ) -> list[ResultRow]:
   """Returns a row for each run of a schedule that was trained to its end."""

@@ -19,11 +19,11 @@ import jax
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.run_config import Config
 from gan_jax.evaluation.tasks import Task
-from gan_jax.sweep import group_program, member_export
+from gan_jax.sweep import group_program
 from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_program import GroupProgram, Member
 from gan_jax.sweep.group_trainer import GroupTrainer, MemberResult
-from gan_jax.training import run_directory
+from gan_jax.training import checkpoints, metric_writers, run_directory
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
 
@@ -190,11 +190,33 @@ def _write_report(schedule: Schedule, trainer: GroupTrainer, step: int) -> None:
   report: dict[str, Any] = {'scores': trainer.scores(step)}
   if trainer.finished:
     for i, member in enumerate(trainer.members):
-      member_export.export_member(trainer, i, schedule.folder / 'members' / member.name)
+      export_member(trainer, i, schedule.folder / 'members' / member.name)
     results = [r._asdict() | {'member': r.member.name} for r in trainer.results()]
     report['results'] = json_safe(results)
   path = _report_path(trainer.folder, step)
   write_atomically(path, (json.dumps(report, indent=2) + '\n').encode())
+
+
+def export_member(trainer: GroupTrainer, i: int, folder: Path) -> None:
+  """Writes the metrics and the last state of member `i` to `folder`, and its best state where one was kept."""
+  member, program = trainer.members[i], trainer.program
+  if folder.exists():  # left by a process that was killed, perhaps incomplete
+    shutil.rmtree(folder)
+  run_directory.create_run_directory(folder)
+  metrics = metric_writers.MetricWriter(folder, 0)
+  for step, values in trainer.metrics.of_member(member.name):
+    metrics.write(step, values)
+  metrics.close()
+  state, best = trainer.state(i), trainer.best_state(i)
+  scores = metric_writers.read_scores(folder / 'metrics.jsonl')
+  with checkpoints.open_checkpoints(folder / 'checkpoints', 1, scores) as saved:
+    if best is not None and best[0] < state.step:
+      saved.save(*best)
+    saved.save(int(state.step), state)
+  task, kind = program.task, program.devices[0].device_kind
+  n, n_devices = len(trainer.members), len(program.devices)
+  devices = f'a population of {n} ({program.mapping}) on {n_devices} x {kind}'
+  run_directory.write_description(folder, member.config, task, devices)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,12 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gan_jax.evaluation.tasks import Task
 from gan_jax.sweep import significance
 from gan_jax.sweep.search_space import Setting, label
+from gan_jax.training import load_run
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
 
 _MAX_PAIRS = 12  # listed in a summary
+_TEST_COLUMNS = ('last raw', 'last ema', 'best raw', 'best ema')  # checkpoint and weights
+Scores = dict[str, dict[str, list[float]]]  # by metric, then by column: a value for each seed
 
 
 class ResultRow(NamedTuple):
@@ -213,3 +217,37 @@ def best_median_worst(rows: Sequence[ResultRow], metric: RankingMetric) -> Mappi
     return {}
   order = sorted(finite, key=lambda row: -metric.sign * row.metric)
   return {'best': order[0], 'median': order[(len(order) - 1) // 2], 'worst': order[-1]}
+
+
+def evaluate_seeds(folders: Sequence[Path], task: Task) -> Scores:
+  """Returns test metrics of both checkpoints of the runs in `folders`, with raw and averaged weights."""
+  scores: Scores = {}
+  for folder in folders:
+    last, best = (load_run.load_run(folder, which) for which in ('last', 'best'))
+    reports = {'last': task.full_report(last.gan, last.state, 'test', 0).scores}
+    reports['best'] = (
+      reports['last']
+      if best.step == last.step
+      else task.full_report(best.gan, best.state, 'test', 0).scores
+    )
+    for checkpoint, by_weights in reports.items():
+      for weights, metrics in by_weights.items():
+        for name, value in metrics.items():
+          columns = scores.setdefault(name, {})
+          columns.setdefault(f'{checkpoint} {weights}', []).append(value)
+  return scores
+
+
+def scores_table(scores: Scores) -> str:
+  """Returns a Markdown table with a row for each metric: mean +- standard deviation over seeds (range)."""
+  lines = [f'| | {" | ".join(_TEST_COLUMNS)} |', f'|---|{"---|" * len(_TEST_COLUMNS)}']
+  for metric, columns in scores.items():
+    lines.append(f'| {metric} | {" | ".join(_spread(columns[name]) for name in _TEST_COLUMNS)} |')
+  return '\n'.join(lines) + '\n'
+
+
+def _spread(values: Sequence[float]) -> str:
+  deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+  return (
+    f'{statistics.mean(values):.4g} +- {deviation:.2g} ({min(values):.4g} to {max(values):.4g})'
+  )

@@ -9,13 +9,7 @@ import pytest
 from gan_jax.config.run_config import Config
 from gan_jax.distributed import device_memory
 from gan_jax.evaluation.tasks import load_task
-from gan_jax.sweep import (
-  equal_compute,
-  group_program,
-  halving_scheduler,
-  member_export,
-  sweep_directory,
-)
+from gan_jax.sweep import equal_compute, group_program, halving_scheduler, sweep_directory
 from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_program import Member
 from gan_jax.sweep.group_trainer import GroupTrainer
@@ -96,7 +90,7 @@ def test_a_member_is_its_solo_run_bit_for_bit(changes, tmp_path, task):
   with GroupTrainer(tmp_path / 'group', members, program, SweepCallback()) as trainer:
     trainer.train(10**6)
     for i, member in enumerate(members):
-      member_export.export_member(trainer, i, tmp_path / member.name)
+      halving_scheduler.export_member(trainer, i, tmp_path / member.name)
   for member in members:
     solo = tmp_path / f'{member.name}_solo'
     train.train(member.config, solo, jax.devices()[:1])
@@ -190,7 +184,7 @@ def test_a_resumed_group_has_the_states_of_the_best_evaluations(program, unbroke
     with GroupTrainer(tmp_path / 'best', members, program, SweepCallback(), True) as trainer:
       trainer.train(until)
       best = [trainer.best_state(i) for i in range(len(members))]
-      member_export.export_member(trainer, 0, tmp_path / 'm0')
+      halving_scheduler.export_member(trainer, 0, tmp_path / 'm0')
   scores = {(r['member'], r['step']): r['score'] for r in unbroken[2] if 'score' in r}
   for i, (step, state) in enumerate(best):
     of_member = {s: score for (name, s), score in scores.items() if name == f'm{i}'}
@@ -329,9 +323,9 @@ def test_an_exported_member_has_its_devices_and_events(tmp_path, program):
   members = members_of(CHANGES)
   with GroupTrainer(tmp_path / 'group', members, program, SweepCallback()) as trainer:
     trainer.train(1)
-    member_export.export_member(trainer, 0, tmp_path / 'm0')
+    halving_scheduler.export_member(trainer, 0, tmp_path / 'm0')
     (tmp_path / 'm0' / 'config.json').unlink()  # as after a kill in its middle
-    member_export.export_member(trainer, 0, tmp_path / 'm0')
+    halving_scheduler.export_member(trainer, 0, tmp_path / 'm0')
   described = json.loads((tmp_path / 'm0' / 'config.json').read_text())
   assert 'a population of 4 (map)' in described['ran_on'][0]['devices']
   (events,) = (tmp_path / 'm0').glob('events.*')
