@@ -21,7 +21,9 @@ MNIST = ahead_of_time.data_spec_of('mnist')
 @pytest.fixture
 def here(monkeypatch):
   """The devices of this machine in place of those of a slice."""
-  monkeypatch.setattr(capacity_report, 'topology_devices', lambda where: jax.devices()[: where.n_chips])
+  monkeypatch.setattr(
+    capacity_report, 'topology_devices', lambda where: jax.devices()[: where.n_chips]
+  )
 
 
 def test_a_report_adds_up(here):

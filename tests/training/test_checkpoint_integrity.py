@@ -116,7 +116,7 @@ class Stuck:
 
 def test_a_process_that_breaks_waits_a_moment_only_for_the_others(tmp_path, monkeypatch):
   monkeypatch.setattr(checkpoints, 'Checkpoints', Stuck)
-  monkeypatch.setattr(checkpoints, '_MOMENT', 0.1)
+  monkeypatch.setattr(checkpoints, '_CLOSE_TIMEOUT', 0.1)
   monkeypatch.setattr(checkpoints.jax, 'process_count', lambda: 2)
   with pytest.raises(OSError, match='full'), checkpoints.open_checkpoints(tmp_path, 3, {}):
     raise OSError('the disk is full')
