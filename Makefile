@@ -11,12 +11,13 @@ BIN := $(VENV)/bin
 export GAN_JAX_DATA_DIR := $(DATA_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow browser check docs bench bench-referee clean
+.PHONY: help setup train quick test test-slow browser check docs bench bench-referee clean
 
 help:
 	@echo 'make train      train on MNIST in ten minutes, with pictures and a score (PRESET=fashion_mnist, RUN=, ARGS=)'
-	@echo 'make test       the tests, in about a quarter of an hour'
-	@echo 'make test-slow  proofs that take most of an hour: 200 kills, and the like'
+	@echo 'make quick      the fast tests of pure functions, for after every edit: about two minutes'
+	@echo 'make test       the tests, in about ten minutes'
+	@echo 'make test-slow  tests of kills, faults and many layouts of devices: most of an hour'
 	@echo 'make check      ruff and mypy'
 	@echo 'make docs       the documentation as a site, in site/'
 	@echo 'make bench      how fast it is, beside what one would use instead'
@@ -48,6 +49,18 @@ browser:
 	export DEBIAN_FRONTEND=noninteractive; \
 	{ timeout 60 apt-get update && timeout 300 apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 \
 	|| echo 'Chromium could not be installed: these tests will be skipped'
+
+# Pure functions, settings and the architecture: what an edit breaks most often, without scripts and runs.
+QUICK := tests/test_architecture.py tests/test_walkthrough.py tests/config tests/metrics \
+	$(addprefix tests/gan/test_,$(addsuffix .py,losses latents optimizers penalties weight_constraints \
+	update_ratio gan networks_refusals)) \
+	tests/diagnosis/test_alarms.py tests/diagnosis/test_verdict_rules.py \
+	$(addprefix tests/sweep/test_,$(addsuffix .py,search_space significance results_table progress_table)) \
+	tests/data/test_shuffle.py tests/data/test_device_batches.py tests/evaluation/test_compare_runs.py \
+	tests/training/test_checkpoint_integrity.py tests/distributed/test_chip_specs.py
+
+quick: setup
+	$(BIN)/python -m pytest -q -n 2 --dist=loadfile $(QUICK)
 
 test: setup browser
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist
