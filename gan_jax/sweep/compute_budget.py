@@ -1,5 +1,6 @@
 """Computes what a run costs in gradients, examples and FLOPs, and how many steps a budget pays for."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -37,17 +38,15 @@ def count_update_flops(config: Config, gan: Gan, shape: tuple[int, ...]) -> Upda
   zeros = jnp.zeros((1, *shape))
   key = jax.eval_shape(lambda: jax.random.key(0))
   state = jax.eval_shape(lambda key: gan_lib.init(gan, key, zeros), key)
-  images = jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32)
-  labels = jax.ShapeDtypeStruct((config.batch_size,), jnp.int32) if gan.n_classes else None
+  images: Any = jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32)
+  labels: Any = jax.ShapeDtypeStruct((config.batch_size,), jnp.int32) if gan.n_classes else None
 
   def flops(update: Any) -> float:
-    call = lambda key, state, images, labels: update(gan, key, state, Batch(images, labels))
-    trace = jax.make_jaxpr(call)(key, state, images, labels)
+    trace = jax.make_jaxpr(functools.partial(update, gan))(key, state, Batch(images, labels))
     return hlo_analysis.count_flops(trace.jaxpr, 1.0)
 
-  return UpdateFlops(
-    flops(player_updates.update_discriminator), flops(player_updates.update_generator)
-  )
+  d_flops = flops(player_updates.update_discriminator)
+  return UpdateFlops(d_flops, flops(player_updates.update_generator))
 
 
 def run_cost(

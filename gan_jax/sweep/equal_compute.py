@@ -27,12 +27,12 @@ class Comparison(NamedTuple):
   settings: list[Setting]
   seeds: int  # number of seeds of each setting, from that of `base` on
   unit: str  # one of COST_UNITS for a second comparison at an equal budget, or 'none'
-  halving: int  # as in `scheduler.Schedule`
+  halving: int  # as in `halving_scheduler.Schedule`
   folder: Path
   load_task: Callable[[Config], Task]
   devices: list[Any]
   mapping: str  # as in `compile_group_program`
-  programs: dict[Any, GroupProgram]  # as in `scheduler.Schedule`
+  programs: dict[Any, GroupProgram]  # as in `halving_scheduler.Schedule`
   update_flops: dict[Any, compute_budget.UpdateFlops]  # by program key, filled when needed
   verdict_fn: Callable[[Path], str] | None = None  # maps a finished run's directory to its verdict
 
@@ -144,69 +144,57 @@ def _steps_by_setting(
   configs = {setting: search_space.apply_setting(base, setting) for setting in comparison.settings}
   if basis == G_UPDATES:
     return {setting: config.steps for setting, config in configs.items()}
-  d_updates = base.steps * float(base.k)
-  flops = _update_flops(comparison, base)
-  budget = getattr(compute_budget.run_cost(base, flops, base.steps, d_updates), basis)
-  steps = {}
-  for setting, config in configs.items():
-    d_updates_fn = _d_updates_fn(config, [r for r in rows if r.setting == setting])
-    cost = _cost_fn(config, _update_flops(comparison, config), d_updates_fn, basis)
-    steps[setting] = compute_budget.affordable_steps(cost, budget)
-  return steps
 
+  def steps_of(setting: Setting, config: Config) -> int:
+    d_updates = _d_updates_fn(config, [r for r in rows if r.setting == setting])
+    cost = lambda n: float(getattr(_run_cost(comparison, config, n, d_updates(n)), basis))
+    return compute_budget.affordable_steps(cost, budget)
 
-def _cost_fn(
-  config: Config,
-  flops: compute_budget.UpdateFlops,
-  d_updates: Callable[[float], float],
-  unit: str,
-) -> Callable[[int], float]:
-  """Returns a function from steps to their cost in `unit`."""
-  return lambda n: float(getattr(compute_budget.run_cost(config, flops, n, d_updates(n)), unit))
+  budget = getattr(_run_cost(comparison, base, base.steps, base.steps * float(base.k)), basis)
+  return {setting: steps_of(setting, config) for setting, config in configs.items()}
 
 
 def _d_updates_fn(config: Config, rows: list[ResultRow]) -> Callable[[float], float]:
   """Returns a function from steps to updates of D; where k is 'auto', the mean over the finished runs."""
   if config.k != 'auto':
     return lambda n: n * float(config.k)
-  folders = [Path(row.values['run']) for row in rows if row.status == 'finished']
-  counts = [
-    compute_budget.d_updates_from_metrics(metric_writers.read_metrics(folder / 'metrics.jsonl'))
-    for folder in folders
-  ]
+  finished = [Path(row.values['run']) for row in rows if row.status == 'finished']
+  records = [metric_writers.read_metrics(folder / 'metrics.jsonl') for folder in finished]
+  counts = [compute_budget.d_updates_from_metrics(each) for each in records]
   if not counts:
     return lambda n: n * 2.0  # all runs diverged: any number of steps will do
   return lambda n: sum(count(n) for count in counts) / len(counts)
 
 
-def _update_flops(comparison: Comparison, config: Config) -> compute_budget.UpdateFlops:
+def _run_cost(
+  comparison: Comparison, config: Config, g_updates: float, d_updates: float
+) -> compute_budget.RunCost:
   # The FLOPs of an update do not depend on dynamic hyperparameters.
   key = dynamic_hyperparameters.program_key(config)
   if key not in comparison.update_flops:
     task = comparison.load_task(config)
     gan = train_spec.build_train_spec(config, task).gan
     comparison.update_flops[key] = compute_budget.count_update_flops(config, gan, task.shape)
-  return comparison.update_flops[key]
+  update_flops = comparison.update_flops[key]
+  return compute_budget.run_cost(config, update_flops, g_updates, d_updates)
 
 
 def _result_rows(
   comparison: Comparison, basis: str, runs: Runs, schedule: halving_scheduler.Schedule
 ) -> list[ResultRow]:
   """Returns a row for each run of a schedule that was trained to its end."""
-  results = {
-    r.member.name: r for r in halving_scheduler.read_results(schedule.folder, schedule.members)
-  }
+  results = halving_scheduler.read_results(schedule.folder, schedule.members)
+  by_name = {result.member.name: result for result in results}
   rows = []
   for (setting, seed), (name, config) in runs.items():
-    result, run = results[name], schedule.folder / 'members' / name
+    result, run = by_name[name], schedule.folder / 'members' / name
     step, d_updates, finished = result.step, result.d_updates, result.status == 'finished'
-    cost = compute_budget.run_cost(config, _update_flops(comparison, config), step, d_updates)
     values = {
       **result.values,
       'g_updates': step,
       'd_updates': d_updates,
       'd_per_g': d_updates / max(step, 1),
-      **cost._asdict(),
+      **_run_cost(comparison, config, step, d_updates)._asdict(),
       'seconds': result.seconds,
       'run': str(run),
       'verdict': comparison.verdict_fn(run) if comparison.verdict_fn and finished else '',

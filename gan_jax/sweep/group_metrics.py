@@ -4,8 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gan_jax.training import metric_writers
-from gan_jax.training.metric_writers import SCORE_KEY
+from gan_jax.training.metric_writers import SCORE_KEY, json_line, read_metrics
 from gan_jax.utils.files import write_atomically
 
 _NOT_METRICS = ('member', 'at', 'step')
@@ -19,15 +18,14 @@ class GroupMetrics:
 
   def __init__(self, path: Path, step: int):
     """Reads the records up to the group's step `step`, that of its checkpoint, and deletes later ones."""
-    self.records = [r for r in metric_writers.read_metrics(path) if r['at'] <= step]
-    write_atomically(path, ''.join(metric_writers.json_line(r) for r in self.records).encode())
+    self.records = [r for r in read_metrics(path) if r['at'] <= step]
+    write_atomically(path, ''.join(map(json_line, self.records)).encode())
     self._file = path.open('a')
 
   def write(self, name: str, at: int, step: int, values: dict[str, float]) -> None:
     """Appends a record of the member called `name`."""
-    record = {'member': name, 'at': at, 'step': step, **values}
-    self.records.append(record)
-    self._file.write(metric_writers.json_line(record))
+    self.records.append({'member': name, 'at': at, 'step': step, **values})
+    self._file.write(json_line(self.records[-1]))
 
   def of_member(self, name: str) -> list[tuple[int, dict[str, Any]]]:
     """Returns the member's step and metrics of each record of one member."""
@@ -56,8 +54,10 @@ class GroupMetrics:
     values: dict[str, float] = next((r for r in reversed(records) if SCORE_KEY in r), {})
     trained: dict[str, float] = next((r for r in reversed(records) if 'g_loss' in r), {})
     score = values.get(SCORE_KEY, math.nan)
-    both = values | trained
-    return score, {k: v for k, v in both.items() if k not in (SCORE_KEY, 'steps_per_second')}
+    metrics = {
+      k: v for k, v in (values | trained).items() if k not in (SCORE_KEY, 'steps_per_second')
+    }
+    return score, metrics
 
   def flush(self) -> None:
     """Writes all records to the file, so that no checkpoint is newer than the records."""

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -43,7 +43,8 @@ class GroupProgram:
   mapping: str  # one of member_mapping.MAPPINGS
   per_device: int  # members of a device
   data: Any
-  call: Callable[..., Any]  # (hyperparameters, seeds, states, data, n) -> (states, mean metrics)
+  # (hyperparameters, seeds, states, data, n) -> (states, mean metrics); None before compilation
+  call: Any = None
 
   @property
   def capacity(self) -> int:
@@ -102,22 +103,17 @@ def compile_group_program(
 ) -> GroupProgram:
   """Compiles the program of a group for as many members at a time as fit into memory.
 
-  Args:
-    members: the members of the group.
-    task: the data set and its evaluator.
-    devices: the devices over which members are sharded.
-    mapping: one of MAPPINGS; 'measure' for the faster of 'map' and 'vmap'; 'size' for 'turns' where the
-      networks are large, else 'map'. The choice changes results in the last bits, so it is made once.
-    free: free bytes of each device; by default the device is asked.
+  Members are sharded over `devices`, each with `free` bytes, by default those that the devices report. Raises
+  UserError where not even one member fits.
 
-  Raises:
-    UserError: where not even one member fits.
+  `mapping` is one of MAPPINGS; 'measure' for the faster of 'map' and 'vmap'; 'size' for 'turns' where the
+  networks are large, else 'map'. The choice changes results in the last bits, so it is made once.
   """
   config = members[0].config
   validation.check_batch_size(config, task.n_train)
   gan = train_spec.build_train_spec(config, task).gan
   if mapping == 'size':
-    state = _state_shapes(config, task)
+    _, state = _member_shapes(config, task)
     n_weights = sum(x.size for x in jax.tree.leaves((state.g.params, state.d.params)))
     mapping = 'turns' if n_weights > _LARGE else 'map'
   devices = devices[:1] if mapping == 'turns' else devices
@@ -125,35 +121,27 @@ def compile_group_program(
   data = member_mapping.replicate(data if gan.n_classes else data.without_labels(), devices)
   per_device = math.ceil(len(members) / len(devices))
   free = device_memory.free_device_bytes(devices) if free is None else free
-  compiled = lambda name: _compile(
-    GroupProgram(task, gan, devices, name, per_device, data, _not_compiled), config, free
+  room = int(_MEMORY_SHARE * free)
+  compiled = lambda mapping: (_compile_turns if mapping == 'turns' else _compile)(
+    GroupProgram(task, gan, devices, mapping, per_device, data), config, room
   )
   if mapping == 'measure':
-    return min(
-      map(compiled, ('map', 'vmap')), key=lambda program: _seconds_per_member(program, members)
-    )
+    return min(map(compiled, ('map', 'vmap')), key=lambda each: _seconds_per_member(each, members))
   return compiled(mapping)
 
 
-def _not_compiled(*args: Any) -> Any:
-  raise AssertionError('this program has not been compiled')
-
-
-def _compile(program: GroupProgram, config: Config, free: int) -> GroupProgram:
-  """Returns the program compiled for as many members as fit; raises UserError where not even one does."""
-  if program.mapping == 'turns':
-    return _compile_turns(program, config, int(_MEMORY_SHARE * free))
+def _compile(program: GroupProgram, config: Config, room: int) -> GroupProgram:
+  """Returns the program compiled for as many members as fit into `room` bytes; raises UserError for none."""
   step = make_run_steps(train_spec.train_spec_fn(config, program.task))
-  devices, per_device, room = program.devices, program.per_device, int(_MEMORY_SHARE * free)
+  devices, per_device = program.devices, program.per_device
   mapped = member_mapping.map_members(step, devices, program.mapping)
+  values, state = _member_shapes(config, program.task)
   int32 = jax.ShapeDtypeStruct((), jnp.int32)
-  member = (_hyperparameters(config, program.task), int32, _state_shapes(config, program.task))
+  member = (values, int32, state, int32)
   shared = sum(x.nbytes for x in jax.tree.leaves(program.data)) // len(devices)
   while per_device:
-    n = per_device * len(devices)
-    args = member_mapping.sharded_shapes(member, n, devices)
-    steps = member_mapping.sharded_shapes(int32, n, devices)
-    call = mapped.lower(*args, program.data, steps).compile()
+    shapes = member_mapping.sharded_shapes(member, per_device * len(devices), devices)
+    call = mapped.lower(*shapes[:3], program.data, shapes[3]).compile()
     needed = device_memory.peak_bytes(call)
     fit = member_mapping.members_that_fit(needed, shared, per_device, room)
     if fit >= per_device:
@@ -165,9 +153,8 @@ def _compile(program: GroupProgram, config: Config, free: int) -> GroupProgram:
 def _compile_turns(program: GroupProgram, config: Config, room: int) -> GroupProgram:
   """Compiles the program of a solo run, beside which the states of as many members as fit are kept."""
   step = make_run_steps(train_spec.train_spec_fn(config, program.task))
-  state = _state_shapes(config, program.task)
   solo = pmap.lowerable_map(step, program.devices, 5, 2)
-  values = _hyperparameters(config, program.task)
+  values, state = _member_shapes(config, program.task)
   compiled = solo.lower(values, jax.random.key(0), state, program.data, np.int32(0)).compile()
   state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
   needed = device_memory.peak_bytes(compiled) + state_bytes
@@ -185,9 +172,10 @@ def _too_large(needed: int, room: int) -> UserError:
   )
 
 
-def _state_shapes(config: Config, task: Task) -> GanState:
-  init = train_spec.initial_state_fn(config, task)
-  return jax.eval_shape(init, _hyperparameters(config, task), jax.random.key(0))
+def _member_shapes(config: Config, task: Task) -> tuple[Hyperparameters, GanState]:
+  """Returns the hyperparameters of a member and the shapes of its state."""
+  values, init = _hyperparameters(config, task), train_spec.initial_state_fn(config, task)
+  return values, jax.eval_shape(init, values, jax.random.key(0))
 
 
 def _seconds_per_member(program: GroupProgram, members: Sequence[Member]) -> float:
@@ -196,10 +184,9 @@ def _seconds_per_member(program: GroupProgram, members: Sequence[Member]) -> flo
   slots = member_mapping.assign_slots([1.0] * len(some), len(program.devices), program.per_device)
   states = program.to_devices(jax.tree.map(lambda x: x[slots], initial_states(program, some)))
   arguments = member_arguments(program, some, slots)
-  seconds = math.inf
+  n = member_mapping.shard_members(np.full(len(slots), _TRIAL_STEPS, np.int32), program.devices)
   for _ in range(2):  # the first call warms up
     began = time.monotonic()
-    n = member_mapping.shard_members(np.full(len(slots), _TRIAL_STEPS, np.int32), program.devices)
     states, _ = jax.block_until_ready(program.call(*arguments, states, program.data, n))
     seconds = time.monotonic() - began
   return seconds / len(some)
@@ -222,10 +209,7 @@ def member_arguments(
   values = [_hyperparameters(member.config, program.task) for member in members]
   stacked = jax.tree.map(lambda *x: np.stack(x)[slots], *values)
   seeds = np.asarray([m.config.seed for m in members], np.int32)[slots]
-  return (
-    member_mapping.shard_members(stacked, program.devices),
-    member_mapping.shard_members(seeds, program.devices),
-  )
+  return member_mapping.shard_members((stacked, seeds), program.devices)
 
 
 def _hyperparameters(config: Config, task: Task) -> Hyperparameters:

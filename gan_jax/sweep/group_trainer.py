@@ -4,6 +4,7 @@ The process that trains a group locks its directory. A process that takes over a
 last checkpoint, and its results are bit-equal to those of an unbroken run.
 """
 
+import contextlib
 import math
 import sys
 import time
@@ -19,7 +20,8 @@ from gan_jax.sweep import group_program, member_mapping
 from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_metrics import GroupMetrics
 from gan_jax.sweep.group_program import GroupProgram, Member
-from gan_jax.training import checkpoint_integrity, checkpoints, loop_schedule, run_directory
+from gan_jax.training import checkpoint_integrity, loop_hooks, loop_schedule, run_directory
+from gan_jax.training.checkpoints import Checkpoints
 from gan_jax.training.metric_writers import SCORE_KEY
 
 RUNNING, DIVERGED, DROPPED = 0, 1, 2  # the status of a member in a checkpoint
@@ -62,20 +64,15 @@ class GroupTrainer:
     callback: SweepCallback,
     keep_best: bool = False,
   ):
-    """Describes a group; entering the context opens its files.
+    """Describes a group of at most `program.capacity` members; entering the context opens its files.
 
-    Args:
-      folder: the directory of the group.
-      members: the members, at most `program.capacity`.
-      program: the compiled program of the members.
-      callback: receives updates, evaluations and early ends.
-      keep_best: whether to save, beside the last state, each member's state of its best evaluation.
+    `keep_best` saves, beside the last state, each member's state of its best evaluation.
     """
     self.folder, self.members, self.program = folder, list(members), program
     self._callback, self._keep_best = callback, keep_best
     self._ends = np.asarray([m.config.steps for m in members], np.int32)
     self._longest = max((m.config for m in members), key=lambda config: config.steps)
-    self._costs = np.asarray([group_program.updates_per_step(member.config) for member in members])
+    self._costs = np.asarray([group_program.updates_per_step(m.config) for m in members])
     self._status = np.zeros(len(members), np.int32)
     self._ended_at = self._ends.copy()
     self.step, self._seconds = 0, 0.0
@@ -83,34 +80,28 @@ class GroupTrainer:
 
   def __enter__(self) -> 'GroupTrainer':
     run_directory.create_run_directory(self.folder)
-    self._lock = run_directory.lock_run_directory(self.folder)
-    self._lock.__enter__()
-    try:
+    with contextlib.ExitStack() as files:  # closes those that are open where a later one fails
+      files.enter_context(run_directory.lock_run_directory(self.folder))
       for line in checkpoint_integrity.quarantine_damaged(self.folder):
         print(line, file=sys.stderr)
-      self._saved = checkpoints.Checkpoints(self.folder / 'checkpoints', 2)
+      opened = lambda folder: files.enter_context(contextlib.closing(Checkpoints(folder, 2)))
+      self._saved = opened(self.folder / 'checkpoints')
       self._host = group_program.initial_states(self.program, self.members)
       if self._keep_best:
         steps = np.zeros(len(self.members), np.int32)  # 0: no state was saved as the best
         self._best = {'states': jax.tree.map(np.copy, self._host), 'steps': steps}
-        self._saved_best = checkpoints.Checkpoints(self.folder / 'best' / 'checkpoints', 2)
-      done = self._saved.steps()
-      if done:
+        self._saved_best = opened(self.folder / 'best' / 'checkpoints')
+      if done := self._saved.steps():
         self._restore(done[-1])
-      self.metrics = GroupMetrics(self.folder / 'metrics.jsonl', self.step)
+      metrics = GroupMetrics(self.folder / 'metrics.jsonl', self.step)
+      self.metrics = files.enter_context(contextlib.closing(metrics))
       for record in self.metrics.evaluations():
         self._callback.on_evaluation(record['member'], record['step'], record[SCORE_KEY])
-    except BaseException:
-      self._lock.__exit__(None, None, None)
-      raise
+      self._files = files.pop_all()
     return self
 
   def __exit__(self, *error: Any) -> None:
-    self.metrics.close()
-    self._saved.close()
-    if self._keep_best:
-      self._saved_best.close()
-    self._lock.__exit__(None, None, None)
+    self._files.close()
 
   def _checkpoint(self) -> dict[str, Any]:
     return {
@@ -177,9 +168,9 @@ class GroupTrainer:
       states, means = program.call(*arguments, states, program.data, on_devices)
       self._write_pending(slots)
       self._pending, self.step = _Pending(start, end, means, due, time.monotonic()), end
-      evaluate = (np.minimum(self._ends, end) % self._longest.eval_every == 0) | (self._ends <= end)
-      evaluate &= due > 0
-      if evaluate.any() or end % self._longest.checkpoint_every == 0 or end == last:
+      works = [loop_schedule.due_after(m.config, min(end, m.config.steps)) for m in self.members]
+      evaluate = np.asarray([work.evaluate for work in works]) & (due > 0)
+      if evaluate.any() or loop_schedule.due_after(self._longest, end).save or end == last:
         self._write_pending(slots)
         self._copy_to_host(states, slots, evaluate)
         self._seconds, began = self._seconds + time.monotonic() - began, time.monotonic()
@@ -205,17 +196,13 @@ class GroupTrainer:
     means = jax.device_get(means)
     rate = (end - start) / max(time.monotonic() - dispatched, 1e-9)
     self._callback.on_updates(float(due @ self._costs))
-    for i in range(len(self.members)):
-      if not due[i] or self._status[i] != RUNNING:
-        continue
+    for i in np.flatnonzero((due > 0) & (self._status == RUNNING)).tolist():
       slot = int(np.flatnonzero(slots == i)[0])
       values = {name: float(x[slot]) for name, x in means.items()}
-      if not all(math.isfinite(x) for x in values.values()):
+      if loop_hooks.all_values_finite(values):
+        self._write(i, end, loop_hooks.training_record(values, rate))
+      else:
         self._end_early(i, DIVERGED, min(start, self._ends[i]))
-        continue
-      if values['k'] == 0:  # no update of D, so its means are not defined
-        values = {name: x for name, x in values.items() if not name.startswith('d_')}
-      self._write(i, end, values | {'steps_per_second': rate})
 
   def _end_early(self, i: int, status: int, step: int) -> None:
     self._status[i], self._ended_at[i] = status, step
@@ -237,14 +224,12 @@ class GroupTrainer:
     self.metrics.flush()
 
   def _evaluate(self, i: int) -> None:
-    member = self.members[i]
-    config, best = member.config, self.metrics.best_score(member.name)
-    task, gan = self.program.task, self.program.gan
-    evaluation = task.evaluate_checkpoint(gan, self.state(i), config.seed)
-    score = evaluation.score
-    self._write(i, self.step, evaluation.metrics | {SCORE_KEY: score})
-    step = self.metrics.records[-1]['step']
-    self._callback.on_evaluation(member.name, step, score)
+    (name, config), program = self.members[i], self.program
+    state, best = self.state(i), self.metrics.best_score(name)
+    record, _ = loop_hooks.evaluate_state(program.task, program.gan, state, config.seed)
+    self._write(i, self.step, record)
+    step, score = int(min(self.step, self._ends[i])), record[SCORE_KEY]
+    self._callback.on_evaluation(name, step, score)
     if self._keep_best and math.isfinite(score) and score > best:
       index = np.array([i])
       self._best['states'] = _replaced(self._best['states'], index, self._host, index)
@@ -252,25 +237,25 @@ class GroupTrainer:
 
   def state(self, i: int) -> GanState:
     """Returns the state of member `i` at the last checkpoint or evaluation, on the host."""
-    return jax.tree.map(lambda x: x[i], self._host)
+    return member_mapping.select_member(self._host, i)
 
   def best_state(self, i: int) -> tuple[int, GanState] | None:
     """Returns the step and state of the best evaluation of member `i`, None where no state was saved."""
     step = int(self._best['steps'][i]) if self._keep_best else 0
-    return (step, jax.tree.map(lambda x: x[i], self._best['states'])) if step else None
+    return (step, member_mapping.select_member(self._best['states'], i)) if step else None
 
   def results(self) -> list[MemberResult]:
     """Returns how each member ended."""
     counts = self._host.d.count
     updates = np.asarray(counts + self._host.step, float)
-    results = []
-    for i, member in enumerate(self.members):
-      score, values = self.metrics.last_values(member.name)
-      seconds = self._seconds * float(updates[i] / max(updates.sum(), 1))
-      step = int(min(self._ended_at[i], self._host.step[i]))
-      status = STATUS[self._status[i]]
-      results.append(MemberResult(member, status, step, int(counts[i]), score, values, seconds))
-    return results
+    shares = self._seconds * (updates / max(updates.sum(), 1))
+    steps = np.minimum(self._ended_at, self._host.step)
+    columns = zip(self.members, self._status, steps, counts, shares, strict=True)
+    last = self.metrics.last_values
+    return [
+      MemberResult(m, STATUS[status], int(step), int(n), *last(m.name), float(seconds))
+      for m, status, step, n, seconds in columns
+    ]
 
 
 def _replaced(states: GanState, to: np.ndarray, source: GanState, index: np.ndarray) -> GanState:

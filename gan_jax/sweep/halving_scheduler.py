@@ -5,6 +5,8 @@ waves/    a directory for each group, with its checkpoints, its metrics, and its
 members/  a run directory for each member that ended, which every script can open
 """
 
+import contextlib
+import functools
 import json
 import math
 import shutil
@@ -40,9 +42,7 @@ class Schedule(NamedTuple):
   devices: Sequence[jax.Device]
   mapping: str  # as in `compile_group_program`
   halving: int  # at each halving one setting in `halving` is kept; 0 keeps all
-  programs: dict[
-    Any, GroupProgram
-  ]  # compiled programs by program key, number of members and mapping
+  programs: dict[Any, GroupProgram]  # by program key, number of members and mapping; filled
   keep_best: bool = False  # as in `GroupTrainer`
 
 
@@ -87,41 +87,34 @@ class _ProgramGroups:
   def __init__(self, schedule: Schedule, index: int, members: list[Member]):
     self._schedule, self._members = schedule, members
     self._prefix = schedule.folder / 'waves' / f'{index}'
-    self._program: GroupProgram | None = None
+    self._path = self._prefix.with_suffix('.json')  # size and mapping that the first process chose
     self.known_updates: dict[Path, float] = {}  # of each group, as the callback knows them
 
+  @functools.cached_property
   def program(self) -> GroupProgram:
-    """Returns the program, compiled at the first call; raises UserError where a stored group does not fit."""
-    if self._program is None:
-      self._program = self._compile()
-    return self._program
-
-  def _compile(self) -> GroupProgram:
-    schedule, path = self._schedule, self._prefix.with_suffix('.json')
-    stored = json.loads(path.read_text()) if path.exists() else {}
+    """Compiles the program; raises UserError where a stored group does not fit."""
+    schedule, stored = self._schedule, _read(self._path) if self._path.exists() else {}
     mapping = stored.get('how', schedule.mapping)
     some = self._members[: stored.get('size')]
-    key = (dynamic_hyperparameters.program_key(some[0].config), len(some), mapping)
-    if key not in schedule.programs:
-      task = schedule.load_task(some[0].config)
-      schedule.programs[key] = group_program.compile_group_program(
-        some, task, schedule.devices, mapping
-      )
-    program = schedule.programs[key]
+    config, programs = some[0].config, schedule.programs
+    key = (dynamic_hyperparameters.program_key(config), len(some), mapping)
+    if key not in programs:
+      task, devices = schedule.load_task(config), schedule.devices
+      programs[key] = group_program.compile_group_program(some, task, devices, mapping)
+    program = programs[key]
     if stored and program.capacity < stored['size']:
       raise UserError(
-        f'{path}: its groups have {stored["size"]} members, and only {program.capacity} fit into memory; '
+        f'{self._path}: its groups have {stored["size"]} members, and only {program.capacity} fit into memory; '
         'use a machine like the one that began the sweep'
       )
     if not stored:
       facts = {'size': program.capacity, 'how': program.mapping}
-      write_atomically(path, (json.dumps(facts) + '\n').encode())
+      write_atomically(self._path, (json.dumps(facts) + '\n').encode())
     return program
 
   def groups(self) -> list[tuple[Path, list[Member]]]:
     """Returns the directory and members of each group, whose size the first process has stored."""
-    path = self._prefix.with_suffix('.json')
-    size = json.loads(path.read_text())['size'] if path.exists() else self.program().capacity
+    size = _read(self._path)['size'] if self._path.exists() else self.program.capacity
     parts = [self._members[i : i + size] for i in range(0, len(self._members), size)]
     return [(Path(f'{self._prefix}_{j}'), part) for j, part in enumerate(parts)]
 
@@ -167,9 +160,8 @@ def _train_until(
         if _report_path(folder, step).exists():
           continue
         try:
-          with GroupTrainer(
-            folder, members, each.program(), callback, schedule.keep_best
-          ) as trainer:
+          group = GroupTrainer(folder, members, each.program, callback, schedule.keep_best)
+          with group as trainer:
             callback.on_other_updates(trainer.updates - each.known_updates.get(folder, 0.0))
             trainer.drop(dropped)
             trainer.train(step, stop)
@@ -198,25 +190,23 @@ def _write_report(schedule: Schedule, trainer: GroupTrainer, step: int) -> None:
 
 
 def export_member(trainer: GroupTrainer, i: int, folder: Path) -> None:
-  """Writes the metrics and the last state of member `i` to `folder`, and its best state where one was kept."""
+  """Writes member `i` as a run directory: metrics, last state, and best state where one was kept."""
   member, program = trainer.members[i], trainer.program
   if folder.exists():  # left by a process that was killed, perhaps incomplete
     shutil.rmtree(folder)
   run_directory.create_run_directory(folder)
-  metrics = metric_writers.MetricWriter(folder, 0)
-  for step, values in trainer.metrics.of_member(member.name):
-    metrics.write(step, values)
-  metrics.close()
+  with contextlib.closing(metric_writers.MetricWriter(folder, 0)) as metrics:
+    for step, values in trainer.metrics.of_member(member.name):
+      metrics.write(step, values)
   state, best = trainer.state(i), trainer.best_state(i)
   scores = metric_writers.read_scores(folder / 'metrics.jsonl')
   with checkpoints.open_checkpoints(folder / 'checkpoints', 1, scores) as saved:
     if best is not None and best[0] < state.step:
       saved.save(*best)
     saved.save(int(state.step), state)
-  task, kind = program.task, program.devices[0].device_kind
-  n, n_devices = len(trainer.members), len(program.devices)
-  devices = f'a population of {n} ({program.mapping}) on {n_devices} x {kind}'
-  run_directory.write_description(folder, member.config, task, devices)
+  devices = f'{len(program.devices)} x {program.devices[0].device_kind}'
+  where = f'a population of {len(trainer.members)} ({program.mapping}) on {devices}'
+  run_directory.write_description(folder, member.config, program.task, where)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -228,15 +218,10 @@ def read_results(folder: Path, members: Sequence[Member]) -> list[MemberResult]:
   """Returns the results of the members whose groups in `folder` are finished, in the order of `members`."""
   results: dict[str, Any] = {}
   for path in sorted((folder / 'waves').glob('*/rung_*.json')):
-    for result in _read(path).get('results', ()):
-      score = math.nan if result['score'] is None else result['score']
-      results[result['member']] = result | {'score': score}
-  by_name = {member.name: member for member in members}
-  return [
-    MemberResult(**{**results[name], 'member': member})
-    for name, member in by_name.items()
-    if name in results
-  ]
+    results |= {result['member']: result for result in _read(path).get('results', ())}
+  ended = [(member, results[member.name]) for member in members if member.name in results]
+  score = lambda result: math.nan if result['score'] is None else result['score']
+  return [MemberResult(**(r | {'member': member, 'score': score(r)})) for member, r in ended]
 
 
 def delete_group_checkpoints(folder: Path) -> None:

@@ -28,21 +28,15 @@ def map_members(run_steps: Callable[..., Any], devices: Sequence[jax.Device], ma
 
   The result takes (hyperparameters, seeds, states, data, n) and donates the states. All leaves are
   [members, ...], a multiple of the number of devices, except those of `data`, which every device holds.
-
-  Args:
-    run_steps: a function that trains one member for n steps.
-    devices: the devices over which members are sharded.
-    mapping: 'map' or 'vmap'.
+  `run_steps` trains one member for n steps; `mapping` is 'map' or 'vmap'.
   """
 
-  def on_device(
-    hyperparameters: Any, seeds: jax.Array, states: Any, data: Any, n: jax.Array
-  ) -> Any:
+  def on_device(values: Any, seeds: Any, states: Any, data: Any, n: Any) -> Any:
     def one(member: Any) -> Any:
       values, seed, state, steps = member
       return run_steps(values, jax.random.key(seed), state, data, steps)
 
-    members = (hyperparameters, seeds, states, n)
+    members = (values, seeds, states, n)
     return lax.map(one, members) if mapping == 'map' else jax.vmap(one)(members)
 
   sharded, replicated = PartitionSpec(AXIS), PartitionSpec()
@@ -90,9 +84,8 @@ def shard_members(tree: Any, devices: Sequence[jax.Device]) -> Any:
 def sharded_shapes(tree: Any, n: int, devices: Sequence[jax.Device]) -> Any:
   """Returns the shapes and shardings of arrays [n, ...] whose members have the shapes of `tree`."""
   sharding = _sharding(devices, PartitionSpec(AXIS))
-  return jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct((n, *x.shape), x.dtype, sharding=sharding), tree
-  )
+  shape = lambda x: jax.ShapeDtypeStruct((n, *x.shape), x.dtype, sharding=sharding)
+  return jax.tree.map(shape, tree)
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
@@ -115,9 +108,8 @@ def assign_slots(costs: Sequence[float], n_devices: int, per_device: int) -> np.
   slots: list[list[int]] = [[] for _ in range(n_devices)]
   load = [0.0] * n_devices
   for member in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
-    device = min(
-      (d for d in range(n_devices) if len(slots[d]) < per_device), key=lambda d: (load[d], d)
-    )
+    free = (d for d in range(n_devices) if len(slots[d]) < per_device)
+    device = min(free, key=lambda d: (load[d], d))
     slots[device].append(member)
     load[device] += costs[member]
   padded = [sorted(row) + [EMPTY] * (per_device - len(row)) for row in slots]
@@ -140,7 +132,5 @@ def members_that_fit(needed: int, shared: int, members: int, free: int) -> int:
 
 def all_finite(tree: Any) -> jax.Array:
   """Returns whether all arrays of each member are free of infinities and NaN: bool [members]."""
-  finite = [
-    jnp.isfinite(x).reshape(x.shape[0], -1).all(axis=1) for x in jax.tree.leaves(tree) if x.size
-  ]
-  return jnp.stack(finite).all(axis=0)
+  leaves = [x for x in jax.tree.leaves(tree) if x.size]
+  return jnp.stack([jnp.isfinite(x).reshape(len(x), -1).all(axis=1) for x in leaves]).all(axis=0)

@@ -34,9 +34,7 @@ class StudyOptions(NamedTuple):
 
   store: str  # journal:FILE or postgresql://USER@HOST/DATABASE
   name: str
-  sampler: (
-    str  # 'grid' for a trial of each setting, 'random' or 'tpe' for settings that Optuna draws
-  )
+  sampler: str  # 'grid': a trial of each setting; 'random' or 'tpe': settings that Optuna draws
   n_trials: int  # of 'random' and 'tpe'
   prune: bool = False  # trials below the median
   heartbeat: float = 5.0  # seconds between two heartbeats of a worker
@@ -120,10 +118,7 @@ def open_storage(store: str, patience: float) -> tuple[BaseStorage, str]:
 
 
 def join_study(
-  options: StudyOptions,
-  description: dict[str, Any],
-  axes: Sequence[Axis],
-  higher_is_better: bool,
+  options: StudyOptions, description: dict[str, Any], axes: Sequence[Axis], higher_is_better: bool
 ) -> SharedStudy:
   """Creates a study and enqueues its trials, or joins the study that another worker created.
 

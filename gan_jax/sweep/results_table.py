@@ -33,13 +33,9 @@ class ResultRow(NamedTuple):
 
   def to_columns(self) -> dict[str, Any]:
     """Returns the row of a table, by column; a swept k takes the place of the k that training logs."""
-    first = {
-      'compared_at_equal': self.compared,
-      **dict(self.setting),
-      'seed': self.seed,
-      'status': self.status,
-      'metric': self.metric,
-    }
+    basis, setting, seed, status, metric, _ = self
+    run = {'seed': seed, 'status': status, 'metric': metric}
+    first: dict[str, Any] = {'compared_at_equal': basis, **dict(setting), **run}
     return first | {name: x for name, x in self.values.items() if name not in first}
 
 
@@ -97,10 +93,8 @@ def read_csv(folder: Path, swept: Sequence[str]) -> list[ResultRow]:
   try:
     with path.open(newline='') as file:
       lines = list(csv.DictReader(file))
-    return [
-      from_columns({k: x if k in swept else _parse(x) for k, x in line.items()}, swept)
-      for line in lines
-    ]
+    parsed = [{k: x if k in swept else _parse(x) for k, x in line.items()} for line in lines]
+    return [from_columns(columns, swept) for columns in parsed]
   except OSError as error:
     raise UserError(f'{path} cannot be read ({error.strerror}); name a finished sweep') from error
   except KeyError as error:
@@ -140,11 +134,9 @@ def mean_finite(values: Iterable[float]) -> float:
 def summary_text(rows: Sequence[ResultRow], metric: RankingMetric, title: str) -> str:
   """Returns Markdown: for each comparison a table of settings, best first, and the significant differences."""
   parts = [
-    f'# {title}',
-    '',
+    f'# {title}\n',
     f'{metric.name} of averaged weights, {metric.better} is better: mean +- standard deviation over seeds, '
-    'and the 95 % interval of the mean. D(x) and D(G(z)) are means over the last logged steps.',
-    '',
+    'and the 95 % interval of the mean. D(x) and D(G(z)) are means over the last logged steps.\n',
   ]
   for basis, some in group_by_basis(rows).items():
     parts += [f'## At equal {basis}', '', *_table(some, metric), '', *_tests(some, metric), '']
@@ -158,13 +150,10 @@ def _column_mean(rows: Sequence[ResultRow], name: str) -> float:
 
 def _table(rows: Sequence[ResultRow], metric: RankingMetric) -> list[str]:
   settings = group_by_setting(rows)
-  summaries = {
-    setting: significance.summarize_seeds([r.metric for r in some])
-    for setting, some in settings.items()
-  }
-  order = sorted(
-    settings, key=lambda s: -metric.sign * summaries[s].mean if summaries[s].n else math.inf
-  )
+  summarize = lambda some: significance.summarize_seeds([r.metric for r in some])
+  summaries = {setting: summarize(some) for setting, some in settings.items()}
+  rank = lambda x: -metric.sign * x.mean if x.n else math.inf
+  order = sorted(settings, key=lambda setting: rank(summaries[setting]))
   verdicts = any(row.values.get('verdict') for row in rows)
   lines = [
     f'| setting | {metric.name} | 95 % | D(x) | D(G(z)) | D per G | G updates | gradients | examples '
@@ -224,13 +213,10 @@ def evaluate_seeds(folders: Sequence[Path], task: Task) -> Scores:
   scores: Scores = {}
   for folder in folders:
     last, best = (load_run.load_run(folder, which) for which in ('last', 'best'))
-    reports = {'last': task.full_report(last.gan, last.state, 'test', 0).scores}
-    reports['best'] = (
-      reports['last']
-      if best.step == last.step
-      else task.full_report(best.gan, best.state, 'test', 0).scores
-    )
-    for checkpoint, by_weights in reports.items():
+    report = lambda run: task.full_report(run.gan, run.state, 'test', 0).scores
+    of_last = report(last)
+    of_best = of_last if best.step == last.step else report(best)
+    for checkpoint, by_weights in (('last', of_last), ('best', of_best)):
       for weights, metrics in by_weights.items():
         for name, value in metrics.items():
           columns = scores.setdefault(name, {})
@@ -247,7 +233,5 @@ def scores_table(scores: Scores) -> str:
 
 
 def _spread(values: Sequence[float]) -> str:
-  deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-  return (
-    f'{statistics.mean(values):.4g} +- {deviation:.2g} ({min(values):.4g} to {max(values):.4g})'
-  )
+  mean, deviation = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+  return f'{mean:.4g} +- {deviation:.2g} ({min(values):.4g} to {max(values):.4g})'

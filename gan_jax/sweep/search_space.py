@@ -31,9 +31,7 @@ class Axis(NamedTuple):
   kind: str = 'list'  # or the range that they were given as: 'log' or 'lin'
 
 
-Setting = tuple[
-  tuple[str, Any], ...
-]  # the swept flags and one value of each, in the order of the axes
+Setting = tuple[tuple[str, Any], ...]  # the swept flags and one value of each, in the order of axes
 
 
 def parse_axis(text: str) -> Axis:
@@ -51,9 +49,7 @@ def parse_axis(text: str) -> Axis:
     raise UserError(f'{flag}: the range is empty; give values with commas between, log() or lin()')
   kind: Any = fields[name].type
   ranged = re.match(r'\w+\(', listed)
-  words = (
-    _range_values(flag, listed, kind) if ranged else [word.strip() for word in listed.split(',')]
-  )
+  words = _range_values(flag, listed, kind) if ranged else [x.strip() for x in listed.split(',')]
   if not words or not all(words):
     raise UserError(f'{flag}: there is a value missing; write values with commas between')
   values = tuple(_parse_value(flag, word, kind) for word in words)
@@ -112,11 +108,8 @@ def parse_axes(texts: Sequence[str]) -> list[Axis]:
 
 def setting_product(axes: Sequence[Axis]) -> list[Setting]:
   """Returns all combinations of the axes' values, the last axis changing fastest; [()] without axes."""
-  names = [axis.name for axis in axes]
-  return [
-    tuple(zip(names, values, strict=True))
-    for values in itertools.product(*(axis.values for axis in axes))
-  ]
+  settings = itertools.product(*(axis.values for axis in axes))
+  return [tuple(zip((axis.name for axis in axes), x, strict=True)) for x in settings]
 
 
 def apply_setting(base: Config, setting: Setting, **changes: Any) -> Config:
