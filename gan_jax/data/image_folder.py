@@ -190,9 +190,8 @@ def _build_dataset(
 ) -> dataset_lib.Dataset:
   """Splits images into a data set; raises UserError if they are too few or differ in size."""
   if len(images) < _MIN_IMAGES:
-    raise UserError(
-      f'--dataset={name}: {len(images)} images are too few; give {_MIN_IMAGES} or more'
-    )
+    reason = f'{len(images)} images are too few to split'
+    raise UserError(f'--dataset={name}: {reason}; give at least {_MIN_IMAGES}')
   h, w = _common_size(name, images, image_size)
   n_grey = sum(image.ndim == 2 for image in images.values())
   if 0 < n_grey < len(images):
@@ -233,7 +232,8 @@ def _subfolder_labels(name: str, files: Sequence[str], progress: Progress) -> np
     return None
   if '' in subfolders:
     n = subfolders.count('')
-    progress.log(f'{name}: no labels: {n:,} images are beside the subfolders {classes[0]}, ...')
+    reason = f'{n:,} images are beside the subfolders {classes[0]}, ...'
+    progress.log(f'{name}: no labels, since {reason}')
     return None
   progress.log(f'{name}: {len(classes):,} classes by subfolder: {_enumerate(classes, 5)}')
   return np.array([classes.index(each) for each in subfolders], np.int64)
