@@ -136,7 +136,10 @@ def tensorflow_free_builder(name: str, progress: Progress) -> Any:
 @contextlib.contextmanager
 def deterministic_records() -> Iterator[None]:
   """Makes TFDS write the fields of a record in a fixed order; protobuf's order varies between processes."""
-  serialize = lambda self, x: self.get_tf_example(x).SerializeToString(deterministic=True)
+
+  def serialize(self: Any, example: dict[str, Any]) -> bytes:
+    return self.get_tf_example(example).SerializeToString(deterministic=True)
+
   with mock.patch.object(example_serializer.ExampleSerializer, 'serialize_example', serialize):
     yield
 
