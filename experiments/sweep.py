@@ -37,7 +37,6 @@ from gan_jax.sweep import (
   plots,
   results_table,
   search_space,
-  sweep_directory,
 )
 from gan_jax.sweep.equal_compute import Comparison
 from gan_jax.sweep.results_table import ResultRow
@@ -92,14 +91,14 @@ def main(argv: list[str]) -> int:
   comparison = _comparison(base, axes)
   equal_compute.check_comparison(comparison)
   _check_size(comparison)
-  description = sweep_directory.describe_sweep(
+  description = equal_compute.describe_sweep(
     base,
     sweep=_SWEEP.value,
     seeds=_SEEDS.value,
     compute='none' if _STORE.value else _COMPUTE.value,
     halving=_HALVING.value,
   )
-  sweep_directory.open_sweep(comparison.folder, description)
+  equal_compute.open_sweep(comparison.folder, description)
   devices = devices_lib.choose_devices(_DEVICES.value)
   comparison = comparison._replace(devices=devices, mapping=_mapping(devices))
   with stop_signals.catch_stop_signals() as received:

@@ -20,9 +20,7 @@ def _collapse(records: Sequence[Record]) -> str | None:
   # Many generators start without variety: a collapse is a loss of variety, or a lasting lack of it.
   if max(spread[-N_AGREEING:]) > 0.5 or (max(spread) <= 0.5 and len(spread) < COLLAPSE_PATIENCE):
     return None
-  return (
-    f'the mean distance between samples is {spread[-1]:.2f} times that of the data: G lacks variety'
-  )
+  return f'the mean distance of two samples is {spread[-1]:.2f} times that of data: G lacks variety'
 
 
 def _starved(records: Sequence[Record]) -> str | None:

@@ -45,7 +45,7 @@ class DiscriminatorStatistics(NamedTuple):
 def collect_discriminator_outputs(
   gan: Gan, state: GanState, task: Task, weights: str, seed: int
 ) -> DiscriminatorOutputs:
-  """Applies D to `N_EXAMPLES` of each set; `weights`, 'raw' or 'ema', are those that draw the samples."""
+  """Applies D to training data, held-out data and samples of G's 'raw' or 'ema' weights, `N_EXAMPLES` of each."""
   data = task.evaluation_data() if gan.n_classes else task.evaluation_data().without_labels()
   key = jax.random.fold_in(jax.random.key(seed), sampling.SAMPLING_STREAM)
   logits = jax.jit(lambda examples, labels: gan_lib.logits(gan, state.d.weights, examples, labels))

@@ -126,45 +126,41 @@ def apply_probe(params: Params, width: jax.Array, x: jax.Array) -> jax.Array:
   return x2 @ params['out'] + x @ params['skip'] + params['bias']
 
 
-def probe_cross_entropy(
-  params: Params, width: jax.Array, real: jax.Array, fake: jax.Array
-) -> jax.Array:
+def cross_entropy(params: Params, width: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Array:
   """Computes a probe's cross-entropy on the equal mixture of both sets, in nats: log 2 for logits of 0."""
   real_logits, fake_logits = apply_probe(params, width, real), apply_probe(params, width, fake)
   return (jax.nn.softplus(-real_logits).mean() + jax.nn.softplus(fake_logits).mean()) / 2
 
 
-class _ProbeState(NamedTuple):
+class _Probe(NamedTuple):
   params: Params
   opt_state: optax.OptState
   best_params: Params
   best_cross_entropy: jax.Array  # of `best_params`, on the validation part
 
 
-def _train_probe(
-  key: jax.Array, width: jax.Array, real: ProbeSplits, fake: ProbeSplits
-) -> _ProbeState:
+def _train_probe(key: jax.Array, width: jax.Array, real: ProbeSplits, fake: ProbeSplits) -> _Probe:
   """Trains one probe, with its best parameters by validation cross-entropy."""
   tx = optax.adamw(optax.cosine_decay_schedule(3e-3, _STEPS), weight_decay=1e-3)
   init_key, order_key = jax.random.split(key)
   params = init_probe(init_key, real.train.shape[1])
 
-  def step(i: jax.Array, probe: _ProbeState) -> _ProbeState:
+  def step(i: jax.Array, probe: _Probe) -> _Probe:
     draw = lambda key, x: x[jax.random.randint(key, (_BATCH,), 0, len(x))]
     real_key, fake_key = jax.random.split(jax.random.fold_in(order_key, i))
     batches = (draw(real_key, real.train), draw(fake_key, fake.train))
-    grads = jax.grad(probe_cross_entropy)(probe.params, width, *batches)
+    grads = jax.grad(cross_entropy)(probe.params, width, *batches)
     updates, opt_state = tx.update(grads, probe.opt_state, probe.params)
     return probe._replace(params=optax.apply_updates(probe.params, updates), opt_state=opt_state)
 
-  def train_and_validate(i: jax.Array, probe: _ProbeState) -> _ProbeState:
+  def train_and_validate(i: jax.Array, probe: _Probe) -> _Probe:
     probe = lax.fori_loop(i * _VALIDATE_EVERY, (i + 1) * _VALIDATE_EVERY, step, probe)
-    value = probe_cross_entropy(probe.params, width, real.validation, fake.validation)
+    value = cross_entropy(probe.params, width, real.validation, fake.validation)
     better, least = value < probe.best_cross_entropy, jnp.minimum(value, probe.best_cross_entropy)
     best = jax.tree.map(lambda a, b: jnp.where(better, a, b), probe.params, probe.best_params)
     return probe._replace(best_params=best, best_cross_entropy=least)
 
-  start = _ProbeState(params, tx.init(params), params, jnp.log(2.0))
+  start = _Probe(params, tx.init(params), params, jnp.log(2.0))
   return lax.fori_loop(0, _STEPS // _VALIDATE_EVERY, train_and_validate, start)
 
 

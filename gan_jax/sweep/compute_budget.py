@@ -49,9 +49,7 @@ def count_update_flops(config: Config, gan: Gan, shape: tuple[int, ...]) -> Upda
   return UpdateFlops(d_flops, flops(player_updates.update_generator))
 
 
-def run_cost(
-  config: Config, update_flops: UpdateFlops, g_updates: float, d_updates: float
-) -> RunCost:
+def run_cost(config: Config, update: UpdateFlops, g_updates: float, d_updates: float) -> RunCost:
   """Returns the cost of a run that made `g_updates` and `d_updates` updates.
 
   FLOPs are exact for alternating updates; other update rules are charged the mean of both players per gradient.
@@ -61,9 +59,9 @@ def run_cost(
     g_updates, d_updates = g_updates + ahead, d_updates + ahead
   gradients = update_rules.gradient_evaluations(config.update, config.unroll, g_updates, d_updates)
   if config.update == 'alternating':
-    flops = d_updates * update_flops.d + g_updates * update_flops.g
+    flops = d_updates * update.d + g_updates * update.g
   else:
-    flops = gradients * (update_flops.d + update_flops.g) / 2
+    flops = gradients * (update.d + update.g) / 2
   return RunCost(gradients, config.batch_size * d_updates, flops)
 
 
@@ -87,9 +85,4 @@ def d_updates_from_metrics(records: Sequence[Mapping[str, Any]]) -> Callable[[fl
   steps = np.asarray([0, *(step for step, _ in logged)], float)
   ks = np.asarray([k for _, k in logged], float)
   counts = np.concatenate([[0.0], np.cumsum(np.diff(steps) * ks)])
-
-  def d_updates(n: float) -> float:
-    beyond = max(n - steps[-1], 0.0) * ks[-1]
-    return float(np.interp(n, steps, counts) + beyond)
-
-  return d_updates
+  return lambda n: float(np.interp(n, steps, counts) + max(n - steps[-1], 0.0) * ks[-1])

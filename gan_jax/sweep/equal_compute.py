@@ -1,5 +1,7 @@
-"""Compares settings at equal updates of G, and again at an equal budget of gradients, examples or FLOPs."""
+"""Opens the folder of a sweep and compares its settings at equal updates of G, and again at an equal budget."""
 
+import dataclasses
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +12,13 @@ from gan_jax.config.run_config import Config
 from gan_jax.evaluation.tasks import Task
 from gan_jax.sweep import compute_budget, group_program, halving_scheduler, search_space
 from gan_jax.sweep.callbacks import ProgressTable, PruningCallback
+from gan_jax.sweep.compute_budget import RunCost, UpdateFlops
 from gan_jax.sweep.group_program import GroupProgram, Member
 from gan_jax.sweep.results_table import RankingMetric, ResultRow
 from gan_jax.sweep.search_space import Setting
-from gan_jax.training import load_run, metric_writers, train_spec
+from gan_jax.training import load_run, metric_writers, run_directory, train_spec
 from gan_jax.utils.errors import UserError
+from gan_jax.utils.files import write_atomically
 
 G_UPDATES = 'updates of G'  # the basis of the first comparison
 Runs = dict[tuple[Setting, int], Member]  # the member of each setting and seed
@@ -33,7 +37,7 @@ class Comparison(NamedTuple):
   devices: list[Any]
   mapping: str  # as in `compile_group_program`
   programs: dict[Any, GroupProgram]  # as in `halving_scheduler.Schedule`
-  update_flops: dict[Any, compute_budget.UpdateFlops]  # by program key, filled when needed
+  update_flops: dict[Any, UpdateFlops]  # by program key, filled when needed
   verdict_fn: Callable[[Path], str] | None = None  # maps a finished run's directory to its verdict
 
   @property
@@ -43,7 +47,7 @@ class Comparison(NamedTuple):
 
 
 def check_comparison(comparison: Comparison) -> None:
-  """Raises UserError for options and settings that cannot be trained or compared."""
+  """Raises UserError where a sweep's options contradict each other, or a setting cannot be trained."""
   if comparison.seeds < 1:
     raise UserError(f'--seeds={comparison.seeds}: give a number of at least 1')
   if comparison.halving < 0 or comparison.halving == 1:
@@ -64,6 +68,36 @@ def check_comparison(comparison: Comparison) -> None:
     search_space.apply_setting(base, setting)
 
 
+def describe_sweep(base: Config, **options: Any) -> dict[str, Any]:
+  """Returns what must be equal in two processes of one sweep: its options and the flags of its base run."""
+  flags = dataclasses.asdict(base)
+  del flags['data_dir']  # may differ between hosts
+  return {**options, 'flags': flags}
+
+
+def open_sweep(folder: Path, description: dict[str, Any]) -> None:
+  """Makes the directory of a sweep and writes sweep.json; raises UserError where it holds something else."""
+  path = folder / 'sweep.json'
+  text = json.dumps(description, indent=2) + '\n'
+  if path.exists() and path.read_text() == text:
+    return
+  if path.exists():
+    changed = changed_names(json.loads(path.read_text()), description)
+    raise UserError(
+      f'--run={folder}: this folder holds another sweep (other {changed}); '
+      'give the same command to go on, or another --run'
+    )
+  if folder.exists() and any(child.name[0] != '.' for child in folder.iterdir()):
+    raise UserError(f'--run={folder}: this folder is not empty and holds no sweep; choose another')
+  run_directory.create_run_directory(folder)
+  write_atomically(path, text.encode())
+
+
+def changed_names(old: dict[str, Any], new: dict[str, Any]) -> str:
+  """Returns the names, with commas between, whose values differ in two descriptions of sweeps."""
+  return ', '.join(sorted(k for k in {*old, *new} if old.get(k) != new.get(k)))
+
+
 def run_comparison(
   comparison: Comparison, log: Callable[[str], None], stop: Callable[[], bool]
 ) -> list[ResultRow]:
@@ -71,7 +105,7 @@ def run_comparison(
   rows: list[ResultRow] = []
   unit = comparison.unit
   for basis in (G_UPDATES, *(() if unit == 'none' else (unit,))):
-    runs = _runs_to_train(comparison, _steps_by_setting(comparison, basis, rows), basis)
+    runs = _runs_to_train(comparison, _setting_steps(comparison, basis, rows), basis)
     schedule = _make_schedule(comparison, runs, comparison.folder / basis.split()[0])
     updates = sum(m.config.steps * group_program.updates_per_step(m.config) for m in runs.values())
     table = ProgressTable(schedule.settings, updates, comparison.metric)
@@ -97,8 +131,7 @@ def train_trial(
     runs = _runs_to_train(one, steps, G_UPDATES)
   except UserError:  # Optuna drew values that do not go together
     return []
-  folder = comparison.folder / 'trials' / f'{trial.number:05d}'
-  schedule = _make_schedule(one, runs, folder)
+  schedule = _make_schedule(one, runs, comparison.folder / 'trials' / f'{trial.number:05d}')
   callback = PruningCallback(trial, len(runs), one.metric.sign)
   interrupted = lambda: stop() or callback.should_prune
   if not halving_scheduler.train_members(schedule, callback, interrupted):
@@ -133,9 +166,7 @@ def _runs_to_train(comparison: Comparison, steps: dict[Setting, int], basis: str
   return runs
 
 
-def _steps_by_setting(
-  comparison: Comparison, basis: str, rows: list[ResultRow]
-) -> dict[Setting, int]:
+def _setting_steps(comparison: Comparison, basis: str, rows: list[ResultRow]) -> dict[Setting, int]:
   """Returns the training steps of each setting; at an equal budget, those that cost as much as the base run.
 
   A controlled k is that of the same step of `rows`, the runs at equal updates of G.
@@ -166,17 +197,14 @@ def _d_updates_fn(config: Config, rows: list[ResultRow]) -> Callable[[float], fl
   return lambda n: sum(count(n) for count in counts) / len(counts)
 
 
-def _run_cost(
-  comparison: Comparison, config: Config, g_updates: float, d_updates: float
-) -> compute_budget.RunCost:
+def _run_cost(comparison: Comparison, config: Config, steps: float, d_updates: float) -> RunCost:
   # The FLOPs of an update do not depend on dynamic hyperparameters.
   key = dynamic_hyperparameters.program_key(config)
   if key not in comparison.update_flops:
     task = comparison.load_task(config)
     gan = train_spec.build_train_spec(config, task).gan
     comparison.update_flops[key] = compute_budget.count_update_flops(config, gan, task.shape)
-  update_flops = comparison.update_flops[key]
-  return compute_budget.run_cost(config, update_flops, g_updates, d_updates)
+  return compute_budget.run_cost(config, comparison.update_flops[key], steps, d_updates)
 
 
 def _result_rows(

@@ -29,11 +29,8 @@ class GroupMetrics:
 
   def of_member(self, name: str) -> list[tuple[int, dict[str, Any]]]:
     """Returns the member's step and metrics of each record of one member."""
-    return [
-      (r['step'], {k: v for k, v in r.items() if k not in _NOT_METRICS})
-      for r in self.records
-      if r['member'] == name
-    ]
+    metrics = lambda r: {k: v for k, v in r.items() if k not in _NOT_METRICS}
+    return [(r['step'], metrics(r)) for r in self.records if r['member'] == name]
 
   def evaluations(self) -> list[dict[str, Any]]:
     """Returns the records that have a score."""
@@ -53,11 +50,8 @@ class GroupMetrics:
     records = [values for _, values in self.of_member(name)]
     values: dict[str, float] = next((r for r in reversed(records) if SCORE_KEY in r), {})
     trained: dict[str, float] = next((r for r in reversed(records) if 'g_loss' in r), {})
-    score = values.get(SCORE_KEY, math.nan)
-    metrics = {
-      k: v for k, v in (values | trained).items() if k not in (SCORE_KEY, 'steps_per_second')
-    }
-    return score, metrics
+    trained.pop('steps_per_second', None)
+    return values.pop(SCORE_KEY, math.nan), values | trained
 
   def flush(self) -> None:
     """Writes all records to the file, so that no checkpoint is newer than the records."""

@@ -18,7 +18,7 @@ from gan_jax.evaluation.tasks import Task
 from gan_jax.gan.gan import Gan, GanState
 from gan_jax.gan.train_step import Hyperparameters, make_run_steps
 from gan_jax.sweep import member_mapping
-from gan_jax.training import train_spec
+from gan_jax.training import nonfinite, train_spec
 from gan_jax.utils.errors import UserError
 
 _MEMORY_SHARE = 0.8  # of the free bytes of a device that a group may use
@@ -66,13 +66,12 @@ class GroupProgram:
 
   def all_finite(self, states: Any) -> np.ndarray:
     """Returns whether the state of each member is free of infinities and NaN: bool [members]."""
-    parts = [states]
     if self.mapping == 'turns':
-      parts = [jax.tree.map(lambda x: x[None], state) for state in states]
-    return np.concatenate([jax.device_get(_all_finite(x)) for x in parts])
+      return np.asarray([jax.device_get(nonfinite.all_finite(state)) for state in states])
+    return np.asarray(_all_finite(states))
 
 
-_all_finite = jax.jit(member_mapping.all_finite)
+_all_finite = jax.jit(jax.vmap(nonfinite.all_finite))
 
 
 def group_by_program(members: Sequence[Member], mapping: str) -> list[list[Member]]:
@@ -195,10 +194,8 @@ def _seconds_per_member(program: GroupProgram, members: Sequence[Member]) -> flo
 def initial_states(program: GroupProgram, members: Sequence[Member]) -> GanState:
   """Returns the members' states before their first updates, as in solo runs: [members, ...], on the host."""
   init = jax.jit(train_spec.initial_state_fn(members[0].config, program.task))
-  states = [
-    jax.device_get(init(_hyperparameters(config, program.task), jax.random.key(config.seed)))
-    for _, config in members
-  ]
+  state = lambda c: init(_hyperparameters(c, program.task), jax.random.key(c.seed))
+  states = [jax.device_get(state(config)) for _, config in members]
   return jax.tree.map(lambda *x: np.stack(x), *states)
 
 

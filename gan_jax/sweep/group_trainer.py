@@ -40,16 +40,6 @@ class MemberResult(NamedTuple):
   seconds: float  # its share, by updates, of the time that the group took
 
 
-class _Pending(NamedTuple):
-  """Holds mean metrics of training steps that the devices may still compute."""
-
-  start: int
-  end: int
-  means: Any
-  due: np.ndarray  # steps of each member
-  dispatched: float  # seconds of the monotonic clock
-
-
 class GroupTrainer:
   """Trains a group from its last checkpoint, or from the first update; a context manager.
 
@@ -76,7 +66,8 @@ class GroupTrainer:
     self._status = np.zeros(len(members), np.int32)
     self._ended_at = self._ends.copy()
     self.step, self._seconds = 0, 0.0
-    self._pending: _Pending | None = None
+    # Of steps that the devices may still compute: start, end, metrics, steps by member, time of the call.
+    self._pending: tuple[int, int, Any, np.ndarray, float] | None = None
 
   def __enter__(self) -> 'GroupTrainer':
     run_directory.create_run_directory(self.folder)
@@ -104,12 +95,8 @@ class GroupTrainer:
     self._files.close()
 
   def _checkpoint(self) -> dict[str, Any]:
-    return {
-      'states': self._host,
-      'status': self._status,
-      'ended_at': self._ended_at,
-      'seconds': np.asarray(self._seconds, np.float32),
-    }
+    members = {'states': self._host, 'status': self._status, 'ended_at': self._ended_at}
+    return {**members, 'seconds': np.asarray(self._seconds, np.float32)}
 
   def _save(self) -> None:
     self.metrics.flush()
@@ -167,7 +154,7 @@ class GroupTrainer:
       on_devices = member_mapping.shard_members(n, program.devices)
       states, means = program.call(*arguments, states, program.data, on_devices)
       self._write_pending(slots)
-      self._pending, self.step = _Pending(start, end, means, due, time.monotonic()), end
+      self._pending, self.step = (start, end, means, due, time.monotonic()), end
       works = [loop_schedule.due_after(m.config, min(end, m.config.steps)) for m in self.members]
       evaluate = np.asarray([work.evaluate for work in works]) & (due > 0)
       if evaluate.any() or loop_schedule.due_after(self._longest, end).save or end == last:

@@ -10,7 +10,6 @@ import functools
 import json
 import math
 import shutil
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from gan_jax.sweep import group_program
 from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_program import GroupProgram, Member
 from gan_jax.sweep.group_trainer import GroupTrainer, MemberResult
+from gan_jax.sweep.results_table import mean_finite
 from gan_jax.training import checkpoints, metric_writers, run_directory
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
@@ -53,8 +53,7 @@ def halving_steps(config: Config, halving: int) -> list[int]:
   """
   if halving < 2:
     return []
-  every, steps = config.eval_every, set()
-  part = config.steps / halving
+  every, steps, part = config.eval_every, set(), config.steps / halving
   while part >= every / 2:
     step = max(1, round(part / every)) * every
     if step < config.steps:
@@ -63,9 +62,7 @@ def halving_steps(config: Config, halving: int) -> list[int]:
   return sorted(steps)
 
 
-def surviving_settings(
-  scores: dict[str, float], settings: dict[str, str], halving: int
-) -> set[str]:
+def best_settings(scores: dict[str, float], settings: dict[str, str], halving: int) -> set[str]:
   """Returns the settings that go on: one in `halving`, at least one, with the best mean scores.
 
   `scores` are those of members by name; `settings` are the members' settings. Members without a finite score
@@ -73,22 +70,20 @@ def surviving_settings(
   """
   by_setting: dict[str, list[float]] = {}
   for name, setting in settings.items():
-    by_setting.setdefault(setting, [])
-    if math.isfinite(scores.get(name, math.nan)):
-      by_setting[setting].append(scores[name])
-  mean = {setting: statistics.mean(x) if x else -math.inf for setting, x in by_setting.items()}
-  ranked = sorted(mean, key=lambda setting: -mean[setting])
+    by_setting.setdefault(setting, []).append(scores.get(name, math.nan))
+  means = {setting: mean_finite(x) for setting, x in by_setting.items()}
+  ranked = sorted(means, key=lambda x: -means[x] if math.isfinite(means[x]) else math.inf)
   return set(ranked[: max(1, math.ceil(len(ranked) / halving))])
 
 
 class _ProgramGroups:
   """Divides the members of one program into groups that fit into memory, and compiles the program."""
 
-  def __init__(self, schedule: Schedule, index: int, members: list[Member]):
-    self._schedule, self._members = schedule, members
-    self._prefix = schedule.folder / 'waves' / f'{index}'
+  def __init__(self, schedule: Schedule, callback: SweepCallback, i: int, members: list[Member]):
+    self._schedule, self._callback, self._members = schedule, callback, members
+    self._prefix = schedule.folder / 'waves' / f'{i}'
     self._path = self._prefix.with_suffix('.json')  # size and mapping that the first process chose
-    self.known_updates: dict[Path, float] = {}  # of each group, as the callback knows them
+    self._known_updates: dict[Path, float] = {}  # of each group, as the callback knows them
 
   @functools.cached_property
   def program(self) -> GroupProgram:
@@ -118,6 +113,27 @@ class _ProgramGroups:
     parts = [self._members[i : i + size] for i in range(0, len(self._members), size)]
     return [(Path(f'{self._prefix}_{j}'), part) for j, part in enumerate(parts)]
 
+  def train(self, step: int, dropped: set[str], stop: Callable[[], bool]) -> bool:
+    """Trains the groups that no other process trains; returns whether all of them are at `step`."""
+    if stop():
+      return False
+    schedule, callback, done = self._schedule, self._callback, True
+    for folder, members in self.groups():
+      if _report_path(folder, step).exists():
+        continue
+      try:
+        with GroupTrainer(folder, members, self.program, callback, schedule.keep_best) as trainer:
+          callback.on_other_updates(trainer.updates - self._known_updates.get(folder, 0.0))
+          trainer.drop(dropped)
+          trainer.train(step, stop)
+          self._known_updates[folder] = trainer.updates
+          if stop():
+            return False
+          _write_report(schedule, trainer, step)
+      except run_directory.RunLockedError:
+        done = False
+    return done
+
 
 def train_members(
   schedule: Schedule, callback: SweepCallback, stop: Callable[[], bool] = lambda: False
@@ -125,56 +141,25 @@ def train_members(
   """Trains all members to their last steps; returns False where `stop` returned True before."""
   (schedule.folder / 'waves').mkdir(parents=True, exist_ok=True)
   by_program = group_program.group_by_program(schedule.members, schedule.mapping)
-  programs = [_ProgramGroups(schedule, i, members) for i, members in enumerate(by_program)]
+  programs = [_ProgramGroups(schedule, callback, *each) for each in enumerate(by_program)]
   longest = max((m.config for m in schedule.members), key=lambda config: config.steps)
   dropped: set[str] = set()
   for step in [*halving_steps(longest, schedule.halving), longest.steps]:
-    if not _train_until(schedule, programs, step, dropped, callback, stop):
-      return False
+    while not all([each.train(step, dropped, stop) for each in programs]):
+      if stop():
+        return False
+      time.sleep(_POLL_SECONDS)
     if schedule.halving and step < longest.steps:
       reports = [_report_path(folder, step) for each in programs for folder, _ in each.groups()]
       scores = {name: x for path in reports for name, x in _read(path)['scores'].items()}
       left = {name: x for name, x in schedule.settings.items() if name not in dropped}
-      kept = surviving_settings(scores, left, schedule.halving)
+      kept = best_settings(scores, left, schedule.halving)
       dropped |= {name for name, setting in left.items() if setting not in kept}
   return True
 
 
 def _report_path(folder: Path, step: int) -> Path:
   return folder / f'rung_{step}.json'
-
-
-def _train_until(
-  schedule: Schedule,
-  programs: list[_ProgramGroups],
-  step: int,
-  dropped: set[str],
-  callback: SweepCallback,
-  stop: Callable[[], bool],
-) -> bool:
-  """Trains every group to `step`, or waits for the process that does; returns False where stopped."""
-  while not stop():
-    locked = False
-    for each in programs:
-      for folder, members in each.groups():
-        if _report_path(folder, step).exists():
-          continue
-        try:
-          group = GroupTrainer(folder, members, each.program, callback, schedule.keep_best)
-          with group as trainer:
-            callback.on_other_updates(trainer.updates - each.known_updates.get(folder, 0.0))
-            trainer.drop(dropped)
-            trainer.train(step, stop)
-            each.known_updates[folder] = trainer.updates
-            if stop():
-              return False
-            _write_report(schedule, trainer, step)
-        except run_directory.RunLockedError:
-          locked = True
-    if not locked:
-      return True
-    time.sleep(_POLL_SECONDS)
-  return False
 
 
 def _write_report(schedule: Schedule, trainer: GroupTrainer, step: int) -> None:
@@ -210,8 +195,7 @@ def export_member(trainer: GroupTrainer, i: int, folder: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-  report: dict[str, Any] = json.loads(path.read_text())
-  return report
+  return json.loads(path.read_text())
 
 
 def read_results(folder: Path, members: Sequence[Member]) -> list[MemberResult]:

@@ -39,17 +39,10 @@ def map_members(run_steps: Callable[..., Any], devices: Sequence[jax.Device], ma
     members = (values, seeds, states, n)
     return lax.map(one, members) if mapping == 'map' else jax.vmap(one)(members)
 
-  sharded, replicated = PartitionSpec(AXIS), PartitionSpec()
-  return jax.jit(
-    jax.shard_map(
-      on_device,
-      mesh=Mesh(np.asarray(devices), (AXIS,)),
-      in_specs=(sharded, sharded, sharded, replicated, sharded),
-      out_specs=sharded,
-      check_vma=False,
-    ),
-    donate_argnums=2,
-  )
+  mesh, sharded = Mesh(np.asarray(devices), (AXIS,)), PartitionSpec(AXIS)
+  specs = (sharded, sharded, sharded, PartitionSpec(), sharded)
+  mapped = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=sharded, check_vma=False)
+  return jax.jit(mapped, donate_argnums=2)
 
 
 def call_in_turn(run_steps: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,14 +52,12 @@ def call_in_turn(run_steps: Callable[..., Any]) -> Callable[..., Any]:
   """
 
   def call(hyperparameters: Any, seeds: Any, states: list[Any], data: Any, n: Any) -> Any:
-    hyperparameters, seeds, n = jax.device_get((hyperparameters, seeds, n))
-    new_states, means = [], []
+    (hyperparameters, seeds, n), results = jax.device_get((hyperparameters, seeds, n)), []
     for i, state in enumerate(states):
       values = select_member(hyperparameters, i)
-      state, mean = run_steps(values, jax.random.key(seeds[i]), state, data, n[i])
-      new_states.append(state)
-      means.append(mean)
-    return new_states, jax.tree.map(lambda *x: jnp.stack(x), *means)
+      results.append(run_steps(values, jax.random.key(seeds[i]), state, data, n[i]))
+    new_states, means = zip(*results, strict=True)
+    return list(new_states), jax.tree.map(lambda *x: jnp.stack(x), *means)
 
   return call
 
@@ -128,9 +119,3 @@ def members_that_fit(needed: int, shared: int, members: int, free: int) -> int:
   """
   per_member = max(needed - shared, 1) / members
   return int(min(members, max(0, (free - shared) // per_member)))
-
-
-def all_finite(tree: Any) -> jax.Array:
-  """Returns whether all arrays of each member are free of infinities and NaN: bool [members]."""
-  leaves = [x for x in jax.tree.leaves(tree) if x.size]
-  return jnp.stack([jnp.isfinite(x).reshape(len(x), -1).all(axis=1) for x in leaves]).all(axis=0)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, OptunaError, UpdateFinishedTrialError
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from gan_jax.sweep.equal_compute import changed_names
 from gan_jax.sweep.search_space import Axis, Setting, setting_product
-from gan_jax.sweep.sweep_directory import changed_names
 from gan_jax.utils.errors import UserError
 
 STORAGE_ERRORS = (SQLAlchemyError, OptunaError, OSError)
@@ -102,9 +102,8 @@ def open_storage(store: str, patience: float) -> tuple[BaseStorage, str]:
     path = store.removeprefix('journal:')
     if not path:
       raise UserError(f'--store={store}: name a file, such as journal:runs/sweep.log')
-    lock = JournalFileOpenLock(path)
-    make = lambda: JournalStorage(JournalFileBackend(path, lock_obj=lock))
-    return retry(store, patience, make), store
+    backend = lambda: JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))
+    return retry(store, patience, lambda: JournalStorage(backend())), store
   if not store.startswith(('postgresql:', 'postgresql+')):
     raise UserError(f'--store={store}: give journal:FILE or postgresql://USER@HOST/DATABASE')
   try:
@@ -125,21 +124,21 @@ def join_study(
   Raises UserError where the study has another `description`, or the storage stays unreachable.
   """
   optuna.logging.set_verbosity(optuna.logging.ERROR)
-  _, name, sampler, n_trials, prune, heartbeat, patience = options
+  _, name, kind, n_trials, prune, heartbeat, patience = options
   storage, url = open_storage(options.store, patience)
   direction = StudyDirection.MAXIMIZE if higher_is_better else StudyDirection.MINIMIZE
-  created = True
-  try:
+  created = False
+  with contextlib.suppress(DuplicatedStudyError):
     retry(url, patience, lambda: storage.create_new_study([direction], name))
-  except DuplicatedStudyError:
-    created = False
+    created = True
+  seed = uuid.uuid4().int % 2**31  # every worker must propose other settings
+  tpe = lambda: TPESampler(seed=seed, constant_liar=True, multivariate=True)
+  sampler = tpe() if kind == 'tpe' else RandomSampler(seed=seed)
   pruner = optuna.pruners.MedianPruner(n_startup_trials=4) if prune else optuna.pruners.NopPruner()
-  load = lambda: optuna.load_study(
-    study_name=name, storage=storage, sampler=_make_sampler(sampler), pruner=pruner
-  )
+  load = lambda: optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
   shared = SharedStudy(retry(url, patience, load), storage, url, heartbeat, patience)
-  plan = [dict(each) for each in setting_product(axes)] if sampler == 'grid' else [{}] * n_trials
-  text = json.dumps({**description, 'sampler': sampler, 'trials': len(plan)}, sort_keys=True)
+  plan = [dict(each) for each in setting_product(axes)] if kind == 'grid' else [{}] * n_trials
+  text = json.dumps({**description, 'sampler': kind, 'trials': len(plan)}, sort_keys=True)
   stored = shared.retry(lambda: shared.study.user_attrs).get(_DESCRIPTION, text)
   if stored != text:
     changed = changed_names(json.loads(stored), json.loads(text))
@@ -150,13 +149,6 @@ def join_study(
   if created or not _wait_until_ready(shared):
     _enqueue(shared, text, plan)
   return shared
-
-
-def _make_sampler(name: str) -> BaseSampler:
-  seed = uuid.uuid4().int % 2**31  # every worker must propose other settings
-  if name == 'tpe':
-    return TPESampler(seed=seed, constant_liar=True, multivariate=True)
-  return RandomSampler(seed=seed)
 
 
 def _wait_until_ready(shared: SharedStudy) -> bool:
@@ -175,9 +167,9 @@ def _wait_until_ready(shared: SharedStudy) -> bool:
 
 def _enqueue(shared: SharedStudy, description: str, plan: Sequence[dict[str, Any]]) -> None:
   """Enqueues the planned trials that are missing; of two that were enqueued at once the later one fails."""
-  study = shared.study
 
   def enqueue() -> None:
+    study = shared.study
     study.set_user_attr(_DESCRIPTION, description)
     known = {t.user_attrs.get(_PLAN_INDEX) for t in study.get_trials(deepcopy=False)}
     for index, params in enumerate(plan):
@@ -194,17 +186,13 @@ def _enqueue(shared: SharedStudy, description: str, plan: Sequence[dict[str, Any
 
 def suggest_setting(trial: optuna.Trial, axes: Sequence[Axis], continuous: bool) -> Setting:
   """Returns the setting of a trial; `continuous` draws from whole ranges, else only the axes' values occur."""
-  setting = []
-  for axis in axes:
-    value: Any
-    if continuous and axis.kind != 'list':
-      low, high = min(axis.values, key=float), max(axis.values, key=float)
-      log = axis.kind == 'log'
-      if isinstance(low, int):
-        value = trial.suggest_int(axis.name, low, high, log=log)
-      else:
-        value = type(low)(trial.suggest_float(axis.name, float(low), float(high), log=log))
-    else:
-      value = trial.suggest_categorical(axis.name, axis.values)
-    setting.append((axis.name, value))
-  return tuple(setting)
+
+  def suggest(name: str, values: tuple[Any, ...], kind: str) -> Any:
+    if not continuous or kind == 'list':
+      return trial.suggest_categorical(name, values)
+    low, high = min(values, key=float), max(values, key=float)
+    if isinstance(low, int):
+      return trial.suggest_int(name, low, high, log=kind == 'log')
+    return type(low)(trial.suggest_float(name, float(low), float(high), log=kind == 'log'))
+
+  return tuple((axis.name, suggest(*axis)) for axis in axes)

@@ -13,6 +13,7 @@ from gan_jax.sweep import significance
 from gan_jax.sweep.results_table import RankingMetric, ResultRow, group_by_basis
 from gan_jax.sweep.search_space import Axis
 
+Groups = list[list[ResultRow]]  # the rows at each value of a setting
 Sweeps = Mapping[str, tuple[Sequence[ResultRow], RankingMetric]]  # by title
 
 
@@ -36,7 +37,7 @@ def plot_axis(path: Path, rows: Sequence[ResultRow], axis: Axis, metric: Ranking
   figure = new_figure(1.2 + 3.6 * len(comparisons), 3.6)
   panels = figure.subplots(1, len(comparisons), squeeze=False, sharey=True)[0]
   for panel, (basis, some) in zip(panels, comparisons.items(), strict=True):
-    columns = [_metrics(some, axis.name, value) for value in axis.values]
+    columns = _metrics(_by_value(some, axis.name, axis.values))
     for x, column in enumerate(columns):
       offsets = np.linspace(-0.18, 0.18, len(column)) if len(column) > 1 else np.zeros(len(column))
       panel.plot(x + offsets, column, 'o', color='0.65', markersize=3, zorder=1)
@@ -57,22 +58,21 @@ def plot_heat_map(
   """Plots the median metric over two axes, a panel for each comparison; 'diverged' where no run finished."""
   across, down = pair
   comparisons = group_by_basis(rows)
-  width = 1.6 + 0.8 * len(across.values)
-  figure = new_figure(width * len(comparisons), 1.4 + 0.55 * len(down.values))
+  width = (1.6 + 0.8 * len(across.values)) * len(comparisons)
+  figure = new_figure(width, 1.4 + 0.55 * len(down.values))
   panels = figure.subplots(1, len(comparisons), squeeze=False)[0]
   for panel, (basis, some) in zip(panels, comparisons.items(), strict=True):
     grid = np.full((len(down.values), len(across.values)), np.nan)
-    for (i, y), (j, x) in itertools.product(enumerate(down.values), enumerate(across.values)):
-      line = [r for r in some if dict(r.setting)[down.name] == y]
-      finite = [v for v in _metrics(line, across.name, x) if math.isfinite(v)]
-      grid[i, j] = np.median(finite) if finite else np.nan
+    for i, line in enumerate(_by_value(some, down.name, down.values)):
+      for j, metrics in enumerate(_metrics(_by_value(line, across.name, across.values))):
+        finite = [x for x in metrics if math.isfinite(x)]
+        grid[i, j] = np.median(finite) if finite else np.nan
     colours = 'viridis' if metric.higher_is_better else 'viridis_r'
     panel.imshow(grid, cmap=colours, aspect='auto', origin='lower')
     for i, j in np.ndindex(*grid.shape):
       text = f'{grid[i, j]:.3g}' if math.isfinite(grid[i, j]) else 'diverged'
-      panel.text(
-        j, i, text, ha='center', va='center', fontsize=8, color='0.1', backgroundcolor='#fffa'
-      )
+      style = {'fontsize': 8, 'color': '0.1', 'backgroundcolor': '#fffa'}
+      panel.text(j, i, text, ha='center', va='center', **style)
     panel.set_xticks(range(len(across.values)), [_short(x) for x in across.values])
     panel.set_yticks(range(len(down.values)), [_short(y) for y in down.values])
     panel.set_xlabel(across.name)
@@ -89,18 +89,17 @@ def plot_side_by_side(path: Path, sweeps: Sweeps, name: str) -> None:
   panels = figure.subplots(n_rows, len(sweeps), squeeze=False, sharex='col')
   for column, (title, (rows, metric)) in zip(panels.T, sweeps.items(), strict=True):
     values = list(dict.fromkeys(dict(row.setting)[name] for row in rows))
-    comparisons = group_by_basis(rows)
+    comparisons = {b: _by_value(some, name, values) for b, some in group_by_basis(rows).items()}
     first = next(iter(comparisons.values()))
-    for i, (basis, some) in enumerate(comparisons.items()):
-      columns = [_metrics(some, name, value) for value in values]
+    for i, (basis, groups) in enumerate(comparisons.items()):
       places = np.arange(len(values)) + 0.16 * i - 0.08
-      _plot_means(column[0], places, columns, color=f'C{i}', label=f'equal {basis}')
+      _plot_means(column[0], places, _metrics(groups), color=f'C{i}', label=f'equal {basis}')
     _use_log_scale(column[0], rows)
     text = f'{title}: {metric.name.replace("_", " ")}\n({metric.better} is better)'
     column[0].set_title(text, fontsize=9)
-    _plot_d_outputs(column[1], first, name, values)
+    _plot_d_outputs(column[1], first)
     if colours:
-      _plot_verdicts(column[2], first, name, values, colours)
+      _plot_verdicts(column[2], first, colours)
     column[-1].set_xticks(range(len(values)), [str(x) for x in values])
     column[-1].set_xlabel(name)
   panels[0, 0].legend(fontsize=8)
@@ -130,15 +129,10 @@ def _use_log_scale(panel: Any, rows: Sequence[ResultRow]) -> None:
     panel.set_yscale('log')
 
 
-def _plot_d_outputs(
-  panel: Any, rows: Sequence[ResultRow], name: str, values: Sequence[Any]
-) -> None:
+def _plot_d_outputs(panel: Any, groups: Groups) -> None:
   for column, text in (('d_real', 'D(x)'), ('d_fake', 'D(G(z))')):
-    outputs = [
-      [row.values.get(column) for row in rows if dict(row.setting)[name] == x] for x in values
-    ]
-    means = [float(np.mean(np.asarray(each, float))) for each in outputs]
-    panel.plot(range(len(values)), means, 'o-', label=text)
+    outputs = [np.asarray([row.values.get(column) for row in rows], float) for rows in groups]
+    panel.plot(range(len(groups)), [float(np.mean(x)) for x in outputs], 'o-', label=text)
   panel.axhline(0.5, color='0.6', linestyle='--', linewidth=1)
   panel.set_ylim(0, 1)
 
@@ -151,30 +145,28 @@ def _verdict_colours(sweeps: Sweeps) -> dict[str, str]:
   return colours | ({'converged': 'C2'} if 'converged' in verdicts else {})
 
 
-def _plot_verdicts(
-  panel: Any,
-  rows: Sequence[ResultRow],
-  name: str,
-  values: Sequence[Any],
-  colours: Mapping[str, str],
-) -> None:
-  """Plots the share of each verdict among the runs that have one, at each value."""
-  for x, value in enumerate(values):
-    all_verdicts = [r.values.get('verdict') for r in rows if dict(r.setting)[name] == value]
-    verdicts, bottom = [verdict for verdict in all_verdicts if verdict], 0.0
+def _plot_verdicts(panel: Any, groups: Groups, colours: Mapping[str, str]) -> None:
+  """Plots the share of each verdict among the runs of each group that have one."""
+  all_verdicts = [[v for r in rows if (v := r.values.get('verdict'))] for rows in groups]
+  for x, verdicts in enumerate(all_verdicts):
+    bottom = 0.0
     for verdict, colour in colours.items():
       share = verdicts.count(verdict) / max(len(verdicts), 1)
       panel.bar(x, share, bottom=bottom, color=colour, width=0.7)
       bottom += share
     panel.text(x, 1.02, str(len(verdicts) or ''), ha='center', fontsize=7)
-  if not any(row.values.get('verdict') for row in rows):
+  if not any(all_verdicts):
     panel.text(0.5, 0.5, 'no verdicts', ha='center', transform=panel.transAxes, color='0.4')
   panel.set_ylim(0, 1.15)
   panel.set_ylabel('verdicts (number of runs)', fontsize=8)
 
 
-def _metrics(rows: Sequence[ResultRow], name: str, value: Any) -> list[float]:
-  return [row.metric for row in rows if dict(row.setting)[name] == value]
+def _by_value(rows: Sequence[ResultRow], name: str, values: Sequence[Any]) -> Groups:
+  return [[row for row in rows if dict(row.setting)[name] == value] for value in values]
+
+
+def _metrics(groups: Groups) -> list[list[float]]:
+  return [[row.metric for row in rows] for rows in groups]
 
 
 def _is_number(value: Any) -> bool:

@@ -111,18 +111,14 @@ def _parse(text: str) -> Any:
 
 def group_by_setting(rows: Sequence[ResultRow]) -> dict[Setting, list[ResultRow]]:
   """Returns the rows of each setting."""
-  groups: dict[Setting, list[ResultRow]] = {}
-  for row in rows:
-    groups.setdefault(row.setting, []).append(row)
-  return groups
+  settings = dict.fromkeys(row.setting for row in rows)
+  return {setting: [row for row in rows if row.setting == setting] for setting in settings}
 
 
 def group_by_basis(rows: Sequence[ResultRow]) -> dict[str, list[ResultRow]]:
   """Returns the rows of each comparison, by its basis."""
-  groups: dict[str, list[ResultRow]] = {}
-  for row in rows:
-    groups.setdefault(row.compared, []).append(row)
-  return groups
+  bases = dict.fromkeys(row.compared for row in rows)
+  return {basis: [row for row in rows if row.compared == basis] for basis in bases}
 
 
 def mean_finite(values: Iterable[float]) -> float:
@@ -143,7 +139,7 @@ def summary_text(rows: Sequence[ResultRow], metric: RankingMetric, title: str) -
   return '\n'.join(parts).rstrip() + '\n'
 
 
-def _column_mean(rows: Sequence[ResultRow], name: str) -> float:
+def _mean(rows: Sequence[ResultRow], name: str) -> float:
   values = [row.values.get(name) for row in rows]
   return mean_finite(x for x in values if isinstance(x, int | float))
 
@@ -162,14 +158,12 @@ def _table(rows: Sequence[ResultRow], metric: RankingMetric) -> list[str]:
   ]
   for setting in order:
     some, x = settings[setting], summaries[setting]
-    outputs = [_column_mean(some, name) for name in ('d_real', 'd_fake', 'd_per_g')]
-    costs = [_column_mean(some, name) for name in ('g_updates', 'gradients', 'examples', 'flops')]
     cells = [
       label(setting),
       f'{x.mean:.4g} +- {x.deviation:.2g}',
       f'{x.low:.4g} to {x.high:.4g}',
-      *(f'{value:.3g}' for value in outputs),
-      *(f'{value:.4g}' for value in costs),
+      *(f'{_mean(some, name):.3g}' for name in ('d_real', 'd_fake', 'd_per_g')),
+      *(f'{_mean(some, name):.4g}' for name in ('g_updates', 'gradients', 'examples', 'flops')),
       str(x.lost),
     ]
     if verdicts:
@@ -219,8 +213,7 @@ def evaluate_seeds(folders: Sequence[Path], task: Task) -> Scores:
     for checkpoint, by_weights in (('last', of_last), ('best', of_best)):
       for weights, metrics in by_weights.items():
         for name, value in metrics.items():
-          columns = scores.setdefault(name, {})
-          columns.setdefault(f'{checkpoint} {weights}', []).append(value)
+          scores.setdefault(name, {}).setdefault(f'{checkpoint} {weights}', []).append(value)
   return scores
 
 

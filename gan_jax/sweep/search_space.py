@@ -74,9 +74,7 @@ def _range_values(flag: str, text: str, kind: type) -> list[str]:
     raise UserError(f'{flag}: the range is empty; give two finite ends and at least 2 values')
   if match[1] == 'log':
     if low <= 0 or high <= 0:
-      raise UserError(
-        f'{flag}: a log range cannot reach 0 or below; give two ends above 0, or lin()'
-      )
+      raise UserError(f'{flag}: a log range cannot reach 0 or below; give ends above 0, or lin()')
     values = [low * (high / low) ** (i / (n - 1)) for i in range(n)]
   else:
     values = [low + (high - low) * i / (n - 1) for i in range(n)]

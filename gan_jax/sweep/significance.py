@@ -54,8 +54,7 @@ def summarize_seeds(values: Sequence[float]) -> SeedSummary:
 
 def holm_correction(p: Sequence[float]) -> list[float]:
   """Returns p-values corrected for their number by the step-down procedure of Holm (1979)."""
-  corrected = np.empty(len(p))
-  largest = 0.0
+  corrected, largest = np.empty(len(p)), 0.0
   for rank, i in enumerate(np.argsort(p)):
     largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
     corrected[i] = largest

@@ -28,7 +28,7 @@ def comparison(task, *axes):
 
 
 def test_a_budget_buys_as_many_gradients_of_every_setting(task):
-  steps = equal_compute._steps_by_setting(comparison(task, 'k=0.5,1,2,5'), 'gradients', [])
+  steps = equal_compute._setting_steps(comparison(task, 'k=0.5,1,2,5'), 'gradients', [])
   spent = [n * (1 + float(dict(setting)['k'])) for setting, n in steps.items()]
   np.testing.assert_allclose(spent, 2 * BASE.steps, rtol=0.01)
 
@@ -49,12 +49,12 @@ def test_a_controlled_k_costs_what_it_did_at_the_same_step(task, tmp_path, then)
   compared = comparison(task, 'k=auto')
   (setting,) = compared.settings
   rows = [trained(tmp_path / str(i), setting, i, first, then) for i, first in enumerate((4.0, 5.0))]
-  (steps,) = equal_compute._steps_by_setting(compared, 'gradients', rows).values()
+  (steps,) = equal_compute._setting_steps(compared, 'gradients', rows).values()
   assert (
     abs(steps * (1 + 4.5) + 2 * RatioController().lookahead_updates(steps) - 2 * BASE.steps) <= 3
   )
 
 
 def test_without_finished_runs_of_a_controlled_k_some_steps_are_affordable(task):
-  (steps,) = equal_compute._steps_by_setting(comparison(task, 'k=auto'), 'gradients', []).values()
+  (steps,) = equal_compute._setting_steps(comparison(task, 'k=auto'), 'gradients', []).values()
   assert 1 <= steps <= BASE.steps

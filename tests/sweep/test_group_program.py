@@ -9,7 +9,7 @@ import pytest
 from gan_jax.config.run_config import Config
 from gan_jax.distributed import device_memory
 from gan_jax.evaluation.tasks import load_task
-from gan_jax.sweep import equal_compute, group_program, halving_scheduler, sweep_directory
+from gan_jax.sweep import equal_compute, group_program, halving_scheduler
 from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_program import Member
 from gan_jax.sweep.group_trainer import GroupTrainer
@@ -305,18 +305,18 @@ def test_halving_steps_are_evaluated_steps():
 def test_survivors_are_the_best_settings_by_the_mean_of_their_seeds():
   settings = {'a0': 'a', 'a1': 'a', 'b0': 'b', 'b1': 'b', 'c0': 'c', 'c1': 'c'}
   scores = {'a0': 1.0, 'a1': 1.0, 'b0': 3.0, 'b1': -9.0, 'c0': 0.5, 'c1': math.nan}
-  assert halving_scheduler.surviving_settings(scores, settings, 2) == {'a', 'c'}
-  assert halving_scheduler.surviving_settings({}, settings, 2)  # at least one
+  assert halving_scheduler.best_settings(scores, settings, 2) == {'a', 'c'}
+  assert halving_scheduler.best_settings({}, settings, 2)  # at least one
 
 
 def test_the_folder_of_another_sweep_raises(tmp_path):
-  sweep_directory.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
-  sweep_directory.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
+  equal_compute.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
+  equal_compute.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
   with pytest.raises(UserError, match=r'another sweep.*seeds'):
-    sweep_directory.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 3})
+    equal_compute.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 3})
   (tmp_path / 'file').touch()
   with pytest.raises(UserError, match='holds no sweep'):
-    sweep_directory.open_sweep(tmp_path, {})
+    equal_compute.open_sweep(tmp_path, {})
 
 
 def test_an_exported_member_has_its_devices_and_events(tmp_path, program):
@@ -330,3 +330,8 @@ def test_an_exported_member_has_its_devices_and_events(tmp_path, program):
   assert 'a population of 4 (map)' in described['ran_on'][0]['devices']
   (events,) = (tmp_path / 'm0').glob('events.*')
   assert b'd_loss' in events.read_bytes()
+
+
+def test_all_finite_is_false_for_the_member_with_a_nan_only():
+  tree = {'a': np.ones((3, 2)), 'b': np.asarray([0.0, np.nan, 1.0]), 'none': np.zeros((3, 0))}
+  np.testing.assert_array_equal(group_program._all_finite(tree), [True, False, True])

@@ -76,8 +76,3 @@ def test_members_equal_solo_calls(mapping, n_devices):
     solo = jax.jit(run)({'rate': rates[i]}, jax.random.key(i), jnp.ones(()), data, n[i])
     np.testing.assert_array_equal(states[i], solo[0])
     np.testing.assert_array_equal(means[i], solo[1])
-
-
-def test_all_finite_is_false_for_the_member_with_a_nan_only():
-  tree = {'a': jnp.ones((3, 2)), 'b': jnp.asarray([0.0, jnp.nan, 1.0]), 'none': jnp.zeros((3, 0))}
-  np.testing.assert_array_equal(member_mapping.all_finite(tree), [True, False, True])
