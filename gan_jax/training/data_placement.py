@@ -23,7 +23,8 @@ def should_stream_bytes(
 ) -> bool:
   """Decides whether to stream `n_bytes` of images to devices with `free` bytes each; raises UserError."""
   if choice == 'yes' and not streamable:
-    raise UserError(f'--stream=yes: {name} is made on the device; give --stream=auto')
+    reason = f'the examples of {name} are made on the device'
+    raise UserError(f'--stream=yes: {reason}; give --stream=auto')
   if choice != 'auto' or not streamable:
     return choice == 'yes'
   return n_bytes > _MAX_RESIDENT_SHARE * free

@@ -25,7 +25,15 @@ from gan_jax.evaluation.tasks.image_task import ImageTask
 from gan_jax.evaluation.tasks.synthetic_task import SyntheticTask
 from gan_jax.gan import train_step, update_ratio
 from gan_jax.gan.update_ratio import RatioController, ratio_from_float
-from gan_jax.training import data_placement, input_pipeline, load_run, session, train
+from gan_jax.training import (
+  data_placement,
+  input_pipeline,
+  load_run,
+  loop_hooks,
+  metric_writers,
+  session,
+  train,
+)
 from gan_jax.utils.errors import UserError
 from tests.helpers import commands, device_layouts, process_groups, streaming_runs
 from tests.helpers.streaming_runs import (
@@ -233,12 +241,12 @@ def little_data(monkeypatch):
   measured = tasks.CheckpointEvaluation({}, 0.0, 'line')
   monkeypatch.setattr(image_task.ImageTask, 'evaluate_checkpoint', lambda *args: measured)
   monkeypatch.setattr(image_task.ImageTask, 'save_sample_figures', lambda *args: None)
-  monkeypatch.setattr(train.plots, 'plot_training_curves', lambda *args: None)
+  monkeypatch.setattr(loop_hooks.plots, 'plot_training_curves', lambda *args: None)
 
 
 def final(folder):
   """The last state, and the numbers in the log but for the clock's."""
-  records = train.logs.read_metrics(folder / 'metrics.jsonl')
+  records = metric_writers.read_metrics(folder / 'metrics.jsonl')
   told = {(r['step'], x): r[x] for r in records for x in r if isinstance(r[x], float)}
   told = {key: value for key, value in told.items() if key[1] != 'steps_per_second'}
   return load_run.load_run(folder, 'last').state, told
@@ -274,11 +282,11 @@ def test_a_look_sees_the_training_examples_that_it_would_see_among_all(little_da
       x.task.window_batch_fn(8)
       if isinstance(x.pipeline, input_pipeline.StreamingPipeline)
       else x.task.train_batch_fn
-    )(key, positions, x.pipeline.shown.train)
+    )(key, positions, x.pipeline.monitor_data.train)
     for x in opened
   ]
   assert_trees_equal(*seen)
-  assert update_ratio.ratio_from_float(1.5) == opened[1].pipeline._pace
+  assert update_ratio.ratio_from_float(1.5) == opened[1].pipeline._ratio
 
 
 @pytest.mark.slow
