@@ -32,12 +32,12 @@ class CellOccupancy(NamedTuple):
 
   @property
   def missing(self) -> float:
-    """Share of the data in cells whose share of fakes is below a tenth of their share of data."""
+    """Returns the share of data in cells whose share of fakes is below a tenth of their share of data."""
     return float(self.real[self.fake < 0.1 * self.real].sum())
 
   @property
   def width(self) -> float:
-    """Median of `spread` over cells: 1 for fakes as wide as the data; NaN if no cell has enough examples."""
+    """Returns the median of `spread` over cells: 1 for fakes as wide as the data; NaN without enough examples."""
     known = self.spread[np.isfinite(self.spread)]
     return float(np.median(known)) if known.size else float('nan')
 
