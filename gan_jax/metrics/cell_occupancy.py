@@ -37,7 +37,7 @@ class CellOccupancy(NamedTuple):
 
   @property
   def width(self) -> float:
-    """Returns the median of `spread` over cells: 1 for fakes as wide as the data; NaN without enough examples."""
+    """Returns the median of `spread` over cells: 1 for fakes as wide as the data; NaN for few examples."""
     known = self.spread[np.isfinite(self.spread)]
     return float(np.median(known)) if known.size else float('nan')
 
