@@ -29,9 +29,9 @@ from gan_jax.evaluation import tasks
 from gan_jax.evaluation.tasks import Task
 from gan_jax.gan.train_step import make_run_steps
 from gan_jax.sweep import group_program, halving_scheduler, member_mapping
-from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_program import GroupProgram, Member
 from gan_jax.sweep.group_trainer import GroupTrainer
+from gan_jax.sweep.progress_table import SweepCallback
 from gan_jax.training import session as session_lib
 from gan_jax.training.loop_schedule import next_stop
 from gan_jax.training.train_spec import train_spec_fn

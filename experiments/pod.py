@@ -21,7 +21,7 @@ from gan_jax.config.run_config import Config
 from gan_jax.distributed import chip_specs, sharding
 from gan_jax.distributed.chip_specs import Slice
 from gan_jax.evaluation import plots
-from gan_jax.training import ahead_of_time, capacity_report, data_placement
+from gan_jax.training import ahead_of_time_compile, capacity_report, data_placement
 from gan_jax.training.capacity_report import CapacityReport
 from gan_jax.utils.errors import UserError
 
@@ -56,12 +56,14 @@ def main(argv: list[str]) -> int:
     raise UserError(
       f'--topology={_TOPOLOGY.value}: known are {", ".join(chip_specs.topology_names())}'
     )
-  examples = ahead_of_time.data_spec_of(settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value)
+  examples = ahead_of_time_compile.data_spec_of(
+    settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value
+  )
   mapped = sharding.SHARDED_PARAMS if _SHARD.value else 'pmap'
   way = capacity_report.CompileOptions(mapped, _QUICKLY.value, _STREAM.value)
   try:
     report = capacity_report.measure_capacity(settings, examples, where, way)
-  except ahead_of_time.DoesNotFitError as error:
+  except ahead_of_time_compile.DoesNotFitError as error:
     print(_missing(error, settings, where), file=sys.stderr)
     return NOT_FIT
   report = capacity_report.add_projections(report, settings, examples, where, way, _LARGEST.value)
@@ -77,7 +79,7 @@ def _shape(text: str) -> tuple[int, ...]:
   return tuple(int(side) for side in text.split('x')) if text else ()
 
 
-def _missing(error: ahead_of_time.DoesNotFitError, settings: Config, where: Slice) -> str:
+def _missing(error: ahead_of_time_compile.DoesNotFitError, settings: Config, where: Slice) -> str:
   """One line: what is missing, and what to change."""
   ways = [f'a smaller --batch_size than {settings.batch_size}', 'more chips with the same batch']
   if not settings.remat:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import data
-from gan_jax.data.synthetic import SYNTHETIC, curves, mixtures, parabolas
+from gan_jax.data.synthetic import SYNTHETIC, mixtures, moons_and_spirals, parabolas
 from gan_jax.evaluation import classifier
 from gan_jax.metrics import embeddings
 from gan_jax.metrics.embeddings import Embedding
@@ -60,9 +60,9 @@ def _segments(coordinate: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spiral_segments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  curve = curves.spiral()
+  curve = moons_and_spirals.spiral()
   project = jax.jit(
-    functools.partial(jax.lax.map, functools.partial(curves.project_onto_curve, curve))
+    functools.partial(jax.lax.map, functools.partial(moons_and_spirals.project_onto_curve, curve))
   )
   arc_length = np.asarray(project(jnp.asarray(x)).arc_length)
   arms = len(curve.turns)

@@ -8,7 +8,14 @@ import optax
 
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.run_config import Config
-from gan_jax.gan import augment, optimizers, penalties, update_ratio, weight_constraints
+from gan_jax.gan import (
+  augment,
+  learning_rate_schedules,
+  optimizers,
+  penalties,
+  update_ratio,
+  weight_constraints,
+)
 from gan_jax.gan.augment import ada_controller
 from gan_jax.gan.gan import Gan
 from gan_jax.gan.latents import Latent
@@ -86,8 +93,8 @@ def build_gan(
     d_tx=_optimizer(config, 'd', at),
     loss=loss,
     latent=Latent(config.latent, config.latent_size),
-    g_rate=optimizers.SCHEDULES[config.g_schedule](at['g_lr'], at['steps']),
-    d_rate=optimizers.SCHEDULES[config.d_schedule](at['d_lr'], at['steps']),
+    g_rate=learning_rate_schedules.SCHEDULES[config.g_schedule](at['g_lr'], at['steps']),
+    d_rate=learning_rate_schedules.SCHEDULES[config.d_schedule](at['d_lr'], at['steps']),
     ema_decay=at['ema_decay'],
     penalties=penalties.make_penalties(
       {name: at.get(name, 0.0) for name in penalties.PENALTIES},
@@ -96,7 +103,7 @@ def build_gan(
     penalty_scale=(
       None
       if config.penalty_decay == 1
-      else optimizers.geometric(1.0, at['penalty_decay'], at['steps'])
+      else learning_rate_schedules.geometric(1.0, at['penalty_decay'], at['steps'])
     ),
     consensus=at.get('consensus', 0.0),
     unroll=config.unroll if config.update == 'unrolled' else 0,
@@ -106,7 +113,9 @@ def build_gan(
     augment_p=at['augment_p'],
     ada=ada,
     noise=(
-      optimizers.linear(at['instance_noise'], at['noise_steps']) if config.instance_noise else None
+      learning_rate_schedules.linear(at['instance_noise'], at['noise_steps'])
+      if config.instance_noise
+      else None
     ),
     ratio_controller=update_ratio.RatioController(at['k_target']) if config.k == 'auto' else None,
     n_classes=n_classes,

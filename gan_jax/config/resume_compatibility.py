@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from gan_jax.config.run_config import Config
-from gan_jax.gan import optimizers
+from gan_jax.gan import learning_rate_schedules
 from gan_jax.utils.errors import UserError
 
 # Settings that a run may change when it goes on: no update depends on them but for rounding.
@@ -17,7 +17,7 @@ _CHANGEABLE = {
 def blocking_differences(old: dict[str, Any], new: Config) -> list[str]:
   """Returns the settings whose difference forbids a run with flags `old` to go on with `new`, as texts."""
   changeable = set(_CHANGEABLE)
-  falling = {new.g_schedule, new.d_schedule} & optimizers.SCHEDULES_OF_RUN_LENGTH
+  falling = {new.g_schedule, new.d_schedule} & learning_rate_schedules.SCHEDULES_OF_RUN_LENGTH
   if not (falling or new.instance_noise or new.penalty_decay != 1):
     changeable.add('steps')
   return [

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from gan_jax.gan import optimizers, update_ratio
+from gan_jax.gan import learning_rate_schedules, optimizers, update_ratio
 from gan_jax.gan.augment import AUGMENTATIONS
 from gan_jax.gan.latents import LATENTS
 from gan_jax.gan.losses import LOSSES
@@ -83,8 +83,12 @@ class Settings:
   d_b1: float = _setting(0.5, "D's Adam beta1, or momentum.")
   g_b2: float = _rare(0.999, "G's Adam beta2, or last momentum of sgd_2014.")
   d_b2: float = _rare(0.999, "D's Adam beta2, or last momentum of sgd_2014.")
-  g_schedule: str = _setting('constant', "Schedule of G's learning rate.", optimizers.SCHEDULES)
-  d_schedule: str = _setting('constant', "Schedule of D's learning rate.", optimizers.SCHEDULES)
+  g_schedule: str = _setting(
+    'constant', "Schedule of G's learning rate.", learning_rate_schedules.SCHEDULES
+  )
+  d_schedule: str = _setting(
+    'constant', "Schedule of D's learning rate.", learning_rate_schedules.SCHEDULES
+  )
   ema_decay: float = _setting(0.999, "Decay of the moving average of G's weights.")
   steps: int = _setting(20_000, 'Number of generator updates.')
   seed: int = _setting(0, 'Seed of all random numbers.')

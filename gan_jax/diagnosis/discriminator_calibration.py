@@ -12,8 +12,8 @@ from gan_jax.evaluation import sampling
 from gan_jax.evaluation.tasks import Task
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan.gan import Gan, GanState
-from gan_jax.metrics import two_sample
-from gan_jax.metrics.two_sample import JsdBound
+from gan_jax.metrics import jsd_bound
+from gan_jax.metrics.jsd_bound import JsdBound
 
 N_EXAMPLES = 4000  # of each set
 _N_BINS = 40  # of the histogram
@@ -45,7 +45,7 @@ class DiscriminatorStatistics(NamedTuple):
 def collect_discriminator_outputs(
   gan: Gan, state: GanState, task: Task, weights: str, seed: int
 ) -> DiscriminatorOutputs:
-  """Applies D to training data, held-out data and samples of G's 'raw' or 'ema' weights, `N_EXAMPLES` of each."""
+  """Applies D to training data, held-out data and samples of 'raw' or 'ema' weights, `N_EXAMPLES` each."""
   data = task.evaluation_data() if gan.n_classes else task.evaluation_data().without_labels()
   key = jax.random.fold_in(jax.random.key(seed), sampling.SAMPLING_STREAM)
   logits = jax.jit(lambda examples, labels: gan_lib.logits(gan, state.d.weights, examples, labels))
@@ -72,8 +72,8 @@ def compute_discriminator_statistics(outputs: DiscriminatorOutputs) -> Discrimin
 
   def bound(real: np.ndarray) -> JsdBound:
     half = min(n, len(real) // 2)
-    slope, offset = two_sample.platt_scaling(real[:half], fake[:half])
-    return two_sample.jsd_bound(slope * real[half:] + offset, slope * fake[half:] + offset)
+    slope, offset = jsd_bound.platt_scaling(real[:half], fake[:half])
+    return jsd_bound.jsd_bound(slope * real[half:] + offset, slope * fake[half:] + offset)
 
   low, high = np.quantile(np.concatenate([train, held_out, fake]), [0.005, 0.995])
   edges = np.linspace(low, high + 1e-6, _N_BINS + 1)
@@ -85,7 +85,7 @@ def compute_discriminator_statistics(outputs: DiscriminatorOutputs) -> Discrimin
   return DiscriminatorStatistics(
     bound(held_out),
     bound(train) if len(train) >= 20 else JsdBound(math.nan, math.nan, math.nan),
-    *two_sample.roc_auc(train, held_out),
+    *jsd_bound.roc_auc(train, held_out),
     outputs.generator_loss_slope,
     mean_probability(held_out),
     mean_probability(fake),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
-from gan_jax.diagnosis.verdict_explanations import ADVICE, explain_verdict
+from gan_jax.diagnosis.verdict_advice import ADVICE, explain_verdict
 
 VERDICTS = tuple(ADVICE)
 MIN_EXAMPLES = 1000  # held-out examples, and samples, that a verdict needs

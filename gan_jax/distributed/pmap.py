@@ -139,7 +139,7 @@ def lowerable_map(
   mapped: str = 'pmap',
   sharded_args: ShardedArgs = _NONE,
 ) -> LowerableMap:
-  """Returns what `pmap`, or `jit_sharded` for `SHARDED_PARAMS`, would call: to compile without running."""
+  """Returns the function that `pmap` (or `jit_sharded`, by `mapped`) would call, to lower and compile only."""
   if mapped == sharding.SHARDED_PARAMS:
     return LowerableMap(_jit_sharded(fn, devices, donate_argnum), ())
   mapped_fn = _pmapped(fn, devices, n_args, donate_argnum, sharded_args)

@@ -87,7 +87,7 @@ def eval_copy(tree: Any, mapped: str) -> Any:
 
 
 def param_shardings(state: Any, devices: Devices) -> Any:
-  """Returns a sharding per array: along the longest side divisible by the devices, else replicated."""
+  """Returns each array's sharding: split along the longest axis that the devices divide, else replicated."""
   mesh, n = data_mesh(devices), len(devices)
 
   def sharding(x: Any) -> NamedSharding:

@@ -40,7 +40,7 @@ def parzen_scores(
 
 
 def selection_and_query_rows(dataset: Dataset, split: str) -> tuple[jax.Array, jax.Array]:
-  """Returns the rows [m, d] on which sigma is chosen and the rows [n, d] of `split` to be scored."""
+  """Returns the flattened images [m, d] that choose the bandwidth, and those of `split` to score [n, d]."""
   validation, n = sampling.to_unit_rows(dataset.validation), n_selection_images(dataset)
   return validation[:n], sampling.to_unit_rows(dataset.test) if split == 'test' else validation[n:]
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 from gan_jax.data.device_batches import Batch
 from gan_jax.distributed.randomness import BatchAxis, Microbatch, collective_axis_name
@@ -16,7 +16,7 @@ T = TypeVar('T')
 def mean_over_microbatches(
   fn: Callable[[Batch, BatchAxis], T], batch: Batch, n: int, axis: BatchAxis
 ) -> T:
-  """Returns the mean of `fn(microbatch, its axis)` over n equal microbatches of `batch`, run in sequence.
+  """Returns the mean of `fn(microbatch, axis)` over n equal microbatches of `batch`, computed in sequence.
 
   Equals `fn(batch, axis)` but for rounding where `fn` is a mean over independent examples, whose noise
   depends on their position in the global batch; not with batch norm.
@@ -26,7 +26,7 @@ def mean_over_microbatches(
   assert not isinstance(axis, Microbatch)
   microbatches = jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
 
-  def add(sums: T, indexed: tuple[jax.Array, Batch]) -> tuple[T, None]:
+  def add(sums: T, indexed: tuple[Array, Batch]) -> tuple[T, None]:
     index, microbatch = indexed
     return jax.tree.map(jnp.add, sums, fn(microbatch, Microbatch(axis, index, n))), None
 

@@ -4,23 +4,24 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 
-def _uniform(key: jax.Array, size: int) -> jax.Array:
+def _uniform(key: Array, size: int) -> Array:
   bound = 3.0**0.5
   return jax.random.uniform(key, (size,), minval=-bound, maxval=bound)
 
 
-def _normal(key: jax.Array, size: int) -> jax.Array:
+def _normal(key: Array, size: int) -> Array:
   return jax.random.normal(key, (size,))
 
 
-def _sphere(key: jax.Array, size: int) -> jax.Array:
+def _sphere(key: Array, size: int) -> Array:
   direction = jax.random.normal(key, (size,))
   return direction * (size**0.5 / jnp.linalg.norm(direction))
 
 
-def _binary(key: jax.Array, size: int) -> jax.Array:
+def _binary(key: Array, size: int) -> Array:
   return jax.random.rademacher(key, (size,), jnp.float32)
 
 
@@ -34,12 +35,12 @@ class Latent(NamedTuple):
   size: int
 
 
-def sample_latents(latent: Latent, keys: jax.Array) -> jax.Array:
+def sample_latents(latent: Latent, keys: Array) -> Array:
   """Draws one latent per key: [n] keys to latents [n, size]."""
   return jax.vmap(lambda key: LATENTS[latent.name](key, latent.size))(keys)
 
 
-def interpolate_latents(latent: Latent, start: jax.Array, end: jax.Array, n: int) -> jax.Array:
+def interpolate_latents(latent: Latent, start: Array, end: Array, n: int) -> Array:
   """Returns a path of n latents [n, size] from `start` to `end` [size] through regions likely under the prior.
 
   Uniform: a straight line. Binary: one coordinate after another flips. Normal and sphere: a great circle

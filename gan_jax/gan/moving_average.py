@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
 
 
-def update_moving_average(
-  average: Any, weights: Any, decay: float | jax.Array, step: jax.Array
-) -> Any:
+def update_moving_average(average: Any, weights: Any, decay: float | Array, step: Array) -> Any:
   """Returns the exponential moving average of G's weights after step number `step`.
 
   The decay rises to its value as (1 + step) / (10 + step), so that the average forgets the initial weights.

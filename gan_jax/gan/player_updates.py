@@ -1,11 +1,11 @@
 """Updates one player: D's loss, the gradients of D and of G, and the optimizer's step along them."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
+from jax import Array, lax
 
 from gan_jax.data.device_batches import Batch
 from gan_jax.distributed.randomness import BatchAxis
@@ -15,18 +15,19 @@ from gan_jax.gan.gradient_accumulation import mean_over_microbatches, pmean
 from gan_jax.gan.moving_average import update_moving_average
 from gan_jax.gan.weight_constraints import Projection
 
+Optimizer: TypeAlias = optax.GradientTransformation
+
 
 def update_discriminator(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, *, axis_name: BatchAxis = None
+  gan: Gan, key: Array, state: GanState, batch: Batch, *, axis_name: BatchAxis = None
 ) -> tuple[GanState, Metrics]:
   """Takes one optimizer step of D on `batch` and as many fakes; G stays unchanged."""
   z_key, d_key = jax.random.split(key)
 
   def gradients(batch: Batch, axis: BatchAxis) -> tuple[PyTree, tuple[PyTree, Metrics]]:
     fakes, _ = generate(gan, state.g.weights, z_key, batch, axis)
-    return jax.grad(
-      lambda params: discriminator_loss(gan, state, params, d_key, batch, fakes, axis), has_aux=True
-    )(state.d.params)
+    loss_fn = lambda params: discriminator_loss(gan, state, params, d_key, batch, fakes, axis)
+    return jax.grad(loss_fn, has_aux=True)(state.d.params)
 
   local = mean_over_microbatches(gradients, batch, gan.accumulate, axis_name)
   grads, (stats, metrics) = pmean(local, axis_name)
@@ -34,7 +35,7 @@ def update_discriminator(
 
 
 def update_generator(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, *, axis_name: BatchAxis = None
+  gan: Gan, key: Array, state: GanState, batch: Batch, *, axis_name: BatchAxis = None
 ) -> tuple[GanState, Metrics]:
   """Takes one optimizer step of G and updates G's moving average; D stays unchanged.
 
@@ -42,8 +43,8 @@ def update_generator(
   """
   z_key, d_key = jax.random.split(key)
 
-  def gradients(batch: Batch, axis: BatchAxis) -> tuple[tuple[jax.Array, PyTree], PyTree]:
-    def loss_fn(params: PyTree) -> tuple[jax.Array, PyTree]:
+  def gradients(batch: Batch, axis: BatchAxis) -> tuple[tuple[Array, PyTree], PyTree]:
+    def loss_fn(params: PyTree) -> tuple[Array, PyTree]:
       fakes, stats = generate(gan, Weights(params, state.g.stats), z_key, batch, axis)
       d = unroll_discriminator(gan, d_key, state, batch, fakes, axis)
       (real, fake), _ = discriminate(gan, state, d.weights, d_key, batch, fakes, axis)
@@ -57,28 +58,22 @@ def update_generator(
 
 
 def discriminator_loss(
-  gan: Gan,
-  state: GanState,
-  params: PyTree,
-  key: jax.Array,
-  batch: Batch,
-  fakes: jax.Array,
-  axis_name: BatchAxis,
-) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+  gan: Gan, state: GanState, params: PyTree, key: Array, batch: Batch, fakes: Array, axis: BatchAxis
+) -> tuple[Array, tuple[PyTree, Metrics]]:
   """Returns the loss with penalties of a D with parameters `params`, and (D's new batch statistics, metrics).
 
   `key` is for augmentation, dropout and penalties; `fakes` [n, ...] have the labels of `batch`.
   """
   weights = Weights(params, state.d.stats)
-  (real, fake), stats = discriminate(gan, state, weights, key, batch, fakes, axis_name)
+  (real, fake), stats = discriminate(gan, state, weights, key, batch, fakes, axis)
   loss = gan.loss.discriminator(real, fake)
-  penalty = penalty_value(gan, state, params, key, batch, fakes, axis_name)
+  penalty = penalty_value(gan, state, params, key, batch, fakes, axis)
   total = loss + penalty
   metrics = {'d_loss': loss, 'd_penalty': penalty, **mean_probabilities(gan, real, fake)}
   return total, (stats, metrics)
 
 
-def mean_probabilities(gan: Gan, real: jax.Array, fake: jax.Array) -> Metrics:
+def mean_probabilities(gan: Gan, real: Array, fake: Array) -> Metrics:
   """Returns the means of D(x) and D(G(z)) as probabilities of being data, and of sign(D(x) - 1/2).
 
   `real` [n] and `fake` [n] are D's outputs.
@@ -92,7 +87,7 @@ def mean_probabilities(gan: Gan, real: jax.Array, fake: jax.Array) -> Metrics:
 
 
 def unroll_discriminator(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, fakes: jax.Array, axis_name: BatchAxis
+  gan: Gan, key: Array, state: GanState, batch: Batch, fakes: Array, axis: BatchAxis
 ) -> Player:
   """Returns D after `gan.unroll` further updates, differentiable by `fakes` (Metz et al., 2017).
 
@@ -101,11 +96,9 @@ def unroll_discriminator(
 
   def update(player: Player, _: Any) -> tuple[Player, None]:
     unrolled = state.replace(d=player)
-    grads, (stats, _) = jax.grad(
-      lambda params: discriminator_loss(gan, unrolled, params, key, batch, fakes, axis_name),
-      has_aux=True,
-    )(player.params)
-    grads, stats = pmean((grads, stats), axis_name)
+    loss_fn = lambda params: discriminator_loss(gan, unrolled, params, key, batch, fakes, axis)
+    grads, (stats, _) = jax.grad(loss_fn, has_aux=True)(player.params)
+    grads, stats = pmean((grads, stats), axis)
     rate = gan.d_rate(state.step)
     return apply_gradients(gan.d_tx, rate, player, grads, stats, gan.d_project), None
 
@@ -131,12 +124,7 @@ def apply_generator_gradients(gan: Gan, state: GanState, grads: PyTree, stats: P
 
 
 def apply_gradients(
-  tx: optax.GradientTransformation,
-  rate: Any,
-  player: Player,
-  grads: PyTree,
-  stats: PyTree,
-  project: Projection | None = None,
+  tx: Optimizer, rate: Any, player: Player, grads: PyTree, stats: PyTree, project: Projection | None
 ) -> Player:
   """Returns the player after one step of the optimizer `tx` with learning rate `rate` along `grads`.
 
@@ -148,8 +136,8 @@ def apply_gradients(
 
 
 def compute_updates(
-  tx: optax.GradientTransformation, rate: Any, player: Player, grads: PyTree
+  tx: Optimizer, rate: Any, player: Player, grads: PyTree
 ) -> tuple[PyTree, optax.OptState]:
   """Returns the optimizer's updates (added to the parameters) for `grads`, and its new state."""
-  wrapped = optax.with_extra_args_support(tx)
-  return wrapped.update(grads, player.opt_state, player.params, learning_rate=rate)
+  update = optax.with_extra_args_support(tx).update
+  return update(grads, player.opt_state, player.params, learning_rate=rate)

@@ -6,15 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 from gan_jax.data.device_batches import Batch, BatchFn, DeviceData
-from gan_jax.distributed.randomness import (
-  BatchAxis,
-  collective_axis_name,
-  example_keys,
-  global_example_indices,
-)
+from gan_jax.distributed import randomness
+from gan_jax.distributed.randomness import BatchAxis, example_keys
 from gan_jax.gan import gan as gan_lib
 from gan_jax.gan import update_ratio
 from gan_jax.gan.gan import Gan, GanState, Metrics, Weights
@@ -41,9 +37,9 @@ class TrainSpec(NamedTuple):
 class RunKeys(NamedTuple):
   """Holds the random keys of a run."""
 
-  data: jax.Array  # the order of training examples
-  noise: jax.Array  # latents, dropout and augmentation
-  held_out: jax.Array  # measurements for adapting k
+  data: Array  # the order of training examples
+  noise: Array  # latents, dropout and augmentation
+  held_out: Array  # measurements for adapting k
 
 
 def make_run_steps(
@@ -64,10 +60,10 @@ def make_run_steps(
 
 def run_steps(
   spec: TrainSpec,
-  key: jax.Array,
+  key: Array,
   state: GanState,
   data: DeviceData,
-  n: int | jax.Array,
+  n: int | Array,
   *,
   axis_name: BatchAxis = None,
 ) -> tuple[GanState, Metrics]:
@@ -75,14 +71,7 @@ def run_steps(
 
   Means are over steps, for metrics named d_* over updates of D; `k` is the number of D's updates per step.
   `n` is traced: one program for all intervals between events keeps a resumed run bit-equal to an unbroken one.
-
-  Args:
-    spec: defines the steps.
-    key: the run's root key.
-    state: the state before the steps.
-    data: training and held-out data on the device.
-    n: the number of steps.
-    axis_name: the mapped axis of devices, if any.
+  `key` is the run's root key, `axis_name` the mapped axis of devices, if any.
   """
 
   def add_step(_: Any, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
@@ -100,7 +89,7 @@ def run_steps(
 
 
 def train_step(
-  spec: TrainSpec, key: jax.Array, state: GanState, data: DeviceData, axis_name: BatchAxis
+  spec: TrainSpec, key: Array, state: GanState, data: DeviceData, axis_name: BatchAxis
 ) -> tuple[GanState, Metrics]:
   """Updates D and G by the update rule of `spec`, then adapts k; arguments as of `run_steps`."""
   gan = spec.gan
@@ -124,32 +113,27 @@ def train_step(
   return state, metrics
 
 
-def split_run_key(key: jax.Array) -> RunKeys:
+def split_run_key(key: Array) -> RunKeys:
   """Splits a run's root key by purpose."""
   return RunKeys(*jax.random.split(key, 3))
 
 
 def get_train_batch(
-  spec: TrainSpec, key: jax.Array, data: Any, i: jax.Array, axis_name: BatchAxis
+  spec: TrainSpec, key: Array, data: Any, i: Array, axis_name: BatchAxis
 ) -> Batch:
   """Returns this device's share of the i-th minibatch of a run, counted in updates of D.
 
   `key` is `RunKeys.data`, `data` is `DeviceData.train`.
   """
-  axis = collective_axis_name(axis_name)
+  axis = randomness.collective_axis_name(axis_name)
   n = spec.batch_size // (1 if axis is None else lax.axis_size(axis))
   start = i.astype(jnp.uint32) * jnp.uint32(spec.batch_size)
-  positions = start + global_example_indices(n, axis_name).astype(jnp.uint32)
+  positions = start + randomness.global_example_indices(n, axis_name).astype(jnp.uint32)
   return spec.train_examples(key, positions, data)
 
 
 def adapt_update_ratio(
-  spec: TrainSpec,
-  key: jax.Array,
-  state: GanState,
-  held_out: Any,
-  get_batch: GetBatch,
-  axis_name: BatchAxis,
+  spec: TrainSpec, key: Array, state: GanState, held_out: Any, get_batch: GetBatch, axis: BatchAxis
 ) -> update_ratio.Control:
   """Returns the ratio controller's state, with k adapted if a measurement is due at `state.step`.
 
@@ -162,13 +146,13 @@ def adapt_update_ratio(
   step = state.step.astype(jnp.uint32)
   held_out_key, z_key, d_key, g_key = jax.random.split(key, 4)
 
-  def look_ahead(update: Callable[..., tuple[GanState, Metrics]], key: jax.Array) -> GanState:
+  def look_ahead(update: Callable[..., tuple[GanState, Metrics]], key: Array) -> GanState:
     """Applies `n_lookahead` updates of one player to a copy of the state, for measuring only."""
     key = jax.random.fold_in(key, step)
 
-    def body(i: jax.Array, state: GanState) -> GanState:
+    def body(i: Array, state: GanState) -> GanState:
       batch = get_batch(state.d.count)
-      return update(gan, jax.random.fold_in(key, i), state, batch, axis_name=axis_name)[0]
+      return update(gan, jax.random.fold_in(key, i), state, batch, axis_name=axis)[0]
 
     return lax.fori_loop(0, n_lookahead, body, state)
 
@@ -186,7 +170,7 @@ def adapt_update_ratio(
   return lax.cond(controller.is_due(state.step), measure, lambda: state.controls['k'])
 
 
-def _cross_entropy(gan: Gan, latents: jax.Array, batch: Batch, d: Weights, g: Weights) -> jax.Array:
+def _cross_entropy(gan: Gan, latents: Array, batch: Batch, d: Weights, g: Weights) -> Array:
   """Returns D's cross-entropy [nats] on `batch` and the samples of `latents`, in evaluation mode."""
   fakes = gan_lib.sample(gan, g, latents, batch.labels)
   real, fake = (gan_lib.logits(gan, d, x, batch.labels) for x in (batch.images, fakes))

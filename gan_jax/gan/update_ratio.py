@@ -6,22 +6,23 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 
 class UpdateRatio(NamedTuple):
   """Holds a fixed k = numerator / denominator; both may be traced."""
 
-  numerator: int | jax.Array
-  denominator: int | jax.Array
+  numerator: int | Array
+  denominator: int | Array
 
-  def updates_at(self, step: jax.Array) -> int | jax.Array:
+  def updates_at(self, step: Array) -> int | Array:
     """Returns the number of D's updates in step number `step`: for k = 1/2, 1, 0, 1, 0, ..."""
     if isinstance(self.denominator, int) and self.denominator == 1:
       return self.numerator
     phase = step % self.denominator  # keeps the products small
     return self.updates_before(phase + 1) - self.updates_before(phase)
 
-  def updates_before(self, step: int | jax.Array) -> int | jax.Array:
+  def updates_before(self, step: int | Array) -> int | Array:
     """Returns the number of D's updates in the first `step` steps of a run."""
     return -((-step * self.numerator) // self.denominator)  # rounded up
 
@@ -35,10 +36,10 @@ def ratio_from_float(k: float) -> UpdateRatio:
 class Control(NamedTuple):
   """Holds the state of a `RatioController`, all float32 scalars."""
 
-  k: jax.Array
-  credit: jax.Array  # updates of D that are due, with the fraction left over
-  gain: jax.Array  # running mean of the fall of D's held-out cross-entropy by an update of D, nats
-  undone: jax.Array  # running mean of its rise by an update of G, nats
+  k: Array
+  credit: Array  # updates of D that are due, with the fraction left over
+  gain: Array  # running mean of the fall of D's held-out cross-entropy by an update of D, nats
+  undone: Array  # running mean of its rise by an update of G, nats
 
 
 class RatioController(NamedTuple):
@@ -50,7 +51,7 @@ class RatioController(NamedTuple):
   update depend on data, learning rates and schedules.
   """
 
-  target: float | jax.Array = 1.0
+  target: float | Array = 1.0
   low: float = 1.0  # bounds of k
   high: float = 5.0
   every: int = 50  # steps between measurements
@@ -66,7 +67,7 @@ class RatioController(NamedTuple):
     first = jnp.asarray(self.low, jnp.float32)
     return Control(first, jnp.ones(()), jnp.zeros(()), jnp.zeros(()))
 
-  def next_updates(self, control: Control) -> tuple[jax.Array, Control]:
+  def next_updates(self, control: Control) -> tuple[Array, Control]:
     """Returns the number of D's updates in the next step (int32), and the state after that step."""
     whole = jnp.floor(control.credit)
     return whole.astype(jnp.int32), control._replace(credit=control.credit - whole + control.k)
@@ -75,7 +76,7 @@ class RatioController(NamedTuple):
     """Returns an upper bound on the number of D's updates in any `steps` consecutive steps."""
     return math.ceil(self.high * steps) + 2  # the credit left over is below 1, but for rounding
 
-  def is_due(self, step: jax.Array) -> jax.Array:
+  def is_due(self, step: Array) -> Array:
     """Returns whether a measurement follows step number `step` > 0.
 
     That is after step 1, `second`, the powers of two between `second` and `every`, and multiples of `every`.
@@ -83,7 +84,7 @@ class RatioController(NamedTuple):
     early = (step >= self.second) & (step < self.every) & ((step & (step - 1)) == 0)
     return (step == 1) | early | (step % self.every == 0)
 
-  def adapt(self, control: Control, gain: jax.Array, undone: jax.Array) -> Control:
+  def adapt(self, control: Control, gain: Array, undone: Array) -> Control:
     """Returns the state after a measurement: log2 k moves by the log2 of undone / (target gain), clipped.
 
     The running means of both measured values are used; a mean that is not positive lowers k.
@@ -91,9 +92,8 @@ class RatioController(NamedTuple):
     mean = lambda old, new: self.memory * old + (1 - self.memory) * new
     gain, undone = mean(control.gain, gain), mean(control.undone, undone)
     positive = (gain > 0) & (undone > 0)
-    octaves = jnp.log2(
-      jnp.where(positive, undone / jnp.where(positive, self.target * gain, 1), 0.5)
-    )
+    ratio = undone / jnp.where(positive, self.target * gain, 1)
+    octaves = jnp.log2(jnp.where(positive, ratio, 0.5))
     at_first = (control.gain == 0) & (control.undone == 0)
     change = jnp.where(at_first, self.leap * octaves, self.rate * jnp.clip(octaves, -1, 1))
     k = control.k * 2**change
@@ -106,6 +106,6 @@ class RatioController(NamedTuple):
     return n * self.n_lookahead
 
 
-def log_odds_cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:
+def log_odds_cross_entropy(real: Array, fake: Array) -> Array:
   """Returns -E log D(x) - E log(1 - D(G(z))) [nats] for D's log-odds of data [n] and fakes [m]."""
   return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))

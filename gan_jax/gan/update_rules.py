@@ -13,26 +13,28 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
+from jax import Array, lax
 
 from gan_jax.data.device_batches import Batch
 from gan_jax.distributed.randomness import BatchAxis
-from gan_jax.gan import player_updates
 from gan_jax.gan.forward import discriminate, generate, penalty_value
 from gan_jax.gan.gan import Gan, GanState, Metrics, PyTree, Weights
 from gan_jax.gan.gradient_accumulation import mean_over_microbatches, pmean
+from gan_jax.gan.player_updates import (
+  apply_discriminator_gradients,
+  apply_generator_gradients,
+  compute_updates,
+  mean_probabilities,
+  update_discriminator,
+  update_generator,
+)
 
-GetBatch = Callable[[jax.Array], Batch]
+GetBatch = Callable[[Array], Batch]
+Int = int | Array
 
 
 def alternating_step(
-  gan: Gan,
-  key: jax.Array,
-  state: GanState,
-  get_batch: GetBatch,
-  n_d: int | jax.Array,
-  *,
-  axis_name: BatchAxis = None,
+  gan: Gan, key: Array, state: GanState, get_batch: GetBatch, n_d: Int, axis_name: BatchAxis = None
 ) -> tuple[GanState, Metrics]:
   """Updates D `n_d` times, then G once: algorithm 1 of Goodfellow et al. (2014).
 
@@ -42,12 +44,11 @@ def alternating_step(
   d_key, g_key = jax.random.split(key)
   first = state.d.count  # G's minibatch is that of D's first update
 
-  def update(i: int | jax.Array, state: GanState) -> tuple[GanState, Metrics]:
+  def update(i: Int, state: GanState) -> tuple[GanState, Metrics]:
     i_key = jax.random.fold_in(d_key, i)
-    batch = get_batch(state.d.count)
-    return player_updates.update_discriminator(gan, i_key, state, batch, axis_name=axis_name)
+    return update_discriminator(gan, i_key, state, get_batch(state.d.count), axis_name=axis_name)
 
-  def add_update(i: jax.Array, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
+  def add_update(i: Array, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
     state, metrics = update(i, carry[0])
     return state, jax.tree.map(jnp.add, carry[1], metrics)
 
@@ -57,19 +58,12 @@ def alternating_step(
     shapes = jax.eval_shape(update, 0, state)[1]
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     state, d_metrics = lax.fori_loop(0, n_d, add_update, (state, zeros))
-  batch = get_batch(first)
-  state, g_metrics = player_updates.update_generator(gan, g_key, state, batch, axis_name=axis_name)
+  state, g_metrics = update_generator(gan, g_key, state, get_batch(first), axis_name=axis_name)
   return state, {**d_metrics, **g_metrics, 'd_updates': jnp.asarray(n_d, jnp.float32)}
 
 
 def step(
-  gan: Gan,
-  key: jax.Array,
-  state: GanState,
-  batch: Batch,
-  k: int = 1,
-  *,
-  axis_name: BatchAxis = None,
+  gan: Gan, key: Array, state: GanState, batch: Batch, k: int = 1, *, axis_name: BatchAxis = None
 ) -> tuple[GanState, Metrics]:
   """Updates D once on each of the k equal parts of `batch`, then G once: one step of algorithm 1.
 
@@ -92,7 +86,7 @@ class PlayerGradients(NamedTuple):
 
 
 def player_gradients(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: BatchAxis
+  gan: Gan, key: Array, state: GanState, batch: Batch, axis_name: BatchAxis
 ) -> PlayerGradients:
   """Returns both players' gradients at `state`, from one minibatch, one noise and one dropout mask."""
   microbatch = functools.partial(_microbatch_gradients, gan, key, state)
@@ -100,38 +94,30 @@ def player_gradients(
 
 
 def _microbatch_gradients(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: BatchAxis
+  gan: Gan, key: Array, state: GanState, batch: Batch, axis_name: BatchAxis
 ) -> PlayerGradients:
   z_key, d_key = jax.random.split(key)
-  fakes, g_pullback, g_stats = jax.vjp(
-    lambda params: generate(gan, Weights(params, state.g.stats), z_key, batch, axis_name),
-    state.g.params,
-    has_aux=True,
+  fakes_of = lambda params: generate(gan, Weights(params, state.g.stats), z_key, batch, axis_name)
+  fakes, g_pullback, g_stats = jax.vjp(fakes_of, state.g.params, has_aux=True)
+  logits = lambda params, fakes: discriminate(
+    gan, state, Weights(params, state.d.stats), d_key, batch, fakes, axis_name
   )
-  (real, fake), d_pullback, d_stats = jax.vjp(
-    lambda params, fakes: discriminate(
-      gan, state, Weights(params, state.d.stats), d_key, batch, fakes, axis_name
-    ),
-    state.d.params,
-    fakes,
-    has_aux=True,
-  )
-  both = (0, 1)
-  d_loss, d_cotangents = jax.value_and_grad(gan.loss.discriminator, both)(real, fake)
-  g_loss, g_cotangents = jax.value_and_grad(gan.loss.generator, both)(real, fake)
+  (real, fake), d_pullback, d_stats = jax.vjp(logits, state.d.params, fakes, has_aux=True)
+  d_loss, d_cotangents = jax.value_and_grad(gan.loss.discriminator, (0, 1))(real, fake)
+  g_loss, g_cotangents = jax.value_and_grad(gan.loss.generator, (0, 1))(real, fake)
   d_grads, _ = d_pullback(d_cotangents)
   (g_grads,) = g_pullback(d_pullback(g_cotangents)[1])
   penalty, penalty_grads = jax.value_and_grad(
     lambda params: penalty_value(gan, state, params, d_key, batch, fakes, axis_name)
   )(state.d.params)
   d_grads = jax.tree.map(jnp.add, d_grads, penalty_grads)
-  probabilities = player_updates.mean_probabilities(gan, real, fake)
-  metrics = {'d_loss': d_loss, 'd_penalty': penalty, 'g_loss': g_loss, **probabilities}
+  metrics = {'d_loss': d_loss, 'd_penalty': penalty, 'g_loss': g_loss}
+  metrics |= mean_probabilities(gan, real, fake)
   return PlayerGradients(d_grads, g_grads, d_stats, g_stats, metrics)
 
 
 def consensus_gradients(
-  gan: Gan, key: jax.Array, state: GanState, batch: Batch, axis_name: BatchAxis
+  gan: Gan, key: Array, state: GanState, batch: Batch, axis_name: BatchAxis
 ) -> PlayerGradients:
   """Returns `player_gradients`, plus those of `gan.consensus` / 2 |v|^2 (Mescheder et al., 2017).
 
@@ -141,7 +127,7 @@ def consensus_gradients(
   if isinstance(gan.consensus, float) and gan.consensus == 0:
     return plain
 
-  def consensus_term(d_params: PyTree, g_params: PyTree) -> jax.Array:
+  def consensus_term(d_params: PyTree, g_params: PyTree) -> Array:
     d, g = state.d.replace(params=d_params), state.g.replace(params=g_params)
     moved = player_gradients(gan, key, state.replace(d=d, g=g), batch, axis_name)
     return gan.consensus / 2 * optax.tree.norm((moved.d_grads, moved.g_grads), squared=True)
@@ -153,20 +139,12 @@ def consensus_gradients(
 
 def apply_player_gradients(gan: Gan, state: GanState, grads: PlayerGradients) -> GanState:
   """Applies the gradients of both players, computed at the same state."""
-  state = player_updates.apply_discriminator_gradients(
-    gan, state, grads.d_grads, grads.d_stats, grads.metrics
-  )
-  return player_updates.apply_generator_gradients(gan, state, grads.g_grads, grads.g_stats)
+  state = apply_discriminator_gradients(gan, state, grads.d_grads, grads.d_stats, grads.metrics)
+  return apply_generator_gradients(gan, state, grads.g_grads, grads.g_stats)
 
 
 def simultaneous_step(
-  gan: Gan,
-  key: jax.Array,
-  state: GanState,
-  get_batch: GetBatch,
-  n_d: int | jax.Array = 1,
-  *,
-  axis_name: BatchAxis = None,
+  gan: Gan, key: Array, state: GanState, get_batch: GetBatch, n_d: Int, axis_name: BatchAxis = None
 ) -> tuple[GanState, Metrics]:
   """Updates D and G once each from one forward pass, as the code released with the 2014 paper does.
 
@@ -178,13 +156,7 @@ def simultaneous_step(
 
 
 def extragradient_step(
-  gan: Gan,
-  key: jax.Array,
-  state: GanState,
-  get_batch: GetBatch,
-  n_d: int | jax.Array = 1,
-  *,
-  axis_name: BatchAxis = None,
+  gan: Gan, key: Array, state: GanState, get_batch: GetBatch, n_d: Int, axis_name: BatchAxis = None
 ) -> tuple[GanState, Metrics]:
   """Updates both players by their gradients at the point one update ahead (Korpelevich, 1976).
 
@@ -207,13 +179,7 @@ def extragradient_step(
 
 
 def rk4_step(
-  gan: Gan,
-  key: jax.Array,
-  state: GanState,
-  get_batch: GetBatch,
-  n_d: int | jax.Array = 1,
-  *,
-  axis_name: BatchAxis = None,
+  gan: Gan, key: Array, state: GanState, get_batch: GetBatch, n_d: Int, axis_name: BatchAxis = None
 ) -> tuple[GanState, Metrics]:
   """Takes one fourth-order Runge-Kutta step along both players' gradients (Qin et al., 2020).
 
@@ -222,18 +188,15 @@ def rk4_step(
   """
   del n_d
   batch = get_batch(state.d.count)
-
-  def gradients(state: GanState) -> PlayerGradients:
-    return consensus_gradients(gan, key, state, batch, axis_name)
+  gradients = lambda state: consensus_gradients(gan, key, state, batch, axis_name)
 
   def move(grads: PlayerGradients, fraction: float) -> GanState:
-    t = state.step
-    d, _ = player_updates.compute_updates(gan.d_tx, gan.d_rate(t), state.d, grads.d_grads)
-    g, _ = player_updates.compute_updates(gan.g_tx, gan.g_rate(t), state.g, grads.g_grads)
-    d_params, g_params = jax.tree.map(
-      lambda x, u: x + fraction * u, (state.d.params, state.g.params), (d, g)
-    )
-    return state.replace(d=state.d.replace(params=d_params), g=state.g.replace(params=g_params))
+    d, g = state.d, state.g
+    d_updates, _ = compute_updates(gan.d_tx, gan.d_rate(state.step), d, grads.d_grads)
+    g_updates, _ = compute_updates(gan.g_tx, gan.g_rate(state.step), g, grads.g_grads)
+    add = lambda x, u: x + fraction * u
+    d_params, g_params = jax.tree.map(add, (d.params, g.params), (d_updates, g_updates))
+    return state.replace(d=d.replace(params=d_params), g=g.replace(params=g_params))
 
   first = gradients(state)
   second = gradients(move(first, 0.5))
@@ -243,9 +206,8 @@ def rk4_step(
     lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6,
     *((each.d_grads, each.g_grads) for each in (first, second, third, fourth)),
   )
-  mean = first._replace(d_grads=d_grads, g_grads=g_grads)
-  state = apply_player_gradients(gan, state, mean)
-  return state, {**first.metrics, 'd_updates': jnp.ones(())}
+  grads = first._replace(d_grads=d_grads, g_grads=g_grads)
+  return apply_player_gradients(gan, state, grads), {**grads.metrics, 'd_updates': jnp.ones(())}
 
 
 UpdateRule = Callable[..., tuple[GanState, Metrics]]

@@ -5,23 +5,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 PyTree = Any
 Projection = Callable[[PyTree], PyTree]
 
 
-def clip(bound: float | jax.Array) -> Projection:
+def clip(bound: float | Array) -> Projection:
   """Clips every parameter to [-bound, bound] (Arjovsky et al., 2017)."""
   return lambda params: jax.tree.map(lambda x: jnp.clip(x, -bound, bound), params)
 
 
-def max_column_norm(bound: float | jax.Array) -> Projection:
+def max_column_norm(bound: float | Array) -> Projection:
   """Scales the incoming weights of every unit to a norm of at most `bound` (Srivastava et al., 2014).
 
   The last axis of a kernel numbers its units; biases and other vectors are unchanged.
   """
 
-  def project(x: jax.Array) -> jax.Array:
+  def project(x: Array) -> Array:
     if x.ndim < 2:
       return x
     norms = jnp.sqrt(jnp.sum(x**2, axis=tuple(range(x.ndim - 1)), keepdims=True))

@@ -11,9 +11,9 @@ from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.run_config import Config
 from gan_jax.evaluation.tasks import Task
 from gan_jax.sweep import compute_budget, group_program, halving_scheduler, search_space
-from gan_jax.sweep.callbacks import ProgressTable, PruningCallback
 from gan_jax.sweep.compute_budget import RunCost, UpdateFlops
 from gan_jax.sweep.group_program import GroupProgram, Member
+from gan_jax.sweep.progress_table import ProgressTable, PruningCallback
 from gan_jax.sweep.results_table import RankingMetric, ResultRow
 from gan_jax.sweep.search_space import Setting
 from gan_jax.training import load_run, metric_writers, run_directory, train_spec

@@ -17,9 +17,9 @@ import numpy as np
 
 from gan_jax.gan.gan import GanState
 from gan_jax.sweep import group_program, member_mapping
-from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_metrics import GroupMetrics
 from gan_jax.sweep.group_program import GroupProgram, Member
+from gan_jax.sweep.progress_table import SweepCallback
 from gan_jax.training import checkpoint_integrity, loop_hooks, loop_schedule, run_directory
 from gan_jax.training.checkpoints import Checkpoints
 from gan_jax.training.metric_writers import SCORE_KEY

@@ -21,9 +21,9 @@ from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.run_config import Config
 from gan_jax.evaluation.tasks import Task
 from gan_jax.sweep import group_program
-from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_program import GroupProgram, Member
 from gan_jax.sweep.group_trainer import GroupTrainer, MemberResult
+from gan_jax.sweep.progress_table import SweepCallback
 from gan_jax.sweep.results_table import mean_finite
 from gan_jax.training import checkpoints, metric_writers, run_directory
 from gan_jax.utils.errors import UserError

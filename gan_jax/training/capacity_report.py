@@ -15,8 +15,8 @@ import jax
 from gan_jax.config.run_config import Config
 from gan_jax.distributed import chip_specs, device_memory, gpu_targets, hlo_analysis, sharding
 from gan_jax.distributed.chip_specs import Slice
-from gan_jax.training import ahead_of_time
-from gan_jax.training.ahead_of_time import DataSpec, DoesNotFitError, bytes_per_device
+from gan_jax.training import ahead_of_time_compile
+from gan_jax.training.ahead_of_time_compile import DataSpec, DoesNotFitError, bytes_per_device
 from gan_jax.utils.errors import UserError
 
 
@@ -118,9 +118,11 @@ def measure_capacity(
   settings: Config, examples: DataSpec, slice_: Slice, options: CompileOptions = DEFAULT_OPTIONS
 ) -> CapacityReport:
   """Compiles the step of a run for a slice and measures it; raises UserError and DoesNotFitError."""
-  streamed = ahead_of_time.would_stream(options.stream, settings, examples, slice_.chip.hbm)
+  streamed = ahead_of_time_compile.would_stream(options.stream, settings, examples, slice_.chip.hbm)
   devices = topology_devices(slice_)
-  program = ahead_of_time.trace_training_step(settings, examples, devices, options.mapped, streamed)
+  program = ahead_of_time_compile.trace_training_step(
+    settings, examples, devices, options.mapped, streamed
+  )
   compiled = compile_and_check_memory(program, slice_, options)
   k = 1.0 if settings.k == 'auto' else float(settings.k)
   memory, text = compiled.memory_analysis(), compiled.as_text()
@@ -156,10 +158,10 @@ def measure_capacity(
 
 
 def compile_and_check_memory(
-  program: ahead_of_time.TracedStep, slice_: Slice, options: CompileOptions
+  program: ahead_of_time_compile.TracedStep, slice_: Slice, options: CompileOptions
 ) -> Any:
   """Compiles a step; raises DoesNotFitError, also for GPUs, whose compiler does not check memory."""
-  compiled = ahead_of_time.compile_step(program, options.quickly)
+  compiled = ahead_of_time_compile.compile_step(program, options.quickly)
   peak = _peak(compiled, program)
   if peak > slice_.chip.hbm:
     raise DoesNotFitError(peak, slice_.chip.hbm)
@@ -218,7 +220,7 @@ def find_largest_batch(
 
   def used(batch: int) -> int:
     larger, how = dataclasses.replace(settings, batch_size=batch), (options.mapped, report.streamed)
-    program = ahead_of_time.trace_training_step(larger, examples, devices, *how)
+    program = ahead_of_time_compile.trace_training_step(larger, examples, devices, *how)
     return _peak(compile_and_check_memory(program, slice_, options), program)
 
   first, more = settings.batch_size, 8 * settings.batch_size
@@ -235,6 +237,6 @@ def find_largest_batch(
   return first
 
 
-def _peak(compiled: Any, program: ahead_of_time.TracedStep) -> int:
+def _peak(compiled: Any, program: ahead_of_time_compile.TracedStep) -> int:
   """Returns the bytes of the compiled program on one chip, and of the data that lie beside it."""
   return bytes_per_device(program.resident) + device_memory.peak_bytes(compiled)

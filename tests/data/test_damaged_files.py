@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from gan_jax.data import array_cache, tfds_builders, tfds_preparation
+from gan_jax.data import array_cache, tfds_preparation, tfds_without_tensorflow
 from gan_jax.data import dataset as dataset_lib
 from gan_jax.utils.errors import UserError
 from tests.helpers import tiny_data
@@ -69,9 +69,9 @@ def test_a_tfds_folder_in_another_record_order_is_refused(tiny, monkeypatch):
   shutil.rmtree(tiny / 'mnist')
   monkeypatch.setattr(tfds_preparation, 'FINGERPRINTS', {'mnist': right})
   shuffled = lambda self: super(
-    tfds_builders._TensorFlowFreeBuilder, self
+    tfds_without_tensorflow._TensorFlowFreeBuilder, self
   )._info()  # as TFDS does it
-  monkeypatch.setattr(tfds_builders._TensorFlowFreeBuilder, '_info', shuffled)
+  monkeypatch.setattr(tfds_without_tensorflow._TensorFlowFreeBuilder, '_info', shuffled)
   with pytest.raises(UserError, match=r'another order.*another --data_dir'):
     tiny_data.prepare_tiny_mnist(tiny)
   assert not (tiny / 'mnist' / 'decoded.npz').exists()

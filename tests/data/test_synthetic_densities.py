@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from gan_jax.data.synthetic import SYNTHETIC, Density, curves, density_of, mixtures, parabolas
+from gan_jax.data.synthetic import (
+  SYNTHETIC,
+  Density,
+  density_of,
+  mixtures,
+  moons_and_spirals,
+  parabolas,
+)
 from gan_jax.data.synthetic.perturbed_densities import PERTURBED_DENSITIES
 
 PLANE = ['ring', 'grid', 'moons', 'spiral']
@@ -184,22 +191,26 @@ def test_densities_integrate_to_one_and_samples_follow_them(name):
   assert stats.chisquare(observed, expected).pvalue > 1e-3
 
 
-@pytest.mark.parametrize('curve', [curves.moons(), curves.spiral(1), curves.spiral(3)])
+@pytest.mark.parametrize(
+  'curve', [moons_and_spirals.moons(), moons_and_spirals.spiral(1), moons_and_spirals.spiral(3)]
+)
 def test_arms_are_parametrized_by_arc_length(curve):
   s = jnp.linspace(0, curve.length, 50)
   speed = jnp.linalg.norm(jax.vmap(jax.jacfwd(curve.arm))(s), axis=1)
   np.testing.assert_allclose(speed, 1, rtol=1e-4)
 
 
-@pytest.mark.parametrize('curve', [curves.moons(), curves.spiral()])
+@pytest.mark.parametrize('curve', [moons_and_spirals.moons(), moons_and_spirals.spiral()])
 def test_projection_recovers_the_arc_length_and_distance_of_a_point(curve):
   which, s = jnp.arange(40) % 2, jnp.linspace(0.01, 0.99, 40) * curve.length
 
   def place(arm, length, distance):
-    position, tangent = jax.jvp(lambda t: curves.point_at(curve, arm, t), (length,), (1.0,))
+    position, tangent = jax.jvp(
+      lambda t: moons_and_spirals.point_at(curve, arm, t), (length,), (1.0,)
+    )
     return position + distance * jnp.array([[0, -1], [1, 0]]) @ tangent
 
-  project = jax.jit(jax.vmap(lambda x: curves.project_onto_curve(curve, x)))
+  project = jax.jit(jax.vmap(lambda x: moons_and_spirals.project_onto_curve(curve, x)))
   for distance in (0.0, 0.03, -0.03):
     points = jax.vmap(place, in_axes=(0, 0, None))(which, s, distance)
     arc_lengths, distances = project(points)
@@ -210,22 +221,24 @@ def test_projection_recovers_the_arc_length_and_distance_of_a_point(curve):
 @pytest.mark.parametrize('name', ['moons', 'spiral'])
 def test_a_missing_arm_is_half_of_the_curve(name):
   """And its density is twice as high: ln 2, far from the other arm."""
-  whole = curves.moons() if name == 'moons' else curves.spiral()
-  part = curves.first_arm(whole)
-  x = curves.point_at(part, jnp.array(0), jnp.array(0.6 * part.length))
-  log_density = jax.jit(curves.log_density, static_argnums=0)
+  whole = moons_and_spirals.moons() if name == 'moons' else moons_and_spirals.spiral()
+  part = moons_and_spirals.first_arm(whole)
+  x = moons_and_spirals.point_at(part, jnp.array(0), jnp.array(0.6 * part.length))
+  log_density = jax.jit(moons_and_spirals.log_density, static_argnums=0)
   gain = log_density(part, x) - log_density(whole, x)
   assert float(gain) == pytest.approx(np.log(2), abs=1e-4)
-  draws = jax.jit(jax.vmap(curves.density(part).sample))(jax.random.split(jax.random.key(0), 2500))
+  draws = jax.jit(jax.vmap(moons_and_spirals.density(part).sample))(
+    jax.random.split(jax.random.key(0), 2500)
+  )
   assert score(name, draws)['ks_along'] == pytest.approx(0.5, abs=0.005)
 
 
 def test_samples_without_noise_are_too_near_the_curve():
   """The distances of the noise have a Kolmogorov-Smirnov distance of 1 to those that are all 0."""
-  exact = curves.moons(noise=1e-6)
-  curve = curves.moons()
+  exact = moons_and_spirals.moons(noise=1e-6)
+  curve = moons_and_spirals.moons()
   s = jnp.linspace(0, curve.length, 2500)
-  samples = jax.vmap(lambda t: curves.point_at(exact, jnp.array(0), t))(s)
+  samples = jax.vmap(lambda t: moons_and_spirals.point_at(exact, jnp.array(0), t))(s)
   scores = score('moons', samples)
   assert scores['off_curve'] < 1e-4
   assert scores['ks_across'] > 0.99

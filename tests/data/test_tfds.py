@@ -8,7 +8,7 @@ from tensorflow_datasets.core import utils
 from tensorflow_datasets.core.download import checksums
 
 from gan_jax import data
-from gan_jax.data import tfds_builders
+from gan_jax.data import tfds_without_tensorflow
 from tests.helpers.tiny_data import RecordedProgress
 
 
@@ -29,7 +29,7 @@ def archive(kind, folder, members):
 
 def expect(monkeypatch, name, url, path):
   """Registers the checksum of this file with TFDS."""
-  stock = tfds_builders.tfds.builder_cls(name)
+  stock = tfds_without_tensorflow.tfds.builder_cls(name)
   assert list(stock.url_infos) == [url]
   content = path.read_bytes()
   digest = hashlib.sha256(content).hexdigest()

@@ -8,7 +8,7 @@ import pytest
 from gan_jax.data.synthetic import SYNTHETIC, optimal_discriminator
 from gan_jax.data.synthetic.perturbed_densities import PERTURBED_DENSITIES
 from gan_jax.diagnosis import fresh_discriminators
-from gan_jax.metrics import two_sample
+from gan_jax.metrics import jsd_bound
 
 CASES = [
   (data, density) for data, densities in PERTURBED_DENSITIES.items() for density in densities
@@ -21,7 +21,7 @@ def draw(sample, seed, n):
 
 def probe_bound(real, fake, sigma=0.0, seed=0):
   logits = fresh_discriminators.train_probes(jax.random.key(seed), real, fake, sigma, len(real))[:2]
-  return two_sample.jsd_bound(*(np.asarray(x) for x in logits))
+  return jsd_bound.jsd_bound(*(np.asarray(x) for x in logits))
 
 
 def bound_and_divergence(data, perturbed, n, seed=0):

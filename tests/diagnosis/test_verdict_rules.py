@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan_jax.config.run_config import Config
-from gan_jax.diagnosis import verdict_explanations, verdict_formatting, verdict_rules
+from gan_jax.diagnosis import verdict_advice, verdict_formatting, verdict_rules
 from gan_jax.diagnosis.diagnostic_statistics import (
   DiagnosticStatistics,
   MemorisationScores,
@@ -17,8 +17,9 @@ from gan_jax.diagnosis.diagnostic_statistics import (
 from gan_jax.diagnosis.discriminator_calibration import DiscriminatorStatistics
 from gan_jax.diagnosis.training_monitors import MonitorHistory
 from gan_jax.metrics.cell_occupancy import CellOccupancy
+from gan_jax.metrics.jsd_bound import JsdBound
 from gan_jax.metrics.precision_recall import PrecisionRecall
-from gan_jax.metrics.two_sample import C2st, JsdBound
+from gan_jax.metrics.two_sample_test import C2st
 
 REAL = PrecisionRecall(0.98, 0.98, 1.0, 0.97)
 EVEN = CellOccupancy(np.full(4, 0.25), np.full(4, 0.25), 4000, 4000, np.ones(4))
@@ -108,7 +109,7 @@ FLAT = [(name, s) for name, examples in CASES.items() for s in examples]
 
 
 def test_every_verdict_has_a_case_and_advice():
-  assert set(CASES) == set(verdict_rules.VERDICTS) == set(verdict_explanations.ADVICE)
+  assert set(CASES) == set(verdict_rules.VERDICTS) == set(verdict_advice.ADVICE)
 
 
 @pytest.mark.parametrize(('name', 'statistics'), FLAT)
@@ -119,7 +120,7 @@ def test_statistics_lead_to_their_verdict(name, statistics):
   assert 1 <= len(verdict.facts) <= 3
   if name != 'not enough evidence':
     assert len(verdict.facts) == 3
-  assert verdict.advice == verdict_explanations.ADVICE[name]
+  assert verdict.advice == verdict_advice.ADVICE[name]
 
 
 @pytest.mark.parametrize(('name', 'statistics'), FLAT)
@@ -137,7 +138,7 @@ def test_text_begins_with_the_verdict_and_record_is_json(name, statistics):
 
 def test_advice_names_flags_that_exist():
   known = {field.name for field in dataclasses.fields(Config)} | {'checkpoint'}
-  for advice in verdict_explanations.ADVICE.values():
+  for advice in verdict_advice.ADVICE.values():
     for flag in re.findall(r'--(\w+)', ' '.join(advice)):
       assert flag in known, flag
 

@@ -14,7 +14,7 @@ from gan_jax.distributed import pmap, sharding
 from gan_jax.gan import train_step
 from gan_jax.gan.penalties import make_penalties
 from gan_jax.gan.update_ratio import ratio_from_float
-from gan_jax.training import ahead_of_time, session
+from gan_jax.training import ahead_of_time_compile, session
 from tests.helpers import commands, process_groups
 from tests.helpers.tiny_gan import IMAGE_SHAPE, assert_trees_close, tiny_gan
 
@@ -98,11 +98,11 @@ def test_each_device_holds_a_share_of_the_arguments():
   )
 
   def arguments(mapped):
-    examples = ahead_of_time.data_spec_of('painter')
-    program = ahead_of_time.trace_training_step(
+    examples = ahead_of_time_compile.data_spec_of('painter')
+    program = ahead_of_time_compile.trace_training_step(
       settings, examples, jax.devices()[:N_DEVICES], mapped
     )
-    return ahead_of_time.compile_step(program).memory_analysis().argument_size_in_bytes
+    return ahead_of_time_compile.compile_step(program).memory_analysis().argument_size_in_bytes
 
   assert arguments(sharding.SHARDED_PARAMS) < 1.1 * arguments('pmap') / N_DEVICES
 

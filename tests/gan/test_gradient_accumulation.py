@@ -72,12 +72,12 @@ def test_parts_need_less_memory():
       dataset='painter', network='relu', g_depth=6, d_depth=6, batch_size=4096, g_width=64,
       d_width=64, g_norm='none', accumulate=accumulate,
     )  # fmt: skip
-    from gan_jax.training import ahead_of_time
+    from gan_jax.training import ahead_of_time_compile
 
-    program = ahead_of_time.trace_training_step(
-      settings, ahead_of_time.data_spec_of('painter'), jax.devices()[:1]
+    program = ahead_of_time_compile.trace_training_step(
+      settings, ahead_of_time_compile.data_spec_of('painter'), jax.devices()[:1]
     )
-    return ahead_of_time.compile_step(program).memory_analysis().temp_size_in_bytes
+    return ahead_of_time_compile.compile_step(program).memory_analysis().temp_size_in_bytes
 
   assert used(8) < 0.4 * used(1)
 

@@ -4,7 +4,8 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.gan.optimizers import OPTIMIZERS, SCHEDULES, optimistic, smooth_adam
+from gan_jax.gan.learning_rate_schedules import SCHEDULES
+from gan_jax.gan.optimizers import OPTIMIZERS, optimistic, smooth_adam
 
 GRADS = np.sin(1 + np.arange(40.0))
 

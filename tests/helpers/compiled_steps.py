@@ -12,7 +12,7 @@ from absl import flags
 from experiments import command_line
 from gan_jax.config.run_config import Config
 from gan_jax.distributed import chip_specs
-from gan_jax.training import ahead_of_time, capacity_report
+from gan_jax.training import ahead_of_time_compile, capacity_report
 
 SETTINGS = command_line.define_config_flags(Config)
 CONVOLUTIONS = ('dcgan', 'sngan', 'r3gan', 'conv_2014')
@@ -27,7 +27,7 @@ def rehearsed(preset, topology, slices=1):
   quickly = settings.network in CONVOLUTIONS
   size = settings.image_size
   ours = ((size, size, 3), 100_000) if settings.dataset.startswith('folder:') else ()
-  examples = ahead_of_time.data_spec_of(settings.dataset, *ours)
+  examples = ahead_of_time_compile.data_spec_of(settings.dataset, *ours)
   return capacity_report.measure_capacity(
     settings, examples, where, capacity_report.CompileOptions(quickly=quickly)
   )

@@ -97,7 +97,7 @@ def flip_middle_bit(content: bytes) -> bytes:
 if __name__ == '__main__':  # the process that tests kill
   data_dir = pathlib.Path(sys.argv[1])
   register_as_mnist(data_dir / 'originals' / 'mnist')
-  from gan_jax.data import tfds_builders  # noqa: F401  imports finish before `ready`
+  from gan_jax.data import tfds_without_tensorflow  # noqa: F401  imports finish before `ready`
 
   print('ready', flush=True)
   prepare_tiny_mnist(data_dir)

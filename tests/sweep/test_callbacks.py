@@ -1,6 +1,6 @@
 import io
 
-from gan_jax.sweep import callbacks
+from gan_jax.sweep import progress_table
 from gan_jax.sweep.results_table import RankingMetric
 
 SETTINGS = {'a0': 'k=1', 'a1': 'k=1', 'b0': 'k=2', 'b1': 'k=2'}
@@ -13,7 +13,7 @@ class Terminal(io.StringIO):
 
 def table_with_scores(sign, stream=None):
   metric = RankingMetric('distance', sign > 0)
-  table = callbacks.ProgressTable(SETTINGS, 100.0, metric, stream or io.StringIO())
+  table = progress_table.ProgressTable(SETTINGS, 100.0, metric, stream or io.StringIO())
   for name, x in (('a0', 1.0), ('a1', 3.0), ('b0', 5.0), ('b1', 5.0)):
     table.on_evaluation(name, 10, sign * x)
   return table
@@ -37,8 +37,10 @@ def test_members_that_ended_early_are_printed_and_left_out():
 
 def test_the_time_left_is_that_of_the_pace_so_far(monkeypatch):
   clock = iter([0.0, 10.0, 10.0, 10.0, 10.0, 10.0])
-  monkeypatch.setattr(callbacks.time, 'monotonic', lambda: next(clock))
-  table = callbacks.ProgressTable(SETTINGS, 100.0, RankingMetric('distance', True), io.StringIO())
+  monkeypatch.setattr(progress_table.time, 'monotonic', lambda: next(clock))
+  table = progress_table.ProgressTable(
+    SETTINGS, 100.0, RankingMetric('distance', True), io.StringIO()
+  )
   assert table.seconds_left() is None
   table.on_updates(20.0)  # includes compilation
   table.on_updates(40.0)

@@ -10,9 +10,9 @@ from gan_jax.config.run_config import Config
 from gan_jax.distributed import device_memory
 from gan_jax.evaluation.tasks import load_task
 from gan_jax.sweep import equal_compute, group_program, halving_scheduler
-from gan_jax.sweep.callbacks import SweepCallback
 from gan_jax.sweep.group_program import Member
 from gan_jax.sweep.group_trainer import GroupTrainer
+from gan_jax.sweep.progress_table import SweepCallback
 from gan_jax.training import load_run, metric_writers, train
 from gan_jax.training.run_directory import RunLockedError
 from gan_jax.utils.errors import UserError

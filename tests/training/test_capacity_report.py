@@ -10,12 +10,12 @@ from experiments import pod
 from gan_jax.config import run_config
 from gan_jax.distributed import chip_specs, sharding
 from gan_jax.distributed.chip_specs import Slice
-from gan_jax.training import ahead_of_time, capacity_report
+from gan_jax.training import ahead_of_time_compile, capacity_report
 from gan_jax.utils.errors import UserError
 
 WHERE = Slice('v5e', (2, 2))
 SETTINGS = run_config.Config(g_width=32, d_width=16, batch_size=64)
-MNIST = ahead_of_time.data_spec_of('mnist')
+MNIST = ahead_of_time_compile.data_spec_of('mnist')
 
 
 @pytest.fixture
@@ -72,15 +72,15 @@ def test_of_a_stream_a_chip_has_its_rows_of_the_next_minibatches_only(mapped, he
 
 
 def test_whether_images_are_streamed_depends_on_the_memory_of_a_chip():
-  large = ahead_of_time.data_spec_of('imagenet', (64, 64, 3), 1_281_167)
-  chosen = lambda of, choice='auto': ahead_of_time.would_stream(
+  large = ahead_of_time_compile.data_spec_of('imagenet', (64, 64, 3), 1_281_167)
+  chosen = lambda of, choice='auto': ahead_of_time_compile.would_stream(
     choice, SETTINGS, of, chip_specs.CHIPS['v5e'].hbm
   )
   assert not chosen(MNIST)
   assert chosen(MNIST, 'yes')
   assert chosen(large)
   assert not chosen(large, 'no')
-  stacked = ahead_of_time.data_spec_of('stacked_mnist')
+  stacked = ahead_of_time_compile.data_spec_of('stacked_mnist')
   assert not chosen(stacked)
   with pytest.raises(UserError, match='--stream=yes'):
     chosen(stacked, 'yes')
@@ -111,7 +111,7 @@ def test_the_largest_batch_fits_and_a_chip_that_is_too_small_is_told(here, monke
   )
   assert again.peak_memory <= room
   monkeypatch.setitem(chip_specs.CHIPS, 'v5e', small._replace(hbm=room // 2))
-  with pytest.raises(ahead_of_time.DoesNotFitError) as error:
+  with pytest.raises(ahead_of_time_compile.DoesNotFitError) as error:
     capacity_report.measure_capacity(SETTINGS, MNIST, WHERE)
   assert error.value.needed - error.value.has == report.peak_memory - room // 2
 

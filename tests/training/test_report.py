@@ -14,7 +14,7 @@ from PIL import Image
 
 from gan_jax.config.run_config import Config
 from gan_jax.training import report
-from gan_jax.training.report import figures, tables
+from gan_jax.training.report import run_charts, tables
 from gan_jax.utils.errors import UserError
 from tests.helpers import run_folders
 from tests.helpers.run_folders import HOSTILE, PARTS, RECORDS, VERDICT, update_json, write_picture
@@ -94,12 +94,12 @@ def test_flags_that_differ_come_first_and_those_of_another_version_are_shown():
 
 
 def test_the_score_is_named_by_the_measurement_that_it_is():
-  score = figures.score_curve(RECORDS)
+  score = run_charts.score_curve(RECORDS)
   assert score.name == 'validation_frechet_ema'
   assert not score.higher_is_better
   assert (score.steps, score.values, score.best_index) == ([20, 40], [4.0, 8.0], 0)
-  assert figures.score_curve([{'step': 1, 'score': 2.0}]).name == 'score'
-  assert figures.score_curve([{'step': 1, 'd_loss': 2.0}]) is None
+  assert run_charts.score_curve([{'step': 1, 'score': 2.0}]).name == 'score'
+  assert run_charts.score_curve([{'step': 1, 'd_loss': 2.0}]) is None
 
 
 def test_a_run_that_went_on_is_said_to_have_an_old_verdict(run):

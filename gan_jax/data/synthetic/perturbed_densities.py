@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from gan_jax.data.synthetic import curves, mixtures
+from gan_jax.data.synthetic import mixtures, moons_and_spirals
 from gan_jax.data.synthetic.distribution import Density, blended, shifted
 
 
@@ -33,19 +33,19 @@ def perturbed_mixtures(mix: mixtures.Mixture) -> dict[str, Density]:
   return densities
 
 
-def perturbed_curves(curve: curves.Curve, centre: np.ndarray) -> dict[str, Density]:
+def perturbed_curves(curve: moons_and_spirals.Curve, centre: np.ndarray) -> dict[str, Density]:
   """Returns copies of `curve` with one fault each, by the fault's name.
 
   Shifted by the noise's sigma, half or twice as wide, with 10 % of background noise around `centre` [2],
   or with the first arm only.
   """
-  truth = curves.density(curve)
+  truth = moons_and_spirals.density(curve)
   return {
     'shifted': shifted(truth, np.full(2, curve.noise / math.sqrt(2))),
-    'narrow': curves.density(curve._replace(noise=0.5 * curve.noise)),
-    'wide': curves.density(curve._replace(noise=2 * curve.noise)),
+    'narrow': moons_and_spirals.density(curve._replace(noise=0.5 * curve.noise)),
+    'wide': moons_and_spirals.density(curve._replace(noise=2 * curve.noise)),
     'noisy': blended(truth, _gaussian(centre, 0.3), 0.1),
-    'missing': curves.density(curves.first_arm(curve)),
+    'missing': moons_and_spirals.density(moons_and_spirals.first_arm(curve)),
   }
 
 
@@ -53,6 +53,6 @@ PERTURBED_DENSITIES: dict[str, dict[str, Density]] = {  # by distribution, then 
   'gaussian': perturbed_mixtures(mixtures.gaussian()),
   'ring': perturbed_mixtures(mixtures.ring()),
   'grid': perturbed_mixtures(mixtures.grid()),
-  'moons': perturbed_curves(curves.moons(), np.array([0.5, 0.25])),
-  'spiral': perturbed_curves(curves.spiral(), np.zeros(2)),
+  'moons': perturbed_curves(moons_and_spirals.moons(), np.array([0.5, 0.25])),
+  'spiral': perturbed_curves(moons_and_spirals.spiral(), np.zeros(2)),
 }

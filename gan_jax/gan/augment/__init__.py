@@ -8,18 +8,19 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from gan_jax.gan.augment import ada_transforms, diffaugment
 from gan_jax.utils.errors import UserError
 
-Scalar = float | jax.Array
-Augmentation = Callable[[jax.Array, jax.Array, Scalar], jax.Array]  # key, image [h, w, c], p
+Scalar = float | Array
+Augmentation = Callable[[Array, Array, Scalar], Array]  # key, image [h, w, c], p
 
 
-def _compose(*transforms: Callable[[jax.Array, jax.Array], jax.Array]) -> Augmentation:
+def _compose(*transforms: Callable[[Array, Array], Array]) -> Augmentation:
   """Returns an augmentation that applies all `transforms` in turn with probability p, else none."""
 
-  def augmentation(key: jax.Array, image: jax.Array, p: Scalar) -> jax.Array:
+  def augmentation(key: Array, image: Array, p: Scalar) -> Array:
     coin_key, *transform_keys = jax.random.split(key, 1 + len(transforms))
     changed = image
     for transform, transform_key in zip(transforms, transform_keys, strict=True):
@@ -29,19 +30,14 @@ def _compose(*transforms: Callable[[jax.Array, jax.Array], jax.Array]) -> Augmen
   return augmentation
 
 
-def _none(key: jax.Array, image: jax.Array, p: Scalar) -> jax.Array:
-  del key, p
-  return image
-
-
-def _flip(key: jax.Array, image: jax.Array, p: Scalar) -> jax.Array:
+def _flip(key: Array, image: Array, p: Scalar) -> Array:
   """Exchanges left and right with probability p/2."""
   return jnp.where(jax.random.uniform(key) < p / 2, image[:, ::-1], image)
 
 
 _COLOR = (diffaugment.brightness, diffaugment.saturation, diffaugment.contrast)
 AUGMENTATIONS: dict[str, Augmentation] = {
-  'none': _none,
+  'none': lambda key, image, p: image,
   'color': _compose(*_COLOR),
   'translation': _compose(diffaugment.translation),
   'cutout': _compose(diffaugment.cutout),
@@ -60,7 +56,7 @@ def check_augmentation(name: str, shape: tuple[int, ...]) -> None:
     )
 
 
-def augment_images(name: str, keys: jax.Array, images: jax.Array, p: Scalar = 1.0) -> jax.Array:
+def augment_images(name: str, keys: Array, images: Array, p: Scalar = 1.0) -> Array:
   """Augments images [n, h, w, c] in [-1, 1], each by its own of `keys` [n]; results may leave [-1, 1].
 
   p is the probability of each augmentation.
@@ -68,7 +64,7 @@ def augment_images(name: str, keys: jax.Array, images: jax.Array, p: Scalar = 1.
   return jax.vmap(AUGMENTATIONS[name], (0, 0, None))(keys, images, p)
 
 
-def instance_noise(keys: jax.Array, examples: jax.Array, std: Scalar) -> jax.Array:
+def instance_noise(keys: Array, examples: Array, std: Scalar) -> Array:
   """Adds Gaussian noise of deviation `std` to examples [n, ...] of any shape, Sonderby et al. (2017)."""
   draw = jax.vmap(lambda key: jax.random.normal(key, examples.shape[1:]))
   return examples + std * draw(keys)

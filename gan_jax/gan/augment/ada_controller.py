@@ -2,17 +2,17 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jax import Array
 
-Scalar = float | jax.Array
+Scalar = float | Array
 
 
 class AdaState(NamedTuple):
   """Holds the state of the controller, float32 scalars."""
 
-  p: jax.Array  # probability of augmentation
-  r_t: jax.Array  # moving average of sign D(x) on real images
+  p: Array  # probability of augmentation
+  r_t: Array  # moving average of sign D(x) on real images
 
 
 MAX_P = 0.8  # above, augmentations leak into the samples (Karras et al., 2020)
@@ -20,7 +20,7 @@ R_T_DECAY = 0.75  # of the moving average, in place of the paper's mean of four 
 
 
 def init_ada() -> AdaState:
-  """Returns the initial state, with p = 0."""
+  """Returns the initial state of the controller, with augmentation probability 0."""
   return AdaState(jnp.zeros(()), jnp.zeros(()))
 
 
@@ -32,15 +32,10 @@ def update_ada(
   images_to_one: int = 500_000,
   max_p: float = MAX_P,
 ) -> AdaState:
-  """Updates the state by one minibatch of real images.
+  """Updates the state by a minibatch of `batch_size` real images, with mean `mean_sign` of sign D(x).
 
-  Args:
-    state: the state before.
-    mean_sign: mean of sign D(x) over the minibatch, of all devices.
-    batch_size: of all devices.
-    target: value of r_t that leaves p unchanged.
-    images_to_one: number of images in which p could rise from 0 to 1.
-    max_p: upper bound of p.
+  Both are over all devices. p rises where r_t exceeds `target`, from 0 to 1 in no fewer than `images_to_one`
+  images, up to `max_p`, and falls where r_t is less.
   """
   r_t = R_T_DECAY * state.r_t + (1 - R_T_DECAY) * mean_sign
   return AdaState(update_probability(state.p, r_t, target, batch_size, images_to_one, max_p), r_t)
@@ -53,7 +48,7 @@ def update_probability(
   batch_size: int,
   images_to_one: int = 500_000,
   max_p: float = MAX_P,
-) -> jax.Array:
+) -> Array:
   """Returns p, raised where r_t = E sign D(x) exceeds `target` (overfitting) and lowered where it is less.
 
   The step is batch_size / images_to_one; see `update_ada` for the arguments.

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
-Scalar = float | jax.Array
+Scalar = float | Array
 
 
 class GeometricTransform(NamedTuple):
@@ -22,9 +22,7 @@ class GeometricTransform(NamedTuple):
   flip: Scalar = False
 
 
-def source_coordinates(
-  transform: GeometricTransform, h: int, w: int
-) -> tuple[jax.Array, jax.Array]:
+def source_coordinates(transform: GeometricTransform, h: int, w: int) -> tuple[Array, Array]:
   """Returns the source row [h, w] and column [h, w], in pixels, of each pixel of the transformed image.
 
   Inverts the pipeline of Karras et al. (2020), appendix B, from its last transform to its first. Flips,
@@ -42,12 +40,12 @@ def source_coordinates(
   return y + (h - 1) / 2, jnp.where(transform.flip, -x, x) + (w - 1) / 2
 
 
-def _rotate(angle: Scalar, y: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _rotate(angle: Scalar, y: Array, x: Array) -> tuple[Array, Array]:
   cos, sin = jnp.cos(angle), jnp.sin(angle)
   return cos * y + sin * x, cos * x - sin * y
 
 
-def warp(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+def warp(image: Array, rows: Array, columns: Array) -> Array:
   """Samples the image [h, w, c] bilinearly at real-valued rows and columns [h, w], mirrored at its border.
 
   Gathers pixels on a CPU; multiplies matrices on accelerators, where the gradient of a gather sums in an
@@ -58,13 +56,13 @@ def warp(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
   return lax.platform_dependent(image, rows, columns, cpu=warp_by_gather, default=warp_by_matmul)
 
 
-def _mirror(positions: jax.Array, size: int) -> jax.Array:
+def _mirror(positions: Array, size: int) -> Array:
   """Reflects positions at the centres of the outermost pixels, into [0, size - 1]."""
   last = size - 1
   return jnp.maximum(last - jnp.abs(jnp.mod(positions, max(2 * last, 1)) - last), 0)
 
 
-def warp_by_gather(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+def warp_by_gather(image: Array, rows: Array, columns: Array) -> Array:
   """Interpolates the four nearest pixels; rows and columns [h, w] must lie within the image [h, w, c]."""
   h, w, c = image.shape
   top, left = jnp.floor(rows), jnp.floor(columns)
@@ -72,7 +70,7 @@ def warp_by_gather(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax
   i, j = top.astype(jnp.int32), left.astype(jnp.int32)
   pixels = image.reshape(h * w, c)
 
-  def pixel(row: jax.Array, column: jax.Array) -> jax.Array:
+  def pixel(row: Array, column: Array) -> Array:
     index = jnp.minimum(row, h - 1) * w + jnp.minimum(column, w - 1)
     return pixels.at[index].get(mode='promise_in_bounds')
 
@@ -81,7 +79,7 @@ def warp_by_gather(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax
   return (1 - down) * upper + down * lower
 
 
-def warp_by_matmul(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+def warp_by_matmul(image: Array, rows: Array, columns: Array) -> Array:
   """Interpolates as `warp_by_gather`, by one dense matrix product per axis."""
   h, w, _ = image.shape
   row_weights = jnp.maximum(0, 1 - jnp.abs(rows[..., None] - jnp.arange(h)[None, None]))
@@ -91,24 +89,18 @@ def warp_by_matmul(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax
 
 
 def recolor(
-  image: jax.Array,
+  image: Array,
   brightness: Scalar,
   contrast: Scalar,
   luma_flip: Scalar,
   hue: Scalar,
   saturation: Scalar,
-) -> jax.Array:
+) -> Array:
   """Applies the color transforms of Karras et al. (2020) in the order of the arguments.
 
-  Together they are a circulant matrix of the channels, computed as a weighted sum of rolled channels.
-
-  Args:
-    image: [h, w, c]; the hue only changes where c is 3, and the luma flip of one channel is its negative.
-    brightness: added to every value.
-    contrast: factor of every value.
-    luma_flip: whether to negate the mean of each pixel's channels.
-    hue: rotation about the grey axis, in radians.
-    saturation: factor of each pixel's difference from its grey.
+  Adds the brightness, multiplies by the contrast, negates the mean of each pixel's channels where
+  `luma_flip`, rotates by the hue [radians] about the grey axis (where c is 3), and multiplies differences
+  from the grey by the saturation: a circulant matrix of the channels, as a weighted sum of rolled channels.
   """
   c = image.shape[-1]
   grey_factor = contrast * jnp.where(luma_flip, -1.0, 1.0)
@@ -120,7 +112,7 @@ def recolor(
   return changed
 
 
-def ada_pipeline(key: jax.Array, image: jax.Array, p: Scalar) -> jax.Array:
+def ada_pipeline(key: Array, image: Array, p: Scalar) -> Array:
   """Applies the geometric and color transforms of Karras et al. (2020), each with probability p.
 
   Omits the paper's image-space filters, noise and cutout, which it found of little use, and replaces the
@@ -133,9 +125,7 @@ def ada_pipeline(key: jax.Array, image: jax.Array, p: Scalar) -> jax.Array:
   return _random_recolor(image, coins[8:] < p, 2 * uniform[6:] - 1, normal[4:])
 
 
-def _random_warp(
-  image: jax.Array, p: Scalar, coins: jax.Array, uniform: jax.Array, normal: jax.Array
-) -> jax.Array:
+def _random_warp(image: Array, p: Scalar, coins: Array, uniform: Array, normal: Array) -> Array:
   """Warps the image, given `coins` of U(0, 1) [8], `uniform` of U(-1, 1) [6] and `normal` [4]."""
   h, w, _ = image.shape
   # The last two are the rotations: at least one is applied with probability p.
@@ -161,9 +151,7 @@ def _random_warp(
   return jnp.where(applied.any(), warp(image, *source_coordinates(transform, h, w)), image)
 
 
-def _random_recolor(
-  image: jax.Array, applied: jax.Array, uniform: jax.Array, normal: jax.Array
-) -> jax.Array:
+def _random_recolor(image: Array, applied: Array, uniform: Array, normal: Array) -> Array:
   """Changes the colors, given `applied` bool [5], `uniform` of U(-1, 1) [2] and `normal` [3]."""
   brightness, contrast, luma_flip, hue, saturation = applied
   a, b = uniform

@@ -1,22 +1,14 @@
 """Defines the convolutional CIFAR-10 networks of Goodfellow et al. (2014), as released."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import Array
 
 from gan_jax.distributed.randomness import BatchAxis
-from gan_jax.gan.networks.conv_as_matmul import Conv
-from gan_jax.gan.networks.initializers import (
-  Initializer,
-  LayerInit,
-  layer_init_of,
-  mean_image_bias,
-  with_bias_init,
-)
-from gan_jax.gan.networks.layers import Conditioned, Dropout, Logit, make_dense
+from gan_jax.gan.networks.initializers import LayerInit, layer_init_of
+from gan_jax.gan.networks.layers import Conditioned, ConvNetwork, Dropout, Logit, make_dense
 from gan_jax.gan.networks.mlp_2014 import Maxout
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, resolve_spec
 from gan_jax.gan.networks.normalization import apply_layer
@@ -27,21 +19,17 @@ MAXOUT_LAYERS = ((1, 8, 4, 4), (1, 8, 3, 4), (6, 5, 3, 2))
 MAXOUT_PIECES = 2
 
 
-class Generator(nn.Module):
+class Generator(ConvNetwork):
   """Applies a ReLU layer, a sigmoid layer and a transposed 5x5 convolution of stride 3."""
 
   shape: Sequence[int]
   width: int
   layer_init: LayerInit
-  n_classes: int = 0
-  dtype: Any = jnp.float32
-  output_bias: Initializer | None = None  # [c]
-  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, latents: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps latents [n, size] and labels [n] to examples [n, *shape]."""
     del train, axis_name  # no dropout and no batch statistics
     h, w, c = self.shape
@@ -49,19 +37,12 @@ class Generator(nn.Module):
     x = nn.relu(make_dense(x, self.width, self.layer_init, self.dtype)(x))
     x = nn.sigmoid(make_dense(x, self.width, self.layer_init, self.dtype)(x))
     x = x.reshape(x.shape[0], (h - 2) // 3, (w - 2) // 3, -1)
-    return Conv(
-      c,
-      kernel_size=5,
-      stride=3,
-      padding=0,
-      transposed=True,
-      layer_init=with_bias_init(self.layer_init, self.output_bias),
-      dtype=self.dtype,
-      as_matmul=self.as_matmul,
-    )(x).astype(jnp.float32)
+    output_init = self.output_init(self.layer_init)
+    options = {'stride': 3, 'padding': 0, 'transposed': True, 'layer_init': output_init}
+    return self.make_conv(c, 5, **options)(x).astype(jnp.float32)
 
 
-class Discriminator(nn.Module):
+class Discriminator(ConvNetwork):
   """Applies three maxout convolutions with max pooling and a maxout layer, with dropout before each."""
 
   width: int
@@ -69,26 +50,17 @@ class Discriminator(nn.Module):
   input_dropout: float = 0.2
   hidden_dropout: float = 0.5
   norm: str = 'none'
-  n_classes: int = 0
-  dtype: Any = jnp.float32
-  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, images: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps images [n, h, w, c] and labels [n] to logits [n]."""
     x = Dropout(self.input_dropout)(images, train, axis_name)
     for factor, size, padding, pool in MAXOUT_LAYERS:
       units = factor * self.width
-      layer = Conv(
-        units * MAXOUT_PIECES,
-        size,
-        padding=padding,
-        layer_init=self.layer_init,
-        dtype=self.dtype,
-        as_matmul=self.as_matmul,
-      )
+      options = {'padding': padding, 'layer_init': self.layer_init}
+      layer = self.make_conv(units * MAXOUT_PIECES, size, **options)
       x = apply_layer(layer, x, train, self.norm)
       x = x.reshape(*x.shape[:-1], MAXOUT_PIECES, units).max(axis=-2)
       # The last pool may extend past the far edge; it takes the maximum of the pixels inside.
@@ -123,17 +95,8 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
       f'--g_width={g_width}: conv_2014 needs a multiple of {area} for {h}x{w}; '
       f'use --g_width={-(-g_width // area) * area}'
     )
-  output_bias = mean_image_bias(spec.mean_image, 'linear', per_channel=True)
-  layer_init = layer_init_of(spec.init, 0.05)
-  generator = Generator(
-    tuple(spec.shape), g_width, layer_init, output_bias=output_bias, **spec.conv_options()
-  )
-  discriminator = Discriminator(
-    spec.d_width or 32,
-    layer_init_of(spec.init, 0.005),
-    0.2 if spec.d_dropout else 0.0,
-    0.5 if spec.d_dropout else 0.0,
-    spec.d_norm,
-    **spec.conv_options(),
-  )
-  return generator, discriminator
+  g_fields = (tuple(spec.shape), g_width, layer_init_of(spec.init, 0.05))
+  generator = Generator(*g_fields, **spec.conv_generator_options('linear'))
+  dropout = (0.2, 0.5) if spec.d_dropout else (0.0, 0.0)
+  d_fields = (spec.d_width or 32, layer_init_of(spec.init, 0.005), *dropout, spec.d_norm)
+  return generator, Discriminator(*d_fields, **spec.conv_options())

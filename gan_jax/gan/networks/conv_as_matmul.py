@@ -9,14 +9,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 from gan_jax.gan.networks.initializers import LayerInit, lecun_uniform
 
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
 
-def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _matmul(x: Array, kernel: Array) -> Array:
   """Multiplies x [..., m, inputs] by kernel [..., inputs, outputs], with equal leading axes."""
   if kernel.shape[-2] <= kernel.shape[-1]:
     return x @ kernel
@@ -27,12 +27,12 @@ def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return lax.dot_general(x, kernel, (((x.ndim - 1,), (x.ndim - 1,)), (batch, batch)))
 
 
-def _pad_width(kernel: jax.Array, stride: int) -> jax.Array:
+def _pad_width(kernel: Array, stride: int) -> Array:
   """Appends zero columns to the kernel until its width is a multiple of `stride`."""
   return jnp.pad(kernel, ((0, 0), (0, -kernel.shape[1] % stride), (0, 0), (0, 0)))
 
 
-def _gather_patches(x: jax.Array, height: int, width: int, stride: int) -> jax.Array:
+def _gather_patches(x: Array, height: int, width: int, stride: int) -> Array:
   """Gathers the patch under the kernel at every position (im2col), `stride` pixels apart.
 
   Maps [n, h, w, c] to [n, h', w', height width c], where `stride` divides w and width: pixels are copied
@@ -47,7 +47,7 @@ def _gather_patches(x: jax.Array, height: int, width: int, stride: int) -> jax.A
   return jnp.stack(runs, axis=3).reshape(n, rows, columns, -1)
 
 
-def _sum_patches(x: jax.Array, height: int, width: int, stride: int) -> jax.Array:
+def _sum_patches(x: Array, height: int, width: int, stride: int) -> Array:
   """Adds each patch to the pixels under the kernel (col2im): the transpose of `_gather_patches`."""
   n, rows, columns, _ = x.shape
   x = x.reshape(n, rows, columns, height * (width // stride), -1)
@@ -64,8 +64,8 @@ def _sum_patches(x: jax.Array, height: int, width: int, stride: int) -> jax.Arra
 
 
 def convolve(
-  x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups: int = 1, *, as_matmul: bool
-) -> jax.Array:
+  x: Array, kernel: Array, stride: int, padding: int, groups: int = 1, *, as_matmul: bool
+) -> Array:
   """Cross-correlates x [n, h, w, groups * inputs] with `kernel` into [n, h', w', outputs].
 
   Args:
@@ -99,9 +99,7 @@ def convolve(
   return y.reshape(n, h, w, outputs)
 
 
-def _convolve_groups(
-  x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups: int
-) -> jax.Array:
+def _convolve_groups(x: Array, kernel: Array, stride: int, padding: int, groups: int) -> Array:
   """Sums one matrix product per kernel pixel, in float32 or wider.
 
   Takes half the time of a product of gathered patches: with 16 channels per group, copying costs more.
@@ -125,8 +123,8 @@ def _convolve_groups(
 
 
 def convolve_transposed(
-  x: jax.Array, kernel: jax.Array, stride: int, padding: int, *, as_matmul: bool
-) -> jax.Array:
+  x: Array, kernel: Array, stride: int, padding: int, *, as_matmul: bool
+) -> Array:
   """Applies a transposed convolution with `kernel`, whose output loses `padding` pixels on each side.
 
   Maps [n, h, w, inputs] to [n, stride (h - 1) + height - 2 padding, ..., outputs].
@@ -160,7 +158,7 @@ class Conv(nn.Module):
   as_matmul: bool | None = None  # None: on a CPU backend only
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(self, x: Array) -> Array:
     """Maps [n, h, w, c] to [n, h', w', features]."""
     inputs = x.shape[-1] // self.groups
     # An output of a transposed convolution receives one kernel pixel in stride^2, on average.

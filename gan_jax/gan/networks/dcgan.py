@@ -2,23 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import Array
 
 from gan_jax.distributed.randomness import BatchAxis
-from gan_jax.gan.networks.conv_as_matmul import Conv
-from gan_jax.gan.networks.initializers import (
-  Initializer,
-  LayerInit,
-  lecun_uniform,
-  mean_image_bias,
-  normal_weights,
-  with_bias_init,
-)
-from gan_jax.gan.networks.layers import Conditioned, Logit, make_dense
+from gan_jax.gan.networks.initializers import LayerInit, lecun_uniform, normal_weights
+from gan_jax.gan.networks.layers import Conditioned, ConvNetwork, Logit, make_dense
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, count_doublings, resolve_spec
 from gan_jax.gan.networks.normalization import apply_layer, batch_norm
 
@@ -30,7 +21,7 @@ def _layer_init(norm: str) -> LayerInit:
   return lecun_uniform if norm == 'none' else normal_weights(0.02)
 
 
-class Generator(nn.Module):
+class Generator(ConvNetwork):
   """Maps latents to images in [-1, 1]: a dense layer, then transposed convolutions that double the size."""
 
   shape: Sequence[int]
@@ -38,15 +29,11 @@ class Generator(nn.Module):
   doublings: int
   depth: int = 0  # dense layers before the convolutions
   norm: str = 'batch'
-  n_classes: int = 0
-  dtype: Any = jnp.float32
-  output_bias: Initializer | None = None  # [c]
-  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, latents: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps latents [n, size] and labels [n] to examples [n, *shape]."""
     h, w, c = self.shape
     smallest = (h >> self.doublings, w >> self.doublings, self.width << (self.doublings - 1))
@@ -59,40 +46,29 @@ class Generator(nn.Module):
     for i in range(self.doublings):
       x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
       last = i == self.doublings - 1
-      x = Conv(
-        c if last else x.shape[-1] // 2,
-        kernel_size=4,
-        stride=2,
-        transposed=True,
-        layer_init=with_bias_init(layer_init, self.output_bias) if last else layer_init,
-        dtype=self.dtype,
-        as_matmul=self.as_matmul,
-      )(x)
+      conv_init = self.output_init(layer_init) if last else layer_init
+      features = c if last else x.shape[-1] // 2
+      x = self.make_conv(features, 4, stride=2, transposed=True, layer_init=conv_init)(x)
     return jnp.tanh(x.astype(jnp.float32))
 
 
-class Discriminator(nn.Module):
+class Discriminator(ConvNetwork):
   """Maps images in [-1, 1] to logits: convolutions that halve the size, then a linear layer."""
 
   width: int  # channels of the first hidden layer, doubled with each layer after
   halvings: int
   depth: int = 0  # dense layers after the convolutions
   norm: str = 'none'  # 'batch': on all layers but the first
-  n_classes: int = 0
-  dtype: Any = jnp.float32
-  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, images: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps images [n, h, w, c] and labels [n] to logits [n]."""
     layer_init = _layer_init(self.norm)
     x = images
     for i in range(self.halvings):
-      layer = Conv(
-        self.width << i, 4, 2, layer_init=layer_init, dtype=self.dtype, as_matmul=self.as_matmul
-      )
+      layer = self.make_conv(self.width << i, 4, stride=2, layer_init=layer_init)
       x = apply_layer(layer, x, train, self.norm)
       if i:
         x = batch_norm(x, train, axis_name, self.norm, self.dtype)
@@ -117,17 +93,7 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   """
   spec = resolve_spec('dcgan', spec, SUPPORTED)
   doublings = count_doublings('dcgan', spec)
-  output_bias = mean_image_bias(spec.mean_image, 'tanh', per_channel=True)
-  generator = Generator(
-    tuple(spec.shape),
-    spec.g_width or 64,
-    doublings,
-    spec.g_depth,
-    spec.g_norm,
-    output_bias=output_bias,
-    **spec.conv_options(),
-  )
-  discriminator = Discriminator(
-    spec.d_width or 64, doublings, spec.d_depth, spec.d_norm, **spec.conv_options()
-  )
-  return generator, discriminator
+  g_fields = (tuple(spec.shape), spec.g_width or 64, doublings, spec.g_depth, spec.g_norm)
+  d_fields = (spec.d_width or 64, doublings, spec.d_depth, spec.d_norm)
+  generator = Generator(*g_fields, **spec.conv_generator_options('tanh'))
+  return generator, Discriminator(*d_fields, **spec.conv_options())

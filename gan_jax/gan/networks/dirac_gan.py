@@ -1,8 +1,8 @@
 """Defines the Dirac-GAN, a GAN of two parameters that need not converge (Mescheder et al., 2018, section 2)."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import Array
 
 from gan_jax.distributed.randomness import BatchAxis
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, check_labels, resolve_spec
@@ -16,8 +16,8 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, latents: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps latents [n, size] and labels [n] to points [n, 1]."""
     del train, axis_name
     check_labels(labels, self.n_classes)
@@ -34,8 +34,8 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, images: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps points [n, 1] and labels [n] to logits [n]."""
     del train, axis_name
     check_labels(labels, self.n_classes)

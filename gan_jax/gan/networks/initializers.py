@@ -5,6 +5,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 Initializer = nn.initializers.Initializer
 LayerInit = Callable[[int], tuple[Initializer, Initializer]]  # fan-in to (weights, biases)
@@ -51,7 +52,7 @@ def with_bias_init(layer_init: LayerInit, bias: Initializer | None) -> LayerInit
 
 
 def mean_image_bias(
-  mean_image: jax.Array | None, activation: str, *, per_channel: bool
+  mean_image: Array | None, activation: str, *, per_channel: bool
 ) -> Initializer | None:
   """Returns the output bias with which a generator of zero weights makes `mean_image`, or None for None.
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import Array
 
 from gan_jax.distributed.randomness import BatchAxis
 from gan_jax.gan.networks.initializers import (
@@ -15,22 +15,21 @@ from gan_jax.gan.networks.initializers import (
   layer_init_of,
   lecun_uniform,
   mean_image_bias,
-  uniform_weights,
   with_bias_init,
 )
 from gan_jax.gan.networks.layers import Conditioned, Dropout, Logit, make_dense
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, resolve_spec
 from gan_jax.gan.networks.normalization import apply_layer, batch_norm
 
-Activation = Callable[[jax.Array], jax.Array]
+Activation = Callable[[Array], Array]
 
 
-def half_tanh(x: jax.Array) -> jax.Array:
+def half_tanh(x: Array) -> Array:
   """Returns 2 sigmoid(x) - 1: the sigmoid output of 2014, for images in [-1, 1]."""
   return jnp.tanh(x / 2)
 
 
-def identity(x: jax.Array) -> jax.Array:
+def identity(x: Array) -> Array:
   """Returns x: the activation of a linear output."""
   return x
 
@@ -45,7 +44,7 @@ class Maxout(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+  def __call__(self, x: Array, train: bool = False) -> Array:
     """Maps [n, inputs] to [n, units]."""
     layer = make_dense(x, self.units * self.pieces, self.layer_init, self.dtype)
     x = apply_layer(layer, x, train, self.norm)
@@ -68,8 +67,8 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, latents: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps latents [n, size] and labels [n] to examples [n, *shape]."""
     x = Conditioned(self.n_classes)(latents, labels)
     for activation in self.activations:
@@ -96,8 +95,8 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, images: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps examples [n, ...] and labels [n] to logits [n]."""
     x = images.reshape(images.shape[0], -1)
     x = (x + 1) / 2 if self.black_is_zero else x
@@ -124,17 +123,15 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   `init` '2014' draws weights as released: U(+-.05) for G and U(+-.005) for D.
   """
   spec = resolve_spec('mlp', spec, SUPPORTED)
-  generator = Generator(
-    tuple(spec.shape),
-    spec.g_width or 1200,
+  output = half_tanh if len(spec.shape) == 3 else identity  # points are unbounded
+  generator = build_generator(
+    spec,
+    1200,
     (nn.relu,) * (spec.g_depth or 2),
-    output=half_tanh if len(spec.shape) == 3 else identity,  # points are unbounded
+    output,
     layer_init=layer_init_of(spec.init, 0.05),
     output_init=layer_init_of(spec.init, 0.05),
     output_bias=mean_image_bias(spec.mean_image, 'half_tanh', per_channel=False),
-    norm=spec.g_norm,
-    n_classes=spec.n_classes,
-    dtype=spec.compute_dtype,
   )
   return generator, _build_discriminator(spec, 240, black_is_zero=True)
 
@@ -146,31 +143,29 @@ def build_cifar_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   `init` '2014' draws G's weights from U(+-.05), those of its last layer from U(+-.5), D's from U(+-.005).
   """
   spec = resolve_spec('mlp_cifar_2014', spec, SUPPORTED._replace(depth=False, g_norms=('none',)))
-  released = spec.init == '2014'
-  generator = Generator(
-    tuple(spec.shape),
-    spec.g_width or 8000,
+  generator = build_generator(
+    spec,
+    8000,
     (nn.relu, nn.sigmoid),
     identity,
     layer_init=layer_init_of(spec.init, 0.05),
-    output_init=uniform_weights(0.5) if released else layer_init_of(spec.init, 0.5),
+    output_init=layer_init_of(spec.init, 0.5),
     output_bias=mean_image_bias(spec.mean_image, 'linear', per_channel=False),
-    n_classes=spec.n_classes,
-    dtype=spec.compute_dtype,
   )
   return generator, _build_discriminator(spec, 1600, black_is_zero=False)
 
 
+def build_generator(
+  spec: NetworkSpec, width: int, activations: Sequence[Activation], output: Activation, **inits: Any
+) -> Generator:
+  """Builds the generator of `spec` with `width` as its default width; `inits` are fields of `Generator`."""
+  inits |= {'norm': spec.g_norm, 'n_classes': spec.n_classes, 'dtype': spec.compute_dtype}
+  return Generator(tuple(spec.shape), spec.g_width or width, activations, output, **inits)
+
+
 def _build_discriminator(spec: NetworkSpec, width: int, *, black_is_zero: bool) -> Discriminator:
   """Builds the maxout discriminator of `spec`, with `width` as its default width."""
-  return Discriminator(
-    spec.d_width or width,
-    spec.d_depth or 2,
-    layer_init=layer_init_of(spec.init, 0.005),
-    input_dropout=0.2 if spec.d_dropout else 0.0,
-    hidden_dropout=0.5 if spec.d_dropout else 0.0,
-    black_is_zero=black_is_zero,
-    norm=spec.d_norm,
-    n_classes=spec.n_classes,
-    dtype=spec.compute_dtype,
-  )
+  dropout = (0.2, 0.5) if spec.d_dropout else (0.0, 0.0)
+  options = {'norm': spec.d_norm, 'n_classes': spec.n_classes, 'dtype': spec.compute_dtype}
+  layers = (spec.d_width or width, spec.d_depth or 2, 5, layer_init_of(spec.init, 0.005))
+  return Discriminator(*layers, *dropout, black_is_zero, **options)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jax import Array
 
+from gan_jax.gan.networks.initializers import mean_image_bias
 from gan_jax.utils.errors import UserError
 
 INITS = ('scaled', '2014', 'torch')
@@ -27,7 +28,7 @@ class NetworkSpec(NamedTuple):
   d_norm: str = ''  # 'none' | 'batch' | 'spectral'
   n_classes: int = 0  # 0: unconditional
   dtype: str = 'float32'  # of the computation; parameters, images and logits are float32
-  mean_image: jax.Array | None = None  # [*shape] in [0, 1]: sets G's initial output bias
+  mean_image: Array | None = None  # [*shape] in [0, 1]: sets G's initial output bias
   scale: float = 1.0  # of the examples: D divides its inputs by it, G multiplies its outputs
   remat: bool = False  # recompute the activations of blocks in the backward pass
   as_matmul: bool | None = None  # convolutions as matrix products; None: on a CPU backend only
@@ -39,7 +40,13 @@ class NetworkSpec(NamedTuple):
 
   def conv_options(self) -> dict[str, Any]:
     """Returns the fields that all convolutional generators and discriminators share."""
-    return {'n_classes': self.n_classes, 'dtype': self.compute_dtype, 'as_matmul': self.as_matmul}
+    options = {'dtype': self.compute_dtype, 'as_matmul': self.as_matmul}
+    return options | {'n_classes': self.n_classes, 'remat': self.remat}
+
+  def conv_generator_options(self, activation: str) -> dict[str, Any]:
+    """Returns `conv_options`, and the output bias that makes the mean image before `activation`."""
+    bias = mean_image_bias(self.mean_image, activation, per_channel=True)
+    return self.conv_options() | {'output_bias': bias}
 
 
 class Supported(NamedTuple):
@@ -110,7 +117,7 @@ def count_doublings(name: str, spec: NetworkSpec) -> int:
   return count
 
 
-def check_labels(labels: jax.Array | None, n_classes: int) -> None:
+def check_labels(labels: Array | None, n_classes: int) -> None:
   """Raises ValueError, while tracing, where labels are given without classes or missing with classes."""
   if (labels is None) != (n_classes == 0):
     given = 'no labels' if labels is None else 'labels'

@@ -3,13 +3,13 @@
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import Array
 
 from gan_jax.distributed.randomness import BatchAxis, collective_axis_name
 
 
-def apply_layer(layer: nn.Module, x: jax.Array, train: bool, norm: str) -> jax.Array:
+def apply_layer(layer: nn.Module, x: Array, train: bool, norm: str) -> Array:
   """Applies `layer` to x, with spectral normalisation of its weights where `norm` is 'spectral'.
 
   Miyato et al. (2018): each call makes one step of power iteration, whose vector is stored in training.
@@ -19,7 +19,7 @@ def apply_layer(layer: nn.Module, x: jax.Array, train: bool, norm: str) -> jax.A
   return jnp.asarray(layer(x))
 
 
-def batch_norm(x: jax.Array, train: bool, axis_name: BatchAxis, norm: str, dtype: Any) -> jax.Array:
+def batch_norm(x: Array, train: bool, axis_name: BatchAxis, norm: str, dtype: Any) -> Array:
   """Normalises x [n, ..., c] over the global batch where `norm` is 'batch' (Ioffe & Szegedy, 2015)."""
   if norm != 'batch':
     return x

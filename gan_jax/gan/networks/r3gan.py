@@ -4,18 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import Array
 
 from gan_jax.distributed.randomness import BatchAxis
 from gan_jax.gan.networks.conv_as_matmul import Conv
-from gan_jax.gan.networks.initializers import (
-  Initializer,
-  LayerInit,
-  mean_image_bias,
-  with_bias_init,
-)
-from gan_jax.gan.networks.layers import Conditioned, Logit, make_dense
+from gan_jax.gan.networks.initializers import LayerInit
+from gan_jax.gan.networks.layers import Conditioned, ConvNetwork, Logit, make_dense
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, count_doublings, resolve_spec
 from gan_jax.gan.networks.resampling import downsample_bilinear, upsample_bilinear
 from gan_jax.utils.errors import UserError
@@ -28,10 +23,8 @@ EXPANSION = 2  # channels inside a block / channels of its input
 
 def scaled_normal(gain: float) -> LayerInit:
   """Returns a layer init with weights from N(0, gain^2 / fan-in), and zero biases."""
-  return lambda fan_in: (
-    nn.initializers.normal(gain * fan_in**-0.5) if gain else nn.initializers.zeros,
-    nn.initializers.zeros,
-  )
+  zeros = nn.initializers.zeros
+  return lambda fan_in: (nn.initializers.normal(gain * fan_in**-0.5) if gain else zeros, zeros)
 
 
 class ResidualBlock(nn.Module):
@@ -46,7 +39,7 @@ class ResidualBlock(nn.Module):
   as_matmul: bool | None
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(self, x: Array) -> Array:
     """Maps [n, h, w, c] to the same shape."""
     inner = EXPANSION * x.shape[-1]
     hidden_init = scaled_normal(GAIN * self.n_blocks**-0.25)
@@ -54,27 +47,21 @@ class ResidualBlock(nn.Module):
     y = nn.leaky_relu(Conv(inner, 1, padding=0, layer_init=hidden_init, **options)(x), SLOPE)
     y = Conv(inner, 3, groups=inner // GROUP_SIZE, layer_init=hidden_init, **options)(y)
     y = nn.leaky_relu(y, SLOPE)
-    return x + Conv(
-      x.shape[-1], 1, padding=0, layer_init=scaled_normal(0.0), use_bias=False, **options
-    )(y)
+    options |= {'layer_init': scaled_normal(0.0), 'use_bias': False}
+    return x + Conv(x.shape[-1], 1, padding=0, **options)(y)
 
 
-class Generator(nn.Module):
+class Generator(ConvNetwork):
   """Scales the channels of a learned 4x4 to 7x7 image by the latent, then applies blocks and upsampling."""
 
   shape: Sequence[int]
   widths: Sequence[int]  # channels at each resolution, the smallest first
   depth: int = 1  # blocks per resolution
-  n_classes: int = 0
-  dtype: Any = jnp.float32
-  output_bias: Initializer | None = None  # [c]
-  remat: bool = False
-  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, latents: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps latents [n, size] and labels [n] to examples [n, *shape]."""
     del train, axis_name  # no dropout and no batch statistics
     h, w, c = self.shape
@@ -83,9 +70,8 @@ class Generator(nn.Module):
     options = {'dtype': self.dtype, 'as_matmul': self.as_matmul}
     z = Conditioned(self.n_classes)(latents, labels)
     scales = make_dense(z, self.widths[0], scaled_normal(1.0), self.dtype)(z)
-    basis = self.param(
-      'basis', nn.initializers.normal(1.0), (h >> doublings, w >> doublings, self.widths[0])
-    )
+    shape = (h >> doublings, w >> doublings, self.widths[0])
+    basis = self.param('basis', nn.initializers.normal(1.0), shape)
     x = basis.astype(self.dtype)[None] * scales[:, None, None]
     for i, width in enumerate(self.widths):
       if i:
@@ -94,24 +80,20 @@ class Generator(nn.Module):
         x = upsample_bilinear(x)
       for j in range(self.depth):
         x = block(self.depth * len(self.widths), **options, name=f'block_{i}_{j}')(x)
-    output_init = with_bias_init(scaled_normal(1.0), self.output_bias)
+    output_init = self.output_init(scaled_normal(1.0))
     return Conv(c, 1, padding=0, layer_init=output_init, **options)(x).astype(jnp.float32)
 
 
-class Discriminator(nn.Module):
+class Discriminator(ConvNetwork):
   """Maps images to logits: blocks and downsampling, a learned weighted sum over pixels, a linear layer."""
 
   widths: Sequence[int]  # channels at each resolution, the largest first
   depth: int = 1
-  n_classes: int = 0
-  dtype: Any = jnp.float32
-  remat: bool = False
-  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, images: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps images [n, h, w, c] and labels [n] to logits [n]."""
     del axis_name
     block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
@@ -140,13 +122,9 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   doublings = count_doublings('r3gan', spec)
   g_widths = _resolution_widths('--g_width', spec.g_width or 64, doublings)
   d_widths = _resolution_widths('--d_width', spec.d_width or 64, doublings)[::-1]
-  output_bias = mean_image_bias(spec.mean_image, 'linear', per_channel=True)
-  options = {'remat': spec.remat, **spec.conv_options()}
-  generator = Generator(
-    tuple(spec.shape), g_widths, spec.g_depth or 1, output_bias=output_bias, **options
-  )
-  discriminator = Discriminator(d_widths, spec.d_depth or 1, **options)
-  return generator, discriminator
+  g_fields = (tuple(spec.shape), g_widths, spec.g_depth or 1)
+  generator = Generator(*g_fields, **spec.conv_generator_options('linear'))
+  return generator, Discriminator(d_widths, spec.d_depth or 1, **spec.conv_options())
 
 
 def _resolution_widths(flag: str, width: int, doublings: int) -> tuple[int, ...]:

@@ -5,20 +5,20 @@ import operator
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import Array
 
 from gan_jax.distributed.randomness import BatchAxis
 from gan_jax.gan.networks.initializers import (
   Initializer,
   LayerInit,
-  layer_init_of,
   lecun_uniform,
   mean_image_bias,
   symmetric_uniform,
+  torch_uniform,
 )
 from gan_jax.gan.networks.layers import Logit, make_dense
-from gan_jax.gan.networks.mlp_2014 import Generator, identity
+from gan_jax.gan.networks.mlp_2014 import build_generator, identity
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, resolve_spec
 from gan_jax.gan.networks.normalization import apply_layer, batch_norm
 
@@ -41,8 +41,8 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, images: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps examples [n, ...] and labels [n] to logits [n]."""
     x = images.reshape(images.shape[0], -1) / self.scale
     for _ in range(self.depth):
@@ -68,28 +68,11 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   tutorial behind the data set 'painter': G 5-128-15, D 15-128-1.
   """
   spec = resolve_spec('relu', spec, SUPPORTED)
-  layer_init = (
-    lecun_uniform_random_bias if spec.init == 'scaled' else layer_init_of(spec.init, 0.05)
-  )
-  generator = Generator(
-    tuple(spec.shape),
-    spec.g_width or 128,
-    (nn.relu,) * (spec.g_depth or 2),
-    identity if spec.scale == 1 else functools.partial(operator.mul, spec.scale),
-    layer_init=layer_init,
-    output_init=layer_init,
-    output_bias=mean_image_bias(spec.mean_image, 'linear', per_channel=False),
-    norm=spec.g_norm,
-    n_classes=spec.n_classes,
-    dtype=spec.compute_dtype,
-  )
-  discriminator = Discriminator(
-    spec.d_width or 128,
-    spec.d_depth or 2,
-    layer_init,
-    spec.d_norm,
-    spec.scale,
-    spec.n_classes,
-    spec.compute_dtype,
-  )
-  return generator, discriminator
+  layer_init = lecun_uniform_random_bias if spec.init == 'scaled' else torch_uniform
+  output = identity if spec.scale == 1 else functools.partial(operator.mul, spec.scale)
+  activations = (nn.relu,) * (spec.g_depth or 2)
+  inits = {'layer_init': layer_init, 'output_init': layer_init}
+  bias = mean_image_bias(spec.mean_image, 'linear', per_channel=False)
+  generator = build_generator(spec, 128, activations, output, **inits, output_bias=bias)
+  layers = (spec.d_width or 128, spec.d_depth or 2, layer_init, spec.d_norm, spec.scale)
+  return generator, Discriminator(*layers, spec.n_classes, spec.compute_dtype)

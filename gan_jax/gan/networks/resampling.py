@@ -1,24 +1,23 @@
 """Doubles and halves the height and width of images [n, h, w, c]."""
 
-import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 
-def downsample_mean(x: jax.Array) -> jax.Array:
+def downsample_mean(x: Array) -> Array:
   """Returns the mean of each 2x2 block: [n, h, w, c] to [n, h/2, w/2, c]."""
   n, h, w, c = x.shape
   return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
 
 
-def upsample_nearest(x: jax.Array) -> jax.Array:
+def upsample_nearest(x: Array) -> Array:
   """Repeats each pixel in a 2x2 block: [n, h, w, c] to [n, 2h, 2w, c]."""
   n, h, w, c = x.shape
   x = jnp.broadcast_to(x[:, :, None, :, None], (n, h, 2, w, 2, c))
   return x.reshape(n, 2 * h, 2 * w, c)
 
 
-def upsample_bilinear(x: jax.Array) -> jax.Array:
+def upsample_bilinear(x: Array) -> Array:
   """Weighs the two nearest pixels per axis by 3/4 and 1/4: [n, h, w, c] to [n, 2h, 2w, c]."""
   for axis in (1, 2):
     n = x.shape[axis]
@@ -29,7 +28,7 @@ def upsample_bilinear(x: jax.Array) -> jax.Array:
   return x
 
 
-def downsample_bilinear(x: jax.Array) -> jax.Array:
+def downsample_bilinear(x: Array) -> Array:
   """Filters with (1, 3, 3, 1) / 8 per axis, the transpose of `upsample_bilinear` but for the edges.
 
   Maps [n, h, w, c] to [n, h/2, w/2, c].
@@ -47,5 +46,5 @@ def downsample_bilinear(x: jax.Array) -> jax.Array:
   return x
 
 
-def _slice(x: jax.Array, axis: int, start: int, stop: int) -> jax.Array:
+def _slice(x: Array, axis: int, start: int, stop: int) -> Array:
   return lax.slice_in_dim(x, start, stop, axis=axis)

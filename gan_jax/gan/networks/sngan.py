@@ -2,21 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import Array
 
 from gan_jax.distributed.randomness import BatchAxis, collective_axis_name
-from gan_jax.gan.networks.conv_as_matmul import Conv
-from gan_jax.gan.networks.initializers import (
-  Initializer,
-  LayerInit,
-  mean_image_bias,
-  with_bias_init,
-)
-from gan_jax.gan.networks.layers import Conditioned, Logit, make_dense
+from gan_jax.gan.networks.initializers import Initializer
+from gan_jax.gan.networks.layers import Conditioned, ConvNetwork, Logit, make_dense
 from gan_jax.gan.networks.network_spec import NetworkSpec, Supported, count_doublings, resolve_spec
 from gan_jax.gan.networks.normalization import apply_layer, batch_norm
 from gan_jax.gan.networks.resampling import downsample_mean, upsample_nearest
@@ -28,21 +21,19 @@ def glorot_uniform(fan_in: int) -> tuple[Initializer, Initializer]:
   return nn.initializers.glorot_uniform(), nn.initializers.zeros
 
 
-class GeneratorBlock(nn.Module):
+class GeneratorBlock(ConvNetwork):
   """Adds (norm, ReLU, upsample, 3x3 conv, norm, ReLU, 3x3 conv) to an upsampled 1x1 conv."""
 
   features: int
   norm: str
-  dtype: Any
-  as_matmul: bool | None
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool, axis_name: BatchAxis) -> jax.Array:
+  def __call__(self, x: Array, train: bool, axis_name: BatchAxis) -> Array:
     """Maps [n, h, w, c] to [n, 2h, 2w, features]."""
 
-    def conv(x: jax.Array, size: int) -> jax.Array:
-      options = {'layer_init': glorot_uniform, 'dtype': self.dtype, 'as_matmul': self.as_matmul}
-      return jnp.asarray(Conv(self.features, size, padding=size // 2, **options)(x))
+    def conv(x: Array, size: int) -> Array:
+      options = {'padding': size // 2, 'layer_init': glorot_uniform}
+      return jnp.asarray(self.make_conv(self.features, size, **options)(x))
 
     y = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
     y = conv(upsample_nearest(y), 3)
@@ -50,22 +41,17 @@ class GeneratorBlock(nn.Module):
     return conv(y, 3) + upsample_nearest(conv(x, 1))  # a 1x1 conv commutes with the upsampling
 
 
-class Generator(nn.Module):
+class Generator(ConvNetwork):
   """Maps latents to images in [-1, 1]: a dense layer, then residual blocks that double the size."""
 
   shape: Sequence[int]
   widths: Sequence[int]  # of the dense layer, then of each block
   norm: str = 'batch'
-  n_classes: int = 0
-  dtype: Any = jnp.float32
-  output_bias: Initializer | None = None  # [c]
-  remat: bool = False
-  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
-    self, latents: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, latents: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps latents [n, size] and labels [n] to examples [n, *shape]."""
     h, w, c = self.shape
     doublings = len(self.widths) - 1
@@ -74,34 +60,29 @@ class Generator(nn.Module):
     x = Conditioned(self.n_classes)(latents, labels)
     x = make_dense(x, math.prod(smallest), glorot_uniform, self.dtype)(x).reshape(-1, *smallest)
     for i, width in enumerate(self.widths[1:]):
-      x = block(width, self.norm, self.dtype, self.as_matmul, name=f'block_{i}')(
-        x, train, collective_axis_name(axis_name)
-      )
+      options = {'dtype': self.dtype, 'as_matmul': self.as_matmul, 'name': f'block_{i}'}
+      x = block(width, self.norm, **options)(x, train, collective_axis_name(axis_name))
     x = nn.relu(batch_norm(x, train, axis_name, self.norm, self.dtype))
-    output_init: LayerInit = with_bias_init(glorot_uniform, self.output_bias)
-    x = Conv(c, layer_init=output_init, dtype=self.dtype, as_matmul=self.as_matmul)(x)
+    output_init = self.output_init(glorot_uniform)
+    x = self.make_conv(c, 3, layer_init=output_init)(x)
     return jnp.tanh(x.astype(jnp.float32))
 
 
-class DiscriminatorBlock(nn.Module):
+class DiscriminatorBlock(ConvNetwork):
   """Adds (ReLU, 3x3 conv, ReLU, 3x3 conv) to its input, under a 1x1 conv where channels or size change."""
 
   features: int
   downsample: bool  # by the mean of 2x2 blocks
   is_first: bool  # omits the ReLU on the input, which is the image
   norm: str
-  dtype: Any
-  as_matmul: bool | None
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+  def __call__(self, x: Array, train: bool) -> Array:
     """Maps [n, h, w, c] to [n, h, w, features], or [n, h/2, w/2, features] with `downsample`."""
 
-    def conv(x: jax.Array, size: int) -> jax.Array:
-      options = {'layer_init': glorot_uniform, 'dtype': self.dtype, 'as_matmul': self.as_matmul}
-      return apply_layer(
-        Conv(self.features, size, padding=size // 2, **options), x, train, self.norm
-      )
+    def conv(x: Array, size: int) -> Array:
+      layer = self.make_conv(self.features, size, padding=size // 2, layer_init=glorot_uniform)
+      return apply_layer(layer, x, train, self.norm)
 
     y = conv(x if self.is_first else nn.relu(x), 3)
     y = conv(nn.relu(y), 3)
@@ -112,28 +93,24 @@ class DiscriminatorBlock(nn.Module):
     return conv(downsample_mean(x), 1) + downsample_mean(y)  # a mean and a 1x1 conv commute
 
 
-class Discriminator(nn.Module):
+class Discriminator(ConvNetwork):
   """Maps images in [-1, 1] to logits: residual blocks, the sum over pixels, then a linear layer."""
 
   widths: Sequence[int]
   halvings: int  # number of blocks, from the first on, that halve the size
   norm: str = 'spectral'
-  n_classes: int = 0
-  dtype: Any = jnp.float32
-  remat: bool = False
-  as_matmul: bool | None = None
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, labels: jax.Array | None, train: bool, axis_name: BatchAxis = None
-  ) -> jax.Array:
+    self, images: Array, labels: Array | None, train: bool, axis_name: BatchAxis = None
+  ) -> Array:
     """Maps images [n, h, w, c] and labels [n] to logits [n]."""
     del axis_name  # no batch statistics
     block = nn.remat(DiscriminatorBlock, static_argnums=(2,)) if self.remat else DiscriminatorBlock
     x = images
     for i, width in enumerate(self.widths):
-      fields = (width, i < self.halvings, i == 0, self.norm, self.dtype, self.as_matmul)
-      x = block(*fields, name=f'block_{i}')(x, train)
+      options = {'dtype': self.dtype, 'as_matmul': self.as_matmul, 'name': f'block_{i}'}
+      x = block(width, i < self.halvings, i == 0, self.norm, **options)(x, train)
     features = jnp.sum(nn.relu(x).astype(jnp.float32), axis=(1, 2))
     return Logit(self.n_classes, glorot_uniform, self.norm)(features, labels, train)
 
@@ -159,10 +136,7 @@ def build_networks(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
   else:
     g_widths = [g_width << min(doublings - i, 4) for i in range(doublings + 1)]
     d_widths, halvings = [d_width << min(i, 4) for i in range(doublings + 1)], doublings
-  output_bias = mean_image_bias(spec.mean_image, 'tanh', per_channel=True)
-  options = {'remat': spec.remat, **spec.conv_options()}
-  generator = Generator(
-    tuple(spec.shape), tuple(g_widths), spec.g_norm, output_bias=output_bias, **options
-  )
-  discriminator = Discriminator(tuple(d_widths), halvings, spec.d_norm, **options)
-  return generator, discriminator
+  g_fields = (tuple(spec.shape), tuple(g_widths), spec.g_norm)
+  generator = Generator(*g_fields, **spec.conv_generator_options('tanh'))
+  d_fields = (tuple(d_widths), halvings, spec.d_norm)
+  return generator, Discriminator(*d_fields, **spec.conv_options())

@@ -13,7 +13,7 @@ import jinja2
 from PIL import Image
 
 from gan_jax.training.metric_writers import read_metrics
-from gan_jax.training.report import figures, tables
+from gan_jax.training.report import run_charts, tables
 from gan_jax.training.report.number_format import format_value, is_number
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
@@ -58,15 +58,15 @@ def write_run_page(folder: Path) -> Path:
   records = read_metrics(folder / 'metrics.jsonl')
   verdict, evaluations = _read_json(folder / 'referee.json'), _read_evaluations(folder)
   step = max((r['step'] for r in records if is_number(r.get('step'))), default=0)
-  curve = figures.score_curve(records)
+  curve = run_charts.score_curve(records)
   values = _verdict_values(verdict, evaluations[0][1] if evaluations else {})
   values |= _config_values(folder, config) | {
     'name': folder.resolve().name,
     'step': step,
     'stale': is_number(verdict.get('step')) and step > verdict['step'],
     'tiles': _tiles(flags, records, curve, step),
-    'alarms': figures.alarm_records(records),
-    'training': figures.training_charts(records, flags, verdict.get('evidence') or {}),
+    'alarms': run_charts.alarm_records(records),
+    'training': run_charts.training_charts(records, flags, verdict.get('evidence') or {}),
     'pictures': _sample_pictures(folder, curve),
     'evaluations': [(title, tables.evaluation_tables(x)) for title, x in evaluations],
     'protocols': _protocols(('referee', verdict), *evaluations),
@@ -156,7 +156,7 @@ def _verdict_values(verdict: Values, evaluation: Values) -> Values:
     'facts': judged.get('facts') or [],
     'advice': [_split_at_flags(str(line)) for line in judged.get('advice') or []],
     'counts': [f'{format_value(n)} {_SET_NAMES.get(name, name)}' for name, n in counts],
-    'evidence': figures.evidence_charts(evidence, evaluation),
+    'evidence': run_charts.evidence_charts(evidence, evaluation),
     'evidence_tables': tables.evidence_tables(evidence),
   }
 
@@ -169,7 +169,7 @@ def _split_at_flags(line: str) -> list[str]:
 
 
 def _tiles(
-  flags: Values, records: list[Values], curve: figures.ScoreCurve | None, step: int
+  flags: Values, records: list[Values], curve: run_charts.ScoreCurve | None, step: int
 ) -> list[tuple[str, str, str]]:
   """Returns the key figures of a run as (heading, value, detail)."""
   steps = flags.get('steps')
@@ -184,7 +184,7 @@ def _tiles(
   speeds = sorted(r['steps_per_second'] for r in records if is_number(r.get('steps_per_second')))
   if speeds:
     tiles.append(('speed', format_value(speeds[len(speeds) // 2]), 'steps per second, median'))
-  alarms = figures.alarm_records(records)
+  alarms = run_charts.alarm_records(records)
   if alarms:
     last = f'the last at step {format_value(alarms[-1]["step"])}'
     tiles.append(('alarms', format_value(len(alarms)), last))
@@ -201,7 +201,7 @@ class Picture(NamedTuple):
   note: str = ''
 
 
-def _sample_pictures(folder: Path, curve: figures.ScoreCurve | None) -> list[Picture]:
+def _sample_pictures(folder: Path, curve: run_charts.ScoreCurve | None) -> list[Picture]:
   """Embeds samples of the best step (else the first) and the last step, and the newest nearest neighbours."""
   paths: dict[str, Path] = {}
   kind = next((kind for kind in _SAMPLE_PICTURES if _picture_paths(folder, kind)), '')

@@ -1,5 +1,6 @@
 """Starts the scripts of the project as sub-commands: `gan-jax train` is `python -m experiments.train`."""
 
+import contextlib
 import importlib.util
 import pkgutil
 import runpy
@@ -27,9 +28,9 @@ def main() -> None:
   package = script_package()
   names = script_names(package)
   if len(sys.argv) < 2 or sys.argv[1] in ('-h', '--help', 'help'):
-    print(
-      f'usage: gan-jax COMMAND [--flags]; gan-jax COMMAND --help lists the flags\n{", ".join(names)}'
-    )
+    with contextlib.suppress(BrokenPipeError):
+      print('usage: gan-jax COMMAND [--flags]; gan-jax COMMAND --help lists the flags')
+      print(', '.join(names), flush=True)
     return
   name = sys.argv.pop(1)
   if name not in names:

@@ -10,8 +10,8 @@ import pytest
 
 from gan_jax.config.run_config import Config
 from gan_jax.gan.losses import LOSSES
-from gan_jax.training.report import figures
-from gan_jax.training.report.charts import COLORS, Chart
+from gan_jax.training.report import run_charts
+from gan_jax.training.report.chart_drawing import COLORS, Chart
 from gan_jax.training.report.number_format import format_value
 from tests.helpers.run_folders import EVALUATION, HOSTILE, RECORDS, VERDICT
 
@@ -129,7 +129,9 @@ def test_thinning_keeps_the_extremes():
 
 
 def coverage(evidence, evaluation):
-  return [c for c in figures.evidence_charts(evidence, evaluation) if c.title.startswith('Where')]
+  return [
+    c for c in run_charts.evidence_charts(evidence, evaluation) if c.title.startswith('Where')
+  ]
 
 
 def test_heights_of_bars_are_shares():
@@ -169,7 +171,7 @@ def test_histograms_are_shares_of_their_own_series():
 
 
 def test_logits_are_drawn_for_all_three_sets():
-  chart = titled(figures.evidence_charts(VERDICT['evidence'], {}), "The run's own D")
+  chart = titled(run_charts.evidence_charts(VERDICT['evidence'], {}), "The run's own D")
   shares = {p.get_label(): p.get_data().values for p in chart.axes.patches if p.get_label()}
   np.testing.assert_allclose(shares['training data'], [1 / 6, 2 / 6, 3 / 6])
   np.testing.assert_allclose(shares['held-out data'], [1 / 3, 1 / 3, 1 / 3])
@@ -177,7 +179,7 @@ def test_logits_are_drawn_for_all_three_sets():
 
 
 def test_the_ladder_has_its_null_on_every_rung_and_the_ceiling():
-  charts = figures.evidence_charts(VERDICT['evidence'], {})
+  charts = run_charts.evidence_charts(VERDICT['evidence'], {})
   chart = titled(charts, 'What a fresh discriminator finds')
   assert [label.get_text() for label in chart.axes.get_xticklabels()] == ['0', '0.1', '0.5']
   drawn = lines(chart)
@@ -190,13 +192,13 @@ def test_the_ladder_has_its_null_on_every_rung_and_the_ceiling():
   assert {(0, 0.39), (0, 0.43), (1, 0.18), (1, 0.22)} <= {tuple(corner) for corner in samples}
   tooltips = [line.get_gid() for line in chart.axes.lines if line.get_gid()]
   assert 'tooltip samples against real: −0.01' in tooltips
-  assert figures.evidence_charts({}, {}) == []
+  assert run_charts.evidence_charts({}, {}) == []
 
 
 @pytest.mark.parametrize('loss', LOSSES)
 def test_losses_have_lines_at_their_equilibrium(loss):
   trained = [r for r in RECORDS if 'd_loss' in r]
-  chart = titled(figures.training_charts(trained, FLAGS | {'loss': loss}, {}), 'Losses')
+  chart = titled(run_charts.training_charts(trained, FLAGS | {'loss': loss}, {}), 'Losses')
   drawn = lines(chart)
   assert list(drawn) == ['D', 'G', 'D at equilibrium', 'G at equilibrium']
   if loss == 'non_saturating':
@@ -205,7 +207,7 @@ def test_losses_have_lines_at_their_equilibrium(loss):
 
 
 def test_training_charts_draw_the_records():
-  charts = figures.training_charts(RECORDS, FLAGS, VERDICT['evidence'])
+  charts = run_charts.training_charts(RECORDS, FLAGS, VERDICT['evidence'])
   steps = list(range(1, 41, 3))
   expected = {
     'Losses': {'D': (steps, [1.4 - step / 100 for step in steps]), 'G': (steps, [0.7] * 14)},
@@ -234,16 +236,16 @@ def test_training_charts_draw_the_records():
 
 def test_a_run_without_a_verdict_shows_the_monitors_of_its_records():
   records = [{'step': step, 'watch_gap': 1 / step, 'watch_drift': step} for step in (1, 2)]
-  distance, drift = figures.training_charts(records, FLAGS, {})
+  distance, drift = run_charts.training_charts(records, FLAGS, {})
   assert distance.axes.lines[0].get_xydata().tolist() == [[1, 1], [2, 0.5]]
   assert drift.axes.lines[0].get_xydata().tolist() == [[1, 1], [2, 2]]
 
 
 def test_k_is_drawn_only_where_it_changes():
   records = [{'step': step, 'g_loss': 1.0, 'k': k} for step, k in ((1, 1.0), (2, 3.0))]
-  chart = titled(figures.training_charts(records, FLAGS, {}), 'Updates of D per update of G')
+  chart = titled(run_charts.training_charts(records, FLAGS, {}), 'Updates of D per update of G')
   assert chart.axes.lines[0].get_xydata().tolist() == [[1, 1], [2, 3]]
-  constant = figures.training_charts([records[0], records[0] | {'step': 2}], FLAGS, {})
+  constant = run_charts.training_charts([records[0], records[0] | {'step': 2}], FLAGS, {})
   assert [chart.title for chart in constant] == ['Losses']
 
 
@@ -251,8 +253,8 @@ def test_k_is_drawn_only_where_it_changes():
 
 
 def every_chart():
-  evidence = figures.evidence_charts(VERDICT['evidence'], {})
-  return [*evidence, *figures.training_charts(RECORDS, FLAGS, VERDICT['evidence'])]
+  evidence = run_charts.evidence_charts(VERDICT['evidence'], {})
+  return [*evidence, *run_charts.training_charts(RECORDS, FLAGS, VERDICT['evidence'])]
 
 
 def test_equal_data_give_equal_svg_whatever_matplotlib_is_set_to():

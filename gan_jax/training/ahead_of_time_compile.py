@@ -48,7 +48,7 @@ class DoesNotFitError(Exception):
 
 
 def data_spec_of(name: str, shape: tuple[int, ...] = (), n: int = 0) -> DataSpec:
-  """Returns the spec of a data set by its name, or of n examples of `shape`; raises UserError."""
+  """Returns the spec of a known data set, for other names that of n examples of `shape`; raises UserError."""
   if name in SYNTHETIC:
     return DataSpec(SYNTHETIC[name].shape, None)
   if shape and n:

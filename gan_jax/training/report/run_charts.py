@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gan_jax.gan.losses import LOSSES, scale_discriminator_loss, smooth_labels
 from gan_jax.training.report import tables
-from gan_jax.training.report.charts import Chart
+from gan_jax.training.report.chart_drawing import Chart
 from gan_jax.training.report.number_format import is_number
 
 Records = list[dict[str, Any]]  # lines of metrics.jsonl
