@@ -1,25 +1,21 @@
 """Makes the Gan that a run's settings stand for."""
 
 import functools
+from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy.typing as npt
 import optax
 
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.run_config import Config
-from gan_jax.gan import (
-  augment,
-  learning_rate_schedules,
-  optimizers,
-  penalties,
-  update_ratio,
-  weight_constraints,
-)
+from gan_jax.gan import augment, optimizers, penalties, update_ratio, weight_constraints
 from gan_jax.gan.augment import ada_controller
 from gan_jax.gan.gan import Gan
 from gan_jax.gan.latents import Latent
-from gan_jax.gan.losses import LOSSES, scale_discriminator_loss, smooth_labels
+from gan_jax.gan.learning_rate_schedules import SCHEDULES, geometric, linear
+from gan_jax.gan.losses import LOSSES, Loss, scale_discriminator_loss, smooth_labels
 from gan_jax.gan.networks import NETWORKS
 from gan_jax.gan.networks.network_spec import NetworkSpec
 from gan_jax.gan.train_step import Hyperparameters
@@ -53,20 +49,44 @@ def build_gan(
     UserError: where the settings do not fit the data.
   """
   at = hyperparameters or dynamic_hyperparameters.hyperparameter_values(config, n)
+  augment.check_augmentation(config.augment, shape)
+  generator, discriminator = _networks(config, shape, n_classes, mean_image)
+  return Gan(
+    generator=generator,
+    discriminator=discriminator,
+    g_tx=_optimizer(config, 'g', at),
+    d_tx=_optimizer(config, 'd', at),
+    loss=_loss(config, at),
+    latent=Latent(config.latent, config.latent_size),
+    g_rate=SCHEDULES[config.g_schedule](at['g_lr'], at['steps']),
+    d_rate=SCHEDULES[config.d_schedule](at['d_lr'], at['steps']),
+    ema_decay=at['ema_decay'],
+    unroll=config.unroll if config.update == 'unrolled' else 0,
+    ratio_controller=update_ratio.RatioController(at['k_target']) if config.k == 'auto' else None,
+    n_classes=n_classes if config.conditional else 0,
+    accumulate=config.accumulate,
+    contrast=config.contrast,
+    **_regularisers(config, at),
+    **_augmentation(config, at),
+  )
+
+
+def _networks(
+  config: Config, shape: tuple[int, ...], n_classes: int, mean_image: npt.ArrayLike | None
+) -> tuple[nn.Module, nn.Module]:
+  """Returns generator and discriminator; raises UserError where settings or data do not fit them."""
   if config.conditional and not n_classes:
     raise UserError(f'--conditional: {config.dataset} has no labels; use --noconditional')
-  augment.check_augmentation(config.augment, shape)
-  n_classes = n_classes if config.conditional else 0
-  unbiased = config.g_output_bias == 'zeros' or config.contrast > 0
-  generator, discriminator = NETWORKS[config.network](
+  unbiased = config.g_output_bias == 'zeros' or config.contrast > 0 or mean_image is None
+  networks = NETWORKS[config.network](
     NetworkSpec(
       shape=shape,
-      n_classes=n_classes,
-      mean_image=None if unbiased or mean_image is None else jnp.asarray(mean_image, jnp.float32),
+      n_classes=n_classes if config.conditional else 0,
+      mean_image=None if unbiased else jnp.asarray(mean_image, jnp.float32),
       **{name: getattr(config, name) for name in _NETWORK_SETTINGS},
     )
   )
-  g_norm, d_norm = (getattr(x, 'norm', '') for x in (generator, discriminator))
+  g_norm, d_norm = (getattr(network, 'norm', '') for network in networks)
   if d_norm == 'batch':
     _refuse_batch_norm(config)
   if config.accumulate > 1 and 'batch' in (g_norm, d_norm):
@@ -74,54 +94,45 @@ def build_gan(
       f'--accumulate={config.accumulate}: batch norm needs the whole batch at once; use --accumulate=1, or '
       '--g_norm=none and --d_norm=none'
     )
-  ada = None
-  if config.ada_target:
-    ada = functools.partial(
-      ada_controller.update_ada, batch_size=config.batch_size, target=at['ada_target']
-    )
+  return networks
+
+
+def _loss(config: Config, at: Hyperparameters) -> Loss:
+  """Returns the adversarial loss, with smoothed labels and D's weight where they are set."""
   loss = LOSSES[config.loss]
   if config.label_smoothing:
     loss = smooth_labels(loss, at['label_smoothing'])
   if config.d_loss_weight != 1:
     loss = scale_discriminator_loss(loss, at['d_loss_weight'])
+  return loss
+
+
+def _regularisers(config: Config, at: Hyperparameters) -> dict[str, Any]:
+  """Returns penalties, the consensus term and weight constraints, as fields of `Gan`."""
   bound = [weight_constraints.max_column_norm(at['max_norm'])] if config.max_norm else []
   clip = [weight_constraints.clip(at['d_clip'])] if config.d_clip else []
-  return Gan(
-    generator=generator,
-    discriminator=discriminator,
-    g_tx=_optimizer(config, 'g', at),
-    d_tx=_optimizer(config, 'd', at),
-    loss=loss,
-    latent=Latent(config.latent, config.latent_size),
-    g_rate=learning_rate_schedules.SCHEDULES[config.g_schedule](at['g_lr'], at['steps']),
-    d_rate=learning_rate_schedules.SCHEDULES[config.d_schedule](at['d_lr'], at['steps']),
-    ema_decay=at['ema_decay'],
-    penalties=penalties.make_penalties(
+  decays = config.penalty_decay != 1
+  return {
+    'penalties': penalties.make_penalties(
       {name: at.get(name, 0.0) for name in penalties.PENALTIES},
       {name: getattr(config, f'{name}_every') for name in penalties.PENALTIES},
     ),
-    penalty_scale=(
-      None
-      if config.penalty_decay == 1
-      else learning_rate_schedules.geometric(1.0, at['penalty_decay'], at['steps'])
-    ),
-    consensus=at.get('consensus', 0.0),
-    unroll=config.unroll if config.update == 'unrolled' else 0,
-    g_project=weight_constraints.chain(*bound),
-    d_project=weight_constraints.chain(*bound, *clip),
-    augment=config.augment,
-    augment_p=at['augment_p'],
-    ada=ada,
-    noise=(
-      learning_rate_schedules.linear(at['instance_noise'], at['noise_steps'])
-      if config.instance_noise
-      else None
-    ),
-    ratio_controller=update_ratio.RatioController(at['k_target']) if config.k == 'auto' else None,
-    n_classes=n_classes,
-    accumulate=config.accumulate,
-    contrast=config.contrast,
-  )
+    'penalty_scale': geometric(1.0, at['penalty_decay'], at['steps']) if decays else None,
+    'consensus': at.get('consensus', 0.0),
+    'g_project': weight_constraints.chain(*bound),
+    'd_project': weight_constraints.chain(*bound, *clip),
+  }
+
+
+def _augmentation(config: Config, at: Hyperparameters) -> dict[str, Any]:
+  """Returns augmentation, its controller and instance noise, as fields of `Gan`."""
+  ada = functools.partial(ada_controller.update_ada, batch_size=config.batch_size)
+  return {
+    'augment': config.augment,
+    'augment_p': at['augment_p'],
+    'ada': functools.partial(ada, target=at['ada_target']) if config.ada_target else None,
+    'noise': linear(at['instance_noise'], at['noise_steps']) if config.instance_noise else None,
+  }
 
 
 def _refuse_batch_norm(config: Config) -> None:
