@@ -132,7 +132,7 @@ def compute_reference_statistics(
   )
   scores = _score(support_key, data, fake, embedding.raw(substitute[:N_NEIGHBOURS]))
   last_raw = embedding.raw(held_out[-N_NEIGHBOURS:])
-  memorised = _score_memorisation(memorisation_key, data, last_raw)
+  memorised = _score_copies(memorisation_key, data, last_raw)
   logits = _probe_logits(null_key, rows[:N_NOISY_PROBE], fake[:N_NOISY_PROBE], 0.0)
   return ReferenceStatistics(
     {'train': 0 if train is None else len(train), 'held_out': len(held_out)},
@@ -167,7 +167,7 @@ def compute_diagnostic_statistics(
   logits = [_probe_logits(key, data.held_out, rows, sigma) for key, sigma in probes]
   bounds = [jsd_bound.jsd_bound(*each) for each in logits]
   raw = np.clip(embedding.raw(kept[:N_NEIGHBOURS]), -_CLIP, _CLIP)
-  memorised = _score_memorisation(last_key, data, raw)
+  memorised = _score_copies(last_key, data, raw)
   return DiagnosticStatistics(
     set_sizes | {'fake': len(fake)},
     bool(finite.all()),
@@ -199,9 +199,8 @@ def _score(key: jax.Array, data: EmbeddedData, rows: np.ndarray, raw: np.ndarray
   The support size is that by the birthday paradox. Only its ratio to the one of real data, about 150,000 by
   the choice of `duplicate_distance`, counts.
   """
-  support = support_size.estimate_support_size(
-    jnp.asarray(raw), data.duplicate_distance, key, min(_SUPPORT_BATCH, len(raw)), 100
-  )
+  points, batch = jnp.asarray(raw), min(_SUPPORT_BATCH, len(raw))
+  support = support_size.estimate_support_size(points, data.duplicate_distance, key, batch, 100)
   real, fake = (jnp.asarray(x[:N_NEIGHBOURS]) for x in (data.held_out, rows))
   return SampleScores(
     precision_recall.precision_recall(real, fake),
@@ -211,13 +210,11 @@ def _score(key: jax.Array, data: EmbeddedData, rows: np.ndarray, raw: np.ndarray
   )
 
 
-def _score_memorisation(
-  key: jax.Array, data: EmbeddedData, fake: np.ndarray
-) -> MemorisationScores | None:
-  """Scores how far `fake` rows [m, e] copy training data, beside held-out data; None without training data."""
+def _score_copies(key: jax.Array, data: EmbeddedData, raw: np.ndarray) -> MemorisationScores | None:
+  """Scores how far samples `raw` [m, e] copy training data, beside held-out data; None without training data."""
   if data.train_raw is None:
     return None
-  known, real, samples = (jnp.asarray(x) for x in (data.train_raw, data.held_out_raw, fake))
+  known, real, samples = (jnp.asarray(x) for x in (data.train_raw, data.held_out_raw, raw))
   limit = np.quantile(np.asarray(nearest_neighbour(real, known)[1]), 0.05)
   near = float(np.mean(np.asarray(nearest_neighbour(samples, known)[1]) <= limit))
   n_cells = min(10, len(known) // 10 + 1)

@@ -98,7 +98,8 @@ def prepare_probe_inputs(
   both = jnp.concatenate([real.train, fake.train])
   mean, std = both.mean(axis=0, keepdims=True), both.std(axis=0, keepdims=True)
   standardize = lambda x: jnp.clip((x - mean) / jnp.maximum(std, 1e-6), -10, 10)
-  return tuple(ProbeSplits(x.reference, *map(standardize, x[1:])) for x in (real, fake))  # type: ignore[return-value]
+  real, fake = (ProbeSplits(x.reference, *map(standardize, x[1:])) for x in (real, fake))
+  return real, fake
 
 
 def init_probe(key: jax.Array, d: int) -> Params:
