@@ -1,8 +1,8 @@
-"""How fast it is, as ratios to what one would use instead, all measured in one run.
+"""Measures the speed of training, metrics and start-up, as ratios to alternative implementations.
 
   python -m experiments.bench
 
-Rounds of the rivals take turns, and each figure is the median over rounds. PyTorch takes part where
+The implementations alternate within each round; a figure is the median over rounds. Includes PyTorch where
 it is installed.
 """
 
@@ -40,8 +40,8 @@ from . import bench_metrics, command_line
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each measurement.')
 _STEPS = flags.DEFINE_integer('steps', 40, 'Training steps in a round.')
 
-# The networks, loss and minibatch of 2014 with plain momentum, which every rival has.
-_GAME = Config(
+# Networks, loss and minibatch of Goodfellow et al. (2014), with momentum, which PyTorch has too.
+_CONFIG = Config(
   init='2014',
   d_dropout=True,
   r1=0.0,
@@ -53,11 +53,11 @@ _GAME = Config(
 )
 
 
-def measure(rivals: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-  """Median seconds of each rival, after one call that is not counted."""
-  times: dict[str, list[float]] = {name: [] for name in rivals}
+def median_seconds(candidates: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+  """Returns the median seconds of each candidate's calls, after one warm-up call."""
+  times: dict[str, list[float]] = {name: [] for name in candidates}
   for round_ in range(rounds + 1):
-    for name, run in rivals.items():
+    for name, run in candidates.items():
       start = time.perf_counter()
       run()
       if round_:
@@ -65,81 +65,93 @@ def measure(rivals: dict[str, Callable[[], Any]], rounds: int) -> dict[str, floa
   return {name: statistics.median(values) for name, values in times.items()}
 
 
-def show(title: str, seconds: dict[str, float], scale: float, unit: str) -> None:
-  """A table with the ratio of each rival to the first."""
+def print_table(title: str, seconds: dict[str, float], scale: float, unit: str) -> None:
+  """Prints `scale` times the seconds of each candidate, and their ratio to the first one's."""
   print(f'\n{title}')
   first = next(iter(seconds.values()))
   for name, value in seconds.items():
     print(f'  {name:<58} {value * scale:9.2f} {unit}   x {value / first:.2f}')
 
 
-def training(dataset: Dataset, steps: int) -> dict[str, Callable[[], Any]]:
-  """Rivals that each take `steps` alternating steps of the game `_GAME`."""
+def training_candidates(dataset: Dataset, steps: int) -> dict[str, Callable[[], Any]]:
+  """Returns functions that each train the GAN of `_CONFIG` for `steps` alternating steps."""
   task = ImageTask(dataset)
-  recipe = build_train_spec(_GAME, task)
-  gan = recipe.gan
+  spec = build_train_spec(_CONFIG, task)
+  gan = spec.gan
   key = jax.random.key(0)
   start = gan_lib.init(gan, key, jnp.zeros((1, *dataset.train.shape[1:])))
-  rivals: dict[str, Callable[[], Any]] = {}
+  candidates: dict[str, Callable[[], Any]] = {}
   devices = jax.devices()[:1]
-  mapped = pmap.pmap(functools.partial(run_steps, recipe), devices, n_args=4, donate_argnum=1)
-  plain = jax.jit(functools.partial(run_steps, recipe), donate_argnums=1)
+  mapped = pmap.pmap(functools.partial(run_steps, spec), devices, n_args=4, donate_argnum=1)
+  plain = jax.jit(functools.partial(run_steps, spec), donate_argnums=1)
   on_device = sharding.replicate(task.training_data(held_out=False).without_labels(), devices)
-  for name, stretch in (
+  for name, train_steps in (
     ('gan_jax: pmap of many steps, batches drawn inside', mapped),
     ('the same under jit', plain),
   ):
-    rivals[name] = _stretches(stretch, key, jax.tree.map(jnp.copy, start), on_device, steps)
-  rivals['jit of one step, batches fed by NumPy'] = _fed(gan, key, start, dataset, steps)
-  torch_steps = _torch(dataset, steps)
+    state = jax.tree.map(jnp.copy, start)
+    candidates[name] = _many_steps_per_call(train_steps, key, state, on_device, steps)
+  candidates['jit of one step, batches fed by NumPy'] = _one_step_per_call(
+    gan, key, start, dataset, steps
+  )
+  torch_steps = _pytorch_steps(dataset, steps)
   if torch_steps is not None:
-    rivals['PyTorch, eager, batches fed by NumPy'] = torch_steps
-  return rivals
+    candidates['PyTorch, eager, batches fed by NumPy'] = torch_steps
+  return candidates
 
 
-def _stretches(
-  stretch: Callable[..., Any], key: jax.Array, state: gan_lib.GanState, data: DeviceData, n: int
+def _many_steps_per_call(
+  train_steps: Callable[..., Any],
+  key: jax.Array,
+  state: gan_lib.GanState,
+  data: DeviceData,
+  steps: int,
 ) -> Callable[[], None]:
-  held = [state]
+  """Returns a function that trains on by one call of the compiled `train_steps`."""
 
   def run() -> None:
-    held[0], metrics = stretch(key, held[0], data, np.int32(n))
+    nonlocal state
+    state, metrics = train_steps(key, state, data, np.int32(steps))
     jax.device_get(metrics)
 
   return run
 
 
 def _host_batches(dataset: Dataset) -> Iterator[np.ndarray]:
+  """Yields shuffled minibatches in [-1, 1] for ever."""
   rng = np.random.default_rng(0)
   while True:
     order = rng.permutation(len(dataset.train))
-    for i in range(0, len(order) - _GAME.batch_size, _GAME.batch_size):
-      yield dataset.train[order[i : i + _GAME.batch_size]].astype(np.float32) / 127.5 - 1
+    for i in range(0, len(order) - _CONFIG.batch_size, _CONFIG.batch_size):
+      yield dataset.train[order[i : i + _CONFIG.batch_size]].astype(np.float32) / 127.5 - 1
 
 
-def _fed(
+def _one_step_per_call(
   gan: gan_lib.Gan, key: jax.Array, start: gan_lib.GanState, dataset: Dataset, steps: int
 ) -> Callable[[], None]:
+  """Returns a function that trains on by `steps` calls of a compiled step, each with a batch of the host."""
+
   @functools.partial(jax.jit, donate_argnums=1)
   def step(key: jax.Array, state: gan_lib.GanState, images: jax.Array) -> Any:
     return alternating_step(gan, key, state, lambda i: Batch(images), 1)
 
-  held, batches = [jax.tree.map(jnp.copy, start)], _host_batches(dataset)
+  state, batches = jax.tree.map(jnp.copy, start), _host_batches(dataset)
 
   def run() -> None:
+    nonlocal state
     for i in range(steps):
-      held[0], metrics = step(jax.random.fold_in(key, i), held[0], next(batches))
+      state, metrics = step(jax.random.fold_in(key, i), state, next(batches))
     jax.device_get(metrics)
 
   return run
 
 
-def _torch(dataset: Dataset, steps: int) -> Callable[[], None] | None:
-  """The same game in PyTorch as its users write it; None where PyTorch is not installed."""
+def _pytorch_steps(dataset: Dataset, steps: int) -> Callable[[], None] | None:
+  """Returns the same training in eager PyTorch; None where PyTorch is not installed."""
   try:
     import torch
   except ImportError:
-    print('(PyTorch is not installed and takes no part)')
+    print('(PyTorch is not installed: not measured)')
     return None
   nn: Any = torch.nn
   batches = _host_batches(dataset)
@@ -161,11 +173,11 @@ def _torch(dataset: Dataset, steps: int) -> Callable[[], None] | None:
   softplus = nn.functional.softplus
 
   def latents() -> Any:
-    return (torch.rand(_GAME.batch_size, 100) * 2 - 1) * 3**0.5
+    return (torch.rand(_CONFIG.batch_size, 100) * 2 - 1) * 3**0.5
 
   def run() -> None:
     for _ in range(steps):
-      real = torch.from_numpy(next(batches)).view(_GAME.batch_size, -1)
+      real = torch.from_numpy(next(batches)).view(_CONFIG.batch_size, -1)
       d_opt.zero_grad()
       fakes = g(latents()).detach()
       (softplus(-d(real)).mean() + softplus(d(fakes)).mean()).backward()
@@ -179,8 +191,8 @@ def _torch(dataset: Dataset, steps: int) -> Callable[[], None] | None:
   return run
 
 
-def start_up() -> dict[str, float]:
-  """Seconds from the start of a training process to the line of its first step, second start."""
+def first_step_seconds() -> float:
+  """Returns the seconds from process start to the line of the first step, with a warm compilation cache."""
   seconds = 0.0
   for _ in range(2):
     with tempfile.TemporaryDirectory() as folder:
@@ -194,42 +206,39 @@ def start_up() -> dict[str, float]:
             seconds = time.perf_counter() - start
             break
         process.kill()
-  return {'first step, compilation cache warm': seconds}
+  return seconds
 
 
 def main(argv: list[str]) -> None:
-  """Measure and print."""
+  """Measures all candidates and prints a table for each task."""
   del argv
   if min(_ROUNDS.value, _STEPS.value) < 1:
     raise UserError(f'--rounds={_ROUNDS.value} --steps={_STEPS.value}: give at least 1 of each')
   dataset = data.load_dataset('mnist', data.default_data_dir())
   print(f'jax {jax.__version__} on {jax.devices()[0].device_kind}')
-  steps = _STEPS.value
-  seconds = measure(training(dataset, steps), _ROUNDS.value)
-  show('one training step of the 2014 networks, batch 100, k = 1', seconds, 1000 / steps, 'ms')
-  show(
-    'Parzen log-likelihood, 1,000 images, 10,000 windows',
-    measure(bench_metrics.density(dataset), _ROUNDS.value),
-    1,
-    's',
+  steps, rounds, every = _STEPS.value, _ROUNDS.value, bench_metrics.MONITOR_EVERY
+  seconds = median_seconds(training_candidates(dataset, steps), rounds)
+  print_table(
+    'one training step of the 2014 networks, batch 100, k = 1', seconds, 1000 / steps, 'ms'
   )
+  seconds = median_seconds(bench_metrics.parzen_candidates(dataset), rounds)
+  print_table('Parzen log-likelihood, 1,000 images, 10,000 windows', seconds, 1, 's')
   selection, queries = parzen_evaluation.selection_and_query_rows(dataset, 'test')
   centres = sampling.to_unit_rows(dataset.train[:10_000])
-  whole = measure({'': lambda: parzen.parzen_score(centres, selection, queries)}, 1)['']
-  show('Parzen procedure of 2014', {'10,000 test images, sigma chosen on 1,000': whole}, 1, 's')
-  rivals, found = bench_metrics.manifolds(dataset)
-  show('precision, recall, density, coverage, 10,000 x 10,000', measure(rivals, 1), 1, 's')
-  print(f'  the same to {bench_metrics.difference(found):.1g}')
+  score = lambda: parzen.parzen_score(centres, selection, queries)
+  seconds = median_seconds({'10,000 test images, sigma chosen on 1,000': score}, 1)
+  print_table('Parzen procedure of 2014', seconds, 1, 's')
+  candidates, results = bench_metrics.precision_recall_candidates(dataset)
+  seconds = median_seconds(candidates, 1)
+  print_table('precision, recall, density, coverage, 10,000 x 10,000', seconds, 1, 's')
+  print(f'  largest difference of the two: {bench_metrics.largest_difference(results):.1g}')
   for preset in ('mnist', 'ring'):
-    show(
-      f"the referee's looks in {bench_metrics.EVERY} steps of {preset}",
-      measure(bench_metrics.looks(preset), _ROUNDS.value),
-      1000,
-      'ms',
-    )
-  seconds = measure(bench_metrics.supplies('mnist'), _ROUNDS.value)
-  show(f'{bench_metrics.EVERY} steps of mnist', seconds, 1, 's')
-  show('start', start_up(), 1, 's')
+    seconds = median_seconds(bench_metrics.monitor_candidates(preset), rounds)
+    print_table(f'the training monitor beside {every} steps of {preset}', seconds, 1000, 'ms')
+  seconds = median_seconds(bench_metrics.input_pipeline_candidates('mnist'), rounds)
+  print_table(f'{every} steps of mnist', seconds, 1, 's')
+  start = {'first step, compilation cache warm': first_step_seconds()}
+  print_table('start', start, 1, 's')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Rivals of the benchmark that judge rather than train, and what judging costs while a run trains."""
+"""Defines the benchmarks of metrics, of the training monitor and of the input pipeline."""
 
 import math
 import tempfile
@@ -20,11 +20,11 @@ from gan_jax.training import input_pipeline, session
 
 from . import command_line
 
-EVERY = 500  # steps between looks, as --referee_every has it by default
+MONITOR_EVERY = 500  # training steps between computations of the monitor
 
 
-def density(dataset: Dataset) -> dict[str, Callable[[], Any]]:
-  """Rivals that each find the Parzen log-likelihood of 1,000 test images under 10,000 windows."""
+def parzen_candidates(dataset: Dataset) -> dict[str, Callable[[], Any]]:
+  """Returns functions that compute the Parzen log-likelihood of 1,000 test images under 10,000 windows."""
   queries, centres = (
     sampling.to_unit_rows(dataset.test[:1000]),
     sampling.to_unit_rows(dataset.train[:10_000]),
@@ -33,55 +33,60 @@ def density(dataset: Dataset) -> dict[str, Callable[[], Any]]:
   host_queries, host_centres = np.asarray(queries, float), np.asarray(centres, float)
   exact = KernelDensity(bandwidth=sigma, leaf_size=len(host_centres)).fit(host_centres)
 
-  def ours() -> None:
+  def log_densities() -> None:
     jax.block_until_ready(parzen.parzen_log_densities(queries, centres, jnp.array([sigma])))
 
   return {
-    'gan_jax': ours,
+    'gan_jax': log_densities,
     'scikit-learn KernelDensity, exact': lambda: exact.score_samples(host_queries),
   }
 
 
-def manifolds(dataset: Dataset) -> tuple[dict[str, Callable[[], Any]], dict[str, dict[str, float]]]:
-  """Rivals that each judge 10,000 images by 10,000, in 64 random directions; and what they found."""
+def precision_recall_candidates(
+  dataset: Dataset,
+) -> tuple[dict[str, Callable[[], Any]], dict[str, dict[str, float]]]:
+  """Returns functions that compute precision and recall of 10,000 images in 64 random projections.
+
+  Each call writes its values to the second result, by the function's name.
+  """
   directions = np.random.default_rng(0).normal(size=(math.prod(dataset.shape), 64)) / 28
   real, fake = (
     (x[:10_000].reshape(10_000, -1) / 255 @ directions).astype(np.float32)
     for x in (dataset.test, dataset.train)
   )
-  found: dict[str, dict[str, float]] = {}
+  results: dict[str, dict[str, float]] = {}
 
-  def ours() -> None:
-    found['gan_jax'] = precision_recall(jnp.asarray(real), jnp.asarray(fake))._asdict()
+  def run_gan_jax() -> None:
+    results['gan_jax'] = precision_recall(jnp.asarray(real), jnp.asarray(fake))._asdict()
 
-  def theirs() -> None:
-    found['prdc'] = compute_prdc(real, fake, nearest_k=5)
+  def run_prdc() -> None:
+    results['prdc'] = compute_prdc(real, fake, nearest_k=5)
 
-  return {'gan_jax': ours, 'prdc': theirs}, found
-
-
-def difference(found: dict[str, dict[str, float]]) -> float:
-  """The largest difference between what both found."""
-  ours, theirs = found.values()
-  return max(abs(ours[name] - float(theirs[name])) for name in ours)
+  return {'gan_jax': run_gan_jax, 'prdc': run_prdc}, results
 
 
-def looks(preset: str) -> dict[str, Callable[[], Any]]:
-  """`EVERY` steps of a preset, and the look of the referee that follows them."""
-  run = _Run(preset, 'no')
-  return {f'{EVERY} steps': run.steps, 'one look': run.look}
+def largest_difference(results: dict[str, dict[str, float]]) -> float:
+  """Returns the largest difference of a metric between the two implementations."""
+  values, reference = results.values()
+  return max(abs(values[name] - float(reference[name])) for name in values)
 
 
-def supplies(preset: str) -> dict[str, Callable[[], Any]]:
-  """`EVERY` steps of a preset with its images on the device, and with minibatches that Grain loads."""
+def monitor_candidates(preset: str) -> dict[str, Callable[[], Any]]:
+  """Returns `MONITOR_EVERY` training steps of a preset, and one computation of the training monitor."""
+  run = _TrainingRun(preset, 'no')
+  return {f'{MONITOR_EVERY} steps': run.train, 'one computation of the monitor': run.monitor}
+
+
+def input_pipeline_candidates(preset: str) -> dict[str, Callable[[], Any]]:
+  """Returns `MONITOR_EVERY` steps of a preset with images on the device, and with minibatches of Grain."""
   return {
-    'images on the device': _Run(preset, 'no').steps,
-    'streamed from the host': _Run(preset, 'yes').steps,
+    'images on the device': _TrainingRun(preset, 'no').train,
+    'streamed from the host': _TrainingRun(preset, 'yes').train,
   }
 
 
-class _Run:
-  """A run that goes on and on."""
+class _TrainingRun:
+  """Trains a preset further by each call of `train`."""
 
   def __init__(self, preset: str, stream: str):
     with tempfile.TemporaryDirectory() as folder:
@@ -90,10 +95,10 @@ class _Run:
       )
     self._state, self._step = self._session.initial_state(), 0
 
-  def steps(self) -> None:
-    self._state, calls = self._session.advance(self._state, self._step, EVERY)
-    self._step += EVERY
+  def train(self) -> None:
+    self._state, calls = self._session.advance(self._state, self._step, MONITOR_EVERY)
+    self._step += MONITOR_EVERY
     input_pipeline.mean_metrics(calls)
 
-  def look(self) -> None:
+  def monitor(self) -> None:
     jax.device_get(self._session.monitor(self._session.eval_state(self._state)))

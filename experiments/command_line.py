@@ -10,7 +10,7 @@ import sys
 import textwrap
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -177,6 +177,21 @@ def define_seed_flag(text: str) -> flags.FlagHolder[int]:
   holder = flags.DEFINE_integer('seed', 0, text, lower_bound=0, upper_bound=2**31 - 1)
   flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS['seed'])
   return holder
+
+
+def define_placement_flags(
+  stream_choices: Sequence[str],
+) -> tuple[flags.FlagHolder[bool], flags.FlagHolder[str]]:
+  """Defines the flags --shard_params and --stream, which place weights and training images."""
+  shard_params = flags.DEFINE_bool(
+    'shard_params', False, 'Shard weights and optimizer states over devices.'
+  )
+  stream = flags.DEFINE_enum(
+    'stream', 'auto', stream_choices, 'Stream images from the host; by default large sets.'
+  )
+  for name in ('shard_params', 'stream'):
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+  return shard_params, stream
 
 
 def read_preset(name: str, **changes: Any) -> Config:

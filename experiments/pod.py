@@ -1,11 +1,11 @@
-"""What a run would do on TPUs or GPUs, found out on a machine without any.
+"""Predicts memory, arithmetic and communication of a run on TPUs or GPUs, on a machine without any.
 
   python -m experiments.pod --topology=v5e:16x16 --flagfile=... --batch_size=8192
 
-Compiles the very step of experiments.train, for --topology=h100:4x8 (four hosts of 8 GPUs) too, and
-says per chip what it needs, computes and tells the others, with an estimate of its seconds from
-published peaks. pip install 'jax[tpu]' brings the compiler for TPUs, 'jax[cuda12]' that for GPUs.
-Exit codes: 0 it fits; 1 it does not, with what is missing; 2 a mistake.
+Compiles the training step of experiments.train for a TPU slice, or for GPUs (--topology=h100:4x8: four
+hosts of 8). Prints memory, FLOPs and collectives per chip, and the seconds of a step, estimated from
+published peak rates. The compiler for TPUs comes with pip install 'jax[tpu]', for GPUs with 'jax[cuda12]'.
+Exit codes: 0 the run fits; 1 it needs more memory than a chip has; 2 a mistake in the flags.
 """
 
 import dataclasses
@@ -28,92 +28,94 @@ from gan_jax.utils.errors import UserError
 from . import command_line
 
 _TOPOLOGY = flags.DEFINE_string('topology', 'v5e:2x4', 'TPU slice, or hosts x GPUs as h100:4x8.')
-_SLICES = flags.DEFINE_integer('slices', 1, 'How many of them, joined by network.', lower_bound=1)
+_SLICES = flags.DEFINE_integer('slices', 1, 'Number of slices, joined by network.', lower_bound=1)
 _JSON = flags.DEFINE_bool('json', False, 'Print JSON instead of text.')
 _PLOT = flags.DEFINE_string('plot', '', 'PNG for the predicted scaling to 8,192 chips.')
-_QUICKLY = flags.DEFINE_bool('quickly', False, 'Optimise less: minutes, not hours, to compile.')
-_LARGEST = flags.DEFINE_bool('largest_batch', True, 'Search the largest batch: compiles more.')
-_SHAPE = flags.DEFINE_string('shape', '', 'Of an example, as 64x64x3, of data that are not here.')
-_N_TRAIN = flags.DEFINE_integer('n_train', 0, 'Training examples of such data.')
-_SHARD = flags.DEFINE_bool('shard_params', False, 'Shard weights and optimizer states over chips.')
-_STREAM = flags.DEFINE_enum(
-  'stream', 'auto', data_placement.STREAM, 'Stream images from the host; by default large sets.'
+_QUICKLY = flags.DEFINE_bool('quickly', False, 'Optimise less: compiles in minutes, not hours.')
+_LARGEST = flags.DEFINE_bool('largest_batch', True, 'Search the largest batch that fits.')
+_SHAPE = flags.DEFINE_string(
+  'shape', '', 'Shape of an example, as 64x64x3, where no data are prepared.'
 )
+_N_TRAIN = flags.DEFINE_integer('n_train', 0, 'Number of training examples, with --shape.')
+_SHARD, _STREAM = command_line.define_placement_flags(data_placement.STREAM)
 _SETTINGS = command_line.define_config_flags(Config, brief=False)
-NOT_FIT = 1
+EXIT_DOES_NOT_FIT = 1
 
 
 def main(argv: list[str]) -> int:
-  """Compile, count, and say."""
+  """Prints the capacity report; raises UserError for a mistake in the flags."""
   del argv
   jax.config.update('jax_platforms', 'cpu')  # no device is used
-  jax.config.update(
-    'jax_enable_compilation_cache', False
-  )  # programs for others' devices cannot be read back
+  # A cached program for absent devices cannot be loaded.
+  jax.config.update('jax_enable_compilation_cache', False)
   settings = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
-  where = chip_specs.parse_topology(_TOPOLOGY.value, _SLICES.value)
-  if where is None:
+  slice_ = chip_specs.parse_topology(_TOPOLOGY.value, _SLICES.value)
+  if slice_ is None:
     raise UserError(
       f'--topology={_TOPOLOGY.value}: known are {", ".join(chip_specs.topology_names())}'
     )
   examples = ahead_of_time_compile.data_spec_of(
-    settings.dataset, _shape(_SHAPE.value), _N_TRAIN.value
+    settings.dataset, _parse_shape(_SHAPE.value), _N_TRAIN.value
   )
   mapped = sharding.SHARDED_PARAMS if _SHARD.value else 'pmap'
-  way = capacity_report.CompileOptions(mapped, _QUICKLY.value, _STREAM.value)
+  options = capacity_report.CompileOptions(mapped, _QUICKLY.value, _STREAM.value)
   try:
-    report = capacity_report.measure_capacity(settings, examples, where, way)
+    report = capacity_report.measure_capacity(settings, examples, slice_, options)
   except ahead_of_time_compile.DoesNotFitError as error:
-    print(_missing(error, settings, where), file=sys.stderr)
-    return NOT_FIT
-  report = capacity_report.add_projections(report, settings, examples, where, way, _LARGEST.value)
-  print(json.dumps(as_json(report, where), indent=2) if _JSON.value else as_text(report, where))
+    print(_does_not_fit_line(error, settings, slice_), file=sys.stderr)
+    return EXIT_DOES_NOT_FIT
+  report = capacity_report.add_projections(
+    report, settings, examples, slice_, options, _LARGEST.value
+  )
+  print(json.dumps(as_json(report, slice_), indent=2) if _JSON.value else as_text(report, slice_))
   if _PLOT.value:
-    plots.plot_pod_scaling(Path(_PLOT.value), report.scaling, where.generation)
+    plots.plot_pod_scaling(Path(_PLOT.value), report.scaling, slice_.generation)
   return 0
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _parse_shape(text: str) -> tuple[int, ...]:
   if text and not all(side.isdecimal() and int(side) for side in text.split('x')):
     raise UserError(f'--shape={text}: write it as 64x64x3')
   return tuple(int(side) for side in text.split('x')) if text else ()
 
 
-def _missing(error: ahead_of_time_compile.DoesNotFitError, settings: Config, where: Slice) -> str:
-  """One line: what is missing, and what to change."""
-  ways = [f'a smaller --batch_size than {settings.batch_size}', 'more chips with the same batch']
+def _does_not_fit_line(
+  error: ahead_of_time_compile.DoesNotFitError, settings: Config, slice_: Slice
+) -> str:
+  """Returns one line with the missing bytes and the settings that reduce memory."""
+  advice = [f'a smaller --batch_size than {settings.batch_size}', 'more chips with the same batch']
   if not settings.remat:
-    ways.append('--remat where the network has it')
+    advice.append('--remat where the network has it')
   if not _SHARD.value:
-    ways.append('--shard_params')
-  ways.append(f'--accumulate={2 * settings.accumulate}')
+    advice.append('--shard_params')
+  advice.append(f'--accumulate={2 * settings.accumulate}')
   if settings.dtype != 'bfloat16':
-    ways.append('--dtype=bfloat16')
-  ways += ['smaller --g_width and --d_width']
+    advice.append('--dtype=bfloat16')
+  advice += ['smaller --g_width and --d_width']
   return (
-    f'error: --topology={where.name}: does not fit: {error.needed:.0f} bytes per chip are needed and '
-    f'{error.has:.0f} are there; {error.needed - error.has:.0f} bytes are missing. '
-    f'Try {", or ".join(ways)}'
+    f'error: --topology={slice_.name}: does not fit: {error.needed:.0f} bytes per chip are needed and '
+    f'{error.has:.0f} are available; {error.needed - error.has:.0f} bytes are missing. '
+    f'Try {", or ".join(advice)}'
   )
 
 
-def as_json(report: CapacityReport, where: Slice) -> dict[str, object]:
-  """Everything, with the assumptions beside it."""
+def as_json(report: CapacityReport, slice_: Slice) -> dict[str, object]:
+  """Returns the report with derived values and the peak rates assumed of a chip, for JSON."""
   derived = {
     'arithmetic_intensity': report.intensity,
     'binds': report.binds,
     'step_seconds': report.step_seconds,
-    'assumed': where.chip._asdict(),
+    'assumed': slice_.chip._asdict(),
   }
   return dataclasses.asdict(report) | derived
 
 
-def as_text(report: CapacityReport, where: Slice) -> str:
-  """A page for a person."""
-  chip = where.chip
+def as_text(report: CapacityReport, slice_: Slice) -> str:
+  """Returns the report as lines of text."""
+  chip = slice_.chip
   mib = lambda n: f'{n / 2**20:,.1f} MiB'
   microseconds = [f'{1e6 * x:,.0f} us' for x in (*report.seconds, report.step_seconds)]
-  updates = sum(often for _, _, often in report.collectives)
+  n_collectives = sum(count for _, _, count in report.collectives)
   ridge = chip.flops / chip.hbm_bandwidth
   lines = [
     f'{report.topology}: {report.chips} chips, batch {report.batch_size} '
@@ -123,14 +125,14 @@ def as_text(report: CapacityReport, where: Slice) -> str:
     f'  optimizers                  {mib(report.optimizer)}',
     f'  training images             {mib(report.data)}'
     + (', a window of a stream' if report.streamed else ''),
-    f'  activations and the like    {mib(report.activations)}',
+    f'  activations, temporaries    {mib(report.activations)}',
     f'  peak                        {mib(report.peak_memory)} of {mib(report.memory)}',
     'one step on one chip',
     f'  arithmetic                  {report.flops / 1e9:,.3f} GFLOP, loops counted by their length',
     f'  bytes moved, at most        {report.n_bytes / 1e6:,.1f} MB: what operations read and write',
     f'  intensity                   {report.intensity:.1f} FLOP per byte (the roofs meet at {ridge:.0f})',
-    f'  collectives                 {updates:g} per step: '
-    + ', '.join(f'{often:g} x {kind} of {n:,} bytes' for kind, n, often in report.collectives),
+    f'  collectives                 {n_collectives:g} per step: '
+    + ', '.join(f'{count:g} x {kind} of {n:,} bytes' for kind, n, count in report.collectives),
     f'  transfers to the host       {len(report.host_transfers)}',
     'estimated from published peaks, not measured',
     f'  arithmetic, memory, links   {", ".join(microseconds[:3])}: bound by {report.binds}',
@@ -140,7 +142,7 @@ def as_text(report: CapacityReport, where: Slice) -> str:
     lines.append(f'  an epoch                    {report.chip_hours_per_epoch:.2g} chip-hours')
   if report.largest_batch is not None:
     lines.append(f'  largest batch (compiled)    {report.largest_batch}')
-  lines += ['  as many examples a chip on   chips   pods   images/s   efficiency'] + [
+  lines += ['  same batch per chip         chips   pods    images/s  efficiency'] + [
     f'  {"":<26}{row["chips"]:>7}{row["pods"]:>7}{row["images_per_second"]:>12.3g}'
     f'{100 * row["efficiency"]:>10.1f} %'
     for row in report.scaling

@@ -1,4 +1,4 @@
-"""Train a GAN: every setting is a flag, a preset is a file of flags, a run is a folder.
+"""Trains a GAN: every setting is a flag, a preset is a file of flags, a run is a folder.
 
   python -m experiments.train --flagfile=experiments/presets/mnist.flags --run=runs/mnist
 
@@ -23,12 +23,7 @@ from . import command_line, exit_codes
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run; by default runs/ and the data set.')
 _DEVICES = flags.DEFINE_integer('devices', 0, 'Devices per process; 0: all. A CPU simulates them.')
 _MAP = flags.DEFINE_enum('map', 'pmap', list(pmap.STEP_MAPS), 'Map of the step over devices.')
-_SHARD = flags.DEFINE_bool(
-  'shard_params', False, 'Shard weights and optimizer states over devices.'
-)
-_STREAM = flags.DEFINE_enum(
-  'stream', 'auto', data_placement.STREAM, 'Stream images from the host; by default large sets.'
-)
+_SHARD, _STREAM = command_line.define_placement_flags(data_placement.STREAM)
 _COORDINATOR = flags.DEFINE_string(
   'coordinator', '', 'HOST:PORT of process 0; empty where JAX detects it, or for one process.'
 )
@@ -87,11 +82,11 @@ def _print_outcome(outcome: train.Outcome, folder: Path) -> None:
   else:
     print(f'{"already " if outcome.already else ""}finished: {outcome.step} steps in {folder}')
     print(f'  pictures   {folder / "samples"}\n  curves     {folder / "curves.png"}')
-    print(f'  to judge   {command_line.shell_command("evaluate", run)}')
+    print(f'  evaluate   {command_line.shell_command("evaluate", run)}')
   print(f'  verdict    {command_line.shell_command("referee", run)}')
   if outcome.alarm is None:
     sample = command_line.shell_command('sample', run, '--output=samples.npz')
-    print(f'  to sample  {sample}')
+    print(f'  sample     {sample}')
 
 
 if __name__ == '__main__':

@@ -57,6 +57,8 @@ def flags_of(script):
         names.add(node.args[0].value)
       elif node.func.attr == 'define_seed_flag':
         names.add('seed')
+      elif node.func.attr == 'define_placement_flags':
+        names |= {'shard_params', 'stream'}
       elif node.func.attr == 'define_config_flags':
         names |= {*SETTINGS}
   return names | ({*FEATURE_NETWORKS} if 'FEATURE_NETWORKS' in source else set())
