@@ -211,7 +211,7 @@ def _score(key: jax.Array, data: EmbeddedData, rows: np.ndarray, raw: np.ndarray
 
 
 def _score_copies(key: jax.Array, data: EmbeddedData, raw: np.ndarray) -> MemorisationScores | None:
-  """Scores how far samples `raw` [m, e] copy training data, beside held-out ones; None without training data."""
+  """Scores how far samples `raw` [m, e] copy training data, beside held-out data; None without the former."""
   if data.train_raw is None:
     return None
   known, real, samples = (jnp.asarray(x) for x in (data.train_raw, data.held_out_raw, raw))
