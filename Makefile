@@ -1,4 +1,4 @@
-# Every target builds the environment by itself; it needs Python 3.11 to 3.13 with venv, and make.
+# Every target first builds the environment, which needs Python 3.11 to 3.13 with venv.
 PYTHON ?= python3
 VENV ?= .venv
 DATA_DIR ?= $(or $(GAN_JAX_DATA_DIR),data)
@@ -14,18 +14,18 @@ export GAN_JAX_DATA_DIR := $(DATA_DIR)
 .PHONY: help setup train quick test test-slow browser check docs bench bench-referee clean
 
 help:
-	@echo 'make train      train on MNIST in ten minutes, with pictures and a score (PRESET=fashion_mnist, RUN=, ARGS=)'
-	@echo 'make quick      the fast tests of pure functions, for after every edit: about two minutes'
+	@echo 'make train      train on MNIST in ten minutes, with samples, scores and a verdict (PRESET=fashion_mnist, RUN=, ARGS=)'
+	@echo 'make quick      the fast tests of pure functions, to run after every edit: about two minutes'
 	@echo 'make test       the tests, in about ten minutes'
-	@echo 'make test-slow  tests of kills, faults and many layouts of devices: most of an hour'
+	@echo 'make test-slow  tests of killed processes, faults and many device layouts: almost an hour'
 	@echo 'make check      ruff and mypy'
 	@echo 'make docs       the documentation as a site, in site/'
-	@echo 'make bench      how fast it is, beside what one would use instead'
-	@echo 'make bench-referee  how often the referee is right, on 372 cases with a known answer (two hours; resumes)'
-	@echo 'make setup      only the environment, in $(VENV) (EXTRAS=dev,cuda for GPUs, dev,tpu for TPUs)'
+	@echo 'make bench      measure speed, beside alternative implementations'
+	@echo 'make bench-referee  measure the accuracy of verdicts on 372 cases with a known answer (two hours; resumes)'
+	@echo 'make setup      build only the environment, in $(VENV) (EXTRAS=dev,cuda for GPUs, dev,tpu for TPUs)'
 	@echo 'make clean      remove the environment and caches; runs and data stay'
 
-# The stamp comes last: an interrupted installation is begun again, and a new pyproject.toml too.
+# Touched last: an interrupted installation or a changed pyproject.toml is installed again.
 $(VENV)/.stamp: pyproject.toml
 	@"$(PYTHON)" -c 'import sys, venv; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"error: gan_jax needs Python 3.11 to 3.13, and PYTHON=$(PYTHON) is {v[0]}.{v[1]}; name another")'
 	@echo 'building the environment in $(VENV) (about a minute)'
@@ -40,17 +40,17 @@ train: setup
 	$(BIN)/python -m experiments.evaluate --run="$(RUN)"
 	$(BIN)/python -m experiments.referee --run="$(RUN)"
 
-# Some tests look at the page of a run in Chromium or Chrome. Where there is none it is installed, if this is
-# root on Debian or Ubuntu; elsewhere these tests are skipped, and say so.
+# Some tests render a run's report in Chromium or Chrome. Installs Chromium as root on Debian or Ubuntu;
+# otherwise these tests are skipped.
 browser:
 	@for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$name >/dev/null && exit 0; done; \
 	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0; \
-	echo 'installing Chromium, in which the tests look at the page of a run'; \
+	echo 'installing Chromium, to test the report of a run'; \
 	export DEBIAN_FRONTEND=noninteractive; \
 	{ timeout 60 apt-get update && timeout 300 apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 \
 	|| echo 'Chromium could not be installed: these tests will be skipped'
 
-# Pure functions, settings and the architecture: what an edit breaks most often, without scripts and runs.
+# Tests of pure functions, settings and the architecture; no scripts and no training runs.
 QUICK := tests/test_architecture.py tests/test_walkthrough.py tests/config tests/metrics \
 	$(addprefix tests/gan/test_,$(addsuffix .py,losses latents optimizers penalties weight_constraints \
 	update_ratio gan networks_refusals)) \

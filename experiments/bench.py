@@ -2,8 +2,8 @@
 
   python -m experiments.bench
 
-The implementations alternate within each round; a figure is the median over rounds. Includes PyTorch where
-it is installed.
+The implementations alternate within each round; a figure is the median over rounds. Includes
+PyTorch where it is installed.
 """
 
 import functools

@@ -2,8 +2,8 @@
 
   python -m experiments.bench_referee --run=runs/bench_referee
 
-Even seeds are the training cases, which set the referee's thresholds and fit the other methods; odd seeds
-are the test cases of the table. Cases whose file is in the folder are not computed again.
+Even seeds are the training cases, which set the referee's thresholds and fit the other methods; odd
+seeds are the test cases of the table. Cases whose file is in the folder are not computed again.
 """
 
 import json

@@ -2,9 +2,10 @@
 
   python -m experiments.bench_sweep
 
-Compares 64 members of the ring preset (8 seeds, 8 values of k from 0.5 to 5) with 64 processes, and with solo
-runs one after another in one process; 8 members of mnist with solo runs; compilation of 8 and of 64
-members; training with and without files. Members are compared with their solo runs bit for bit.
+Compares 64 members of the ring preset (8 seeds, 8 values of k from 0.5 to 5) with 64 processes, and
+with solo runs one after another in one process; 8 members of mnist with solo runs; compilation of 8
+and of 64 members; training with and without files. Members are compared with their solo runs bit
+for bit.
 """
 
 import dataclasses
@@ -39,10 +40,8 @@ from gan_jax.utils.errors import UserError
 
 from . import command_line
 
-_STEPS = flags.DEFINE_multi_integer(
-  'steps', [30, 200], 'Training steps of a member; may come often.'
-)
-_PROCESSES = flags.DEFINE_integer('processes', 3, 'Solo processes to time; 64 are extrapolated.')
+_STEPS = flags.DEFINE_multi_integer('steps', [30, 200], 'Training steps of a member. Repeatable.')
+_PROCESSES = flags.DEFINE_integer('processes', 3, 'Solo processes to time, extrapolated to 64.')
 _PARTS = flags.DEFINE_list('parts', ['ring', 'mnist', 'compile', 'logging'], 'Parts to measure.')
 _KS = ('0.5', '0.75', '1', '1.5', '2', '3', '4', '5')
 
@@ -55,7 +54,7 @@ def main(argv: list[str]) -> None:
     raise UserError(f'{steps} --processes={_PROCESSES.value}: give at least 1 of each')
   cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
   jax.config.update('jax_num_cpu_devices', cores)
-  jax.config.update('jax_enable_compilation_cache', False)  # compiling is part of what is measured
+  jax.config.update('jax_enable_compilation_cache', False)  # compilation is measured too
   kind = jax.devices()[0].device_kind
   print(f'jax {jax.__version__} on {cores} x {kind}, load {os.getloadavg()[0]:.1f}')
   parts = {
@@ -167,10 +166,12 @@ def bench_ring() -> None:
       'ring', steps=steps, eval_every=steps, checkpoint_every=steps, log_every=100
     )
     print(f'\n64 members of ring, {steps} steps each: sweep, other, ratio')
-    sweep = _time_sweep_process(base)
-    one = _time_train_process(base)
+    sweep_seconds = _time_sweep_process(base)
+    train_seconds = _time_train_process(base)
     print_ratio(
-      f'experiments.sweep, against 64 x {one:.1f} s of experiments.train', sweep, 64 * one
+      f'experiments.sweep, against 64 x {train_seconds:.1f} s of experiments.train',
+      sweep_seconds,
+      64 * train_seconds,
     )
   print(f'  (64 processes are extrapolated from {_PROCESSES.value}, after one that compiled)')
   members = make_members(base, _KS, 8)
@@ -252,9 +253,9 @@ def bench_logging() -> None:
     trainer.train(steps)
     for i, member in enumerate(members):
       halving_scheduler.export_member(trainer, i, Path(folder) / member.name)
-    whole = time.perf_counter() - began - timed_task.seconds
+    total = time.perf_counter() - began - timed_task.seconds
   print(f'\n8 members of ring, {steps} steps: compiled calls only, with all files, ratio')
-  print_ratio('evaluations not included', seconds, whole)
+  print_ratio('evaluations not included', seconds, total)
 
 
 class _TimedTask:

@@ -183,14 +183,12 @@ def define_placement_flags(
   stream_choices: Sequence[str],
 ) -> tuple[flags.FlagHolder[bool], flags.FlagHolder[str]]:
   """Defines the flags --shard_params and --stream, which place weights and training images."""
+  script = sys.argv[0]  # --help lists flags of the script in the order of their definition
   shard_params = flags.DEFINE_bool(
-    'shard_params', False, 'Shard weights and optimizer states over devices.'
+    'shard_params', False, 'Shard weights and optimizer states over devices.', module_name=script
   )
-  stream = flags.DEFINE_enum(
-    'stream', 'auto', stream_choices, 'Stream images from the host; by default large sets.'
-  )
-  for name in ('shard_params', 'stream'):
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+  text = 'Stream images from the host; by default large sets.'
+  stream = flags.DEFINE_enum('stream', 'auto', stream_choices, text, module_name=script)
   return shard_params, stream
 
 

@@ -2,9 +2,10 @@
 
   python -m experiments.evaluate --run=runs/mnist
 
-Prints the scores of the last and of the averaged weights (images: Parzen log-likelihood as in 2014 and
-Frechet distance; synthetic data: exact scores), and writes them to evaluation_SPLIT_STEP.json and
-report.html in the run's folder. Weights of Inception-v3 (--inception) add scores in its features.
+Prints the scores of the last and of the averaged weights (images: Parzen log-likelihood as in 2014
+and Frechet distance; synthetic data: exact scores), and writes them to evaluation_SPLIT_STEP.json
+and report.html in the run's folder. Weights of Inception-v3 (--inception) add scores in its
+features.
 """
 
 import json
@@ -24,7 +25,9 @@ from gan_jax.utils.files import write_atomically
 from . import command_line
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of the run.')
-_SPLIT = flags.DEFINE_enum('split', 'test', ['test', 'validation'], 'Held-out images to use.')
+_SPLIT = flags.DEFINE_enum(
+  'split', 'test', ['test', 'validation'], 'Held-out examples to compare with.'
+)
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'last, best (on validation), or a step.')
 _SEED = command_line.define_seed_flag('Seed of the samples and of the references.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', "Folder of prepared data; by default the run's.")
@@ -35,10 +38,16 @@ _WEIGHTS = {
   for name in FEATURE_NETWORKS
 }
 _NUM_SAMPLES = flags.DEFINE_integer(
-  'num_samples', external_features.N_SAMPLES, 'Most samples and images for Inception features.', 2
+  'num_samples',
+  external_features.N_SAMPLES,
+  'Largest number of samples and images for Inception features.',
+  2,
 )
 _AGAINST = flags.DEFINE_enum(
-  'against', 'held_out', external_features.REFERENCE_SPLITS, 'Real images for Inception.'
+  'against',
+  'held_out',
+  external_features.REFERENCE_SPLITS,
+  'Real images to compare with in Inception features.',
 )
 
 
@@ -64,7 +73,7 @@ def main(argv: list[str]) -> None:
   path = folder / f'evaluation_{split}_{trained.step:08d}.json'
   write_atomically(path, (json.dumps(result, indent=2) + '\n').encode())
   report_lib.write_run_page(folder)
-  print(f'whether it worked: {command_line.shell_command("referee", f"--run={folder}")}')
+  print(f'  verdict    {command_line.shell_command("referee", f"--run={folder}")}')
 
 
 def _networks(task: Task, cache: Path) -> list[FeatureNetwork]:

@@ -2,9 +2,9 @@
 
   python -m experiments.figure1 --output=figure1.png
 
-Trains for some seconds. Each panel shows the density p of the data (dotted), q of the samples (solid),
-D (dashed) beside the optimal D*(x) = p / (p + q) (thin), and below them the map from z to G(z). At the
-end D is 1/2 wherever p is positive.
+Trains for some seconds. Each panel shows the density p of the data (dotted), q of the samples
+(solid), D (dashed) beside the optimal D*(x) = p / (p + q) (thin), and below them the map from z to
+G(z). After training D is 1/2 wherever p is positive.
 """
 
 import functools
@@ -44,15 +44,15 @@ def main(argv: list[str]) -> None:
   key = jax.random.key(config.seed)
   state = gan_lib.init(spec.gan, jax.random.fold_in(key, 0), jnp.zeros((1, 1)))
   advance = jax.jit(functools.partial(run_steps, spec))
-  panels, done = [], 0
+  panels, last_step = [], 0
   for step in _STEPS:
-    state, _ = advance(key, state, task.training_data(held_out=False), np.int32(step - done))
-    done = step
+    state, _ = advance(key, state, task.training_data(held_out=False), np.int32(step - last_step))
+    last_step = step
     panels.append(_panel(spec.gan, state))
   path = Path(_OUTPUT.value)
   plots.plot_figure_1(path, _STEPS, panels)
-  off = np.mean(np.abs(panels[-1]['d'] - 0.5) * panels[-1]['p']) / np.mean(panels[-1]['p'])
-  print(f'{path}: at step {done}, mean |D(x) - 1/2| over the data is {off:.3f}')
+  error = np.mean(np.abs(panels[-1]['d'] - 0.5) * panels[-1]['p']) / np.mean(panels[-1]['p'])
+  print(f'{path}: at step {last_step}, mean |D(x) - 1/2| over the data is {error:.3f}')
 
 
 def _panel(gan: gan_lib.Gan, state: gan_lib.GanState) -> dict[str, Any]:

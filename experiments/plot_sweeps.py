@@ -1,8 +1,9 @@
-"""Plots one swept setting in several sweeps side by side: the metric, D's mean outputs and verdicts.
+"""Plots the metric, D's mean outputs and verdicts by one setting, several sweeps side by side.
 
   python -m experiments.plot_sweeps --sweeps=runs/ring_sweep,runs/grid_sweep --by=k --output=k.png
 
-Verdicts are those of the sweep (--referee), or of experiments.referee on the folders of its members.
+Verdicts are those of the sweep (--referee), or of experiments.referee on the folders of its
+members.
 """
 
 import json
@@ -19,7 +20,7 @@ from gan_jax.utils.errors import UserError
 from . import command_line
 
 _SWEEPS = flags.DEFINE_list('sweeps', None, 'Folders of sweeps, with commas between.')
-_BY = flags.DEFINE_string('by', 'k', 'A setting that all of them swept.')
+_BY = flags.DEFINE_string('by', 'k', 'A setting that all sweeps vary.')
 _OUTPUT = flags.DEFINE_string('output', 'sweeps.png', 'File of the plot.')
 
 
@@ -45,10 +46,11 @@ def main(argv: list[str]) -> None:
 
 
 def _verdict(row: results_table.ResultRow) -> dict[str, str]:
-  referee = Path(str(row.values.get('run', ''))) / 'referee.json'
-  if row.values.get('verdict') or not referee.exists():
+  """Returns the verdict in a run's referee.json; nothing where the row has one, or the run has none."""
+  verdict_file = Path(str(row.values.get('run', ''))) / 'referee.json'
+  if row.values.get('verdict') or not verdict_file.exists():
     return {}
-  return {'verdict': str(json.loads(referee.read_text())['verdict'])}
+  return {'verdict': str(json.loads(verdict_file.read_text())['verdict'])}
 
 
 if __name__ == '__main__':

@@ -2,10 +2,11 @@
 
   python -m experiments.pod --topology=v5e:16x16 --flagfile=... --batch_size=8192
 
-Compiles the training step of experiments.train for a TPU slice, or for GPUs (--topology=h100:4x8: four
-hosts of 8). Prints memory, FLOPs and collectives per chip, and the seconds of a step, estimated from
-published peak rates. The compiler for TPUs comes with pip install 'jax[tpu]', for GPUs with 'jax[cuda12]'.
-Exit codes: 0 the run fits; 1 it needs more memory than a chip has; 2 a mistake in the flags.
+Compiles the training step of experiments.train for a TPU slice, or for GPUs (--topology=h100:4x8:
+four hosts of 8). Prints memory, FLOPs and collectives per chip, and the seconds of a step,
+estimated from published peak rates. The compiler for TPUs comes with pip install 'jax[tpu]', for
+GPUs with 'jax[cuda12]'. Exit codes: 0 the run fits; 1 it needs more memory than a chip has; 2 a
+mistake in the flags.
 """
 
 import dataclasses

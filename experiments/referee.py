@@ -1,10 +1,10 @@
-"""Tells whether a generator is good, and if not, why: from a run, or from files of samples.
+"""Diagnoses how a generator fails to fit its data, if so: from a run, or from files of samples.
 
   python -m experiments.referee --run=runs/mnist
   python -m experiments.referee --real=train.npz --heldout=test.npz --fake=samples.npz
 
-A file holds one array [n, ...] of points, or of images as uint8 [n, h, w, c]; a folder holds images.
-The verdict is on the first line, the statistics that decided it follow.
+A file holds one array [n, ...] of points, or of images as uint8 [n, h, w, c]; a folder holds
+images. Prints the verdict on the first line, and the statistics that decided it after it.
 """
 
 import json
@@ -28,18 +28,20 @@ from gan_jax.utils.files import json_safe, write_atomically
 from . import command_line
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of a run; uses its discriminator and metrics too.')
-_CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'Of the run: last, best, or a step.')
+_CHECKPOINT = flags.DEFINE_string(
+  'checkpoint', 'last', 'Checkpoint of the run: last, best, or a step.'
+)
 _WEIGHTS = flags.DEFINE_enum('weights', 'raw', ['raw', 'ema'], 'Weights of G: last or averaged.')
 _REAL = flags.DEFINE_string('real', None, 'Training data: an .npz, .npy or folder of images.')
 _HELDOUT = flags.DEFINE_string('heldout', None, 'Held-out data, in the same format.')
 _FAKE = flags.DEFINE_string('fake', None, 'Samples, in the same format.')
 _JSON = flags.DEFINE_string('json', None, 'File for verdict, statistics and protocol as JSON.')
-_PAGE = flags.DEFINE_string('page', None, 'File for the same as HTML, with plots.')
+_PAGE = flags.DEFINE_string('page', None, 'File for the verdict page, as HTML with plots.')
 _SEED = flags.DEFINE_integer('seed', 0, "Seed of the probes, and of a run's samples.")
 
 
 def main(argv: list[str]) -> None:
-  """Prints the verdict and writes the files asked for."""
+  """Prints the verdict and writes it to --json and --page."""
   del argv
   given = [holder for holder in (_REAL, _HELDOUT, _FAKE) if holder.value]
   if bool(_RUN.value) == bool(given):

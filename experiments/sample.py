@@ -5,7 +5,8 @@
   python -m experiments.sample --run=runs/mnist --num_samples=100 --output=pictures/
   python -m experiments.sample --run=runs/mnist --interpolate --output=walk.png
 
-The name of the output selects the kind. An .npz holds `images`: uint8 [n, h, w, c], or float32 points.
+The name of the output selects the kind. An .npz holds `images`: uint8 [n, h, w, c], or float32
+points.
 """
 
 import io

@@ -5,11 +5,11 @@
   python -m experiments.sweep --flagfile=... --sweep=... --store=postgresql://me@host/db
   python -m experiments.sweep --flagfile=... --seeds=10
 
-Runs that differ in numbers only share one compiled program. The same command resumes a sweep, and
-processes on several machines that share the folder of --run share its work. With --store the
-command is a worker of an Optuna study, whose trials train all seeds of a setting. Writes results.csv
-and .parquet, summary.md, plots, samples, and a run folder for each member. Without --sweep the summary
-has the test scores of the last and the best checkpoints, also in summary.json.
+Runs that differ only in numbers share one compiled program. The same command resumes a sweep, and
+processes on several machines that share the folder of --run divide its runs. With --store the
+command is a worker of an Optuna study, whose trials train all seeds of a setting. Writes
+results.csv and .parquet, summary.md, plots, samples, and a run folder for each member. Without
+--sweep the summary has the test scores of the last and the best checkpoints, also in summary.json.
 """
 
 import dataclasses
@@ -51,14 +51,14 @@ _RUN = flags.DEFINE_string('run', None, 'Folder of the sweep; runs/ and the data
 _SWEEP = flags.DEFINE_multi_string(
   'sweep',
   [],
-  'A flag and its values: k=0.5,1,auto, g_lr=log(1e-4,1e-2,5) or lin(). May come often.',
+  'A flag and its values: k=0.5,1,auto, g_lr=log(1e-4,1e-2,5) or lin(). Repeatable.',
 )
-_SEEDS = flags.DEFINE_integer('seeds', 8, 'Number of seeds of each setting, from --seed on.')
+_SEEDS = flags.DEFINE_integer('seeds', 8, 'Number of seeds of each setting, from --seed upward.')
 _COMPUTE = flags.DEFINE_enum(
   'compute', 'gradients', ['none', *compute_budget.COST_UNITS], 'Budget of the second comparison.'
 )
 _HALVING = flags.DEFINE_integer('halving', 0, 'Keep one setting in N at each halving; 0 keeps all.')
-_YES = flags.DEFINE_bool('yes', False, 'Begin a sweep of more than 256 runs.')
+_YES = flags.DEFINE_bool('yes', False, 'Allow a sweep of more than 256 runs.')
 _DEVICES = flags.DEFINE_integer('devices', 0, 'Devices: 0 for all; on a CPU one for each core.')
 _MEMBERS = flags.DEFINE_enum(
   'members', 'auto', ['auto', *member_mapping.MAPPINGS], 'How a device maps over its members.'
@@ -72,10 +72,10 @@ _SAMPLER = flags.DEFINE_enum(
 _TRIALS = flags.DEFINE_integer('trials', 50, 'With --sampler=random or tpe: number of settings.')
 _PRUNE = flags.DEFINE_bool('prune', False, 'With --store: prune settings below the median.')
 _HEARTBEAT = flags.DEFINE_float(
-  'heartbeat', 5.0, 'With --store: seconds; a worker is lost after four of these.', 0.1
+  'heartbeat', 5.0, 'With --store: seconds between heartbeats; a worker is lost after four.', 0.1
 )
 _PATIENCE = flags.DEFINE_float(
-  'patience', 60.0, 'With --store: seconds for which it may be unreachable.', 1
+  'patience', 60.0, 'With --store: seconds to retry an unreachable store.', 1
 )
 _SETTINGS = command_line.define_config_flags(Config, brief=False)
 _MAX_RUNS = 256  # without --yes
@@ -158,7 +158,7 @@ def _check_size(comparison: Comparison) -> None:
     twice = ' x 2 comparisons' if n_comparisons > 1 else ''
     raise UserError(
       f'--sweep: {settings} settings x {comparison.seeds} seeds{twice} are {n} runs, more than '
-      f'{_MAX_RUNS}; add --yes to begin them, or lower --seeds'
+      f'{_MAX_RUNS}; add --yes to train them, or lower --seeds'
     )
   both = f', at equal updates of G and at equal {unit}' if n_comparisons > 1 else ''
   print(f'{settings} settings x {comparison.seeds} seeds{both}: at most {n} runs', flush=True)
@@ -184,9 +184,9 @@ def _train_trials(
 
   metric = comparison.metric
   name, sampler, n_trials = _STUDY.value, _SAMPLER.value, _TRIALS.value
-  worker = (_PRUNE.value, _HEARTBEAT.value, _PATIENCE.value)
-  options = optuna_study.StudyOptions(_STORE.value, name, sampler, n_trials, *worker)
-  shared = optuna_study.join_study(options, description, axes, metric.higher_is_better)
+  worker_options = (_PRUNE.value, _HEARTBEAT.value, _PATIENCE.value)
+  options = optuna_study.StudyOptions(_STORE.value, name, sampler, n_trials, *worker_options)
+  study = optuna_study.join_study(options, description, axes, metric.higher_is_better)
   worker_rows: list[ResultRow] = []
   worker_folder = comparison.folder / 'workers' / f'{platform.node()}_{os.getpid()}'
   worker_folder.mkdir(parents=True, exist_ok=True)
@@ -205,10 +205,10 @@ def _train_trials(
     value = value if math.isfinite(value) else -metric.sign * math.inf  # the worst value
     return optuna_worker.TrialResult(value, attributes)
 
-  ended = optuna_worker.run_trials(shared, evaluate, stop)
+  ended = optuna_worker.run_trials(study, evaluate, stop)
   rows = [
     results_table.from_columns(columns, [axis.name for axis in axes])
-    for trial in shared.planned_trials()
+    for trial in study.planned_trials()
     for columns in json.loads(trial.user_attrs.get('rows', '[]'))
   ]
   return rows, ended
@@ -228,9 +228,9 @@ def _write_results(comparison: Comparison, axes: list[Axis], rows: list[ResultRo
   print(text)
   for path in plots.plot_sweep(folder, rows, axes, metric):
     print(f'  plot      {path}')
-  for basis, some in results_table.group_by_basis(rows).items():
-    for rank, row in results_table.best_median_worst(some, metric).items():
-      if Path(row.values['run']).exists():  # not trained on another machine
+  for basis, basis_rows in results_table.group_by_basis(rows).items():
+    for rank, row in results_table.best_median_worst(basis_rows, metric).items():
+      if Path(row.values['run']).exists():  # false where another machine trained the run
         samples = folder / 'samples' / f'{basis.split()[0]}_{rank}'
         equal_compute.draw_samples(comparison, row, samples)
         label = f'{search_space.label(row.setting)}, seed {row.seed}: {row.metric:.4g}'

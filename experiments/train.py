@@ -2,9 +2,10 @@
 
   python -m experiments.train --flagfile=experiments/presets/mnist.flags --run=runs/mnist
 
-The same command resumes a run that stopped. Exit codes: 0 finished, or saved after SIGTERM; 2 a mistake in
-the flags, the folder or the data; 3 a value was not finite; 4 another process of the run was lost; 5 an
-alarm of --stop_on; 130 saved after Ctrl-C. On several hosts, start it on each (see experiments/launch/).
+The same command resumes a run that stopped. Exit codes: 0 finished, or saved after SIGTERM; 2 a
+mistake in the flags, the folder or the data; 3 a value was not finite; 4 another process of the run
+was lost; 5 an alarm of --stop_on; 130 saved after Ctrl-C. On several hosts, start it on each (see
+experiments/launch/).
 """
 
 import signal
@@ -32,7 +33,11 @@ _N_PROCESSES = flags.DEFINE_integer(
 )
 _PROCESS_ID = flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.')
 _PEER_TIMEOUT = flags.DEFINE_float(
-  'peer_timeout', processes.PEER_TIMEOUT, 'Silent seconds until a process counts as lost.', 5, 300
+  'peer_timeout',
+  processes.PEER_TIMEOUT,
+  'Seconds without a heartbeat until a process counts as lost.',
+  5,
+  300,
 )
 _SETTINGS = command_line.define_config_flags(Config)
 

@@ -8,5 +8,5 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 PYTHON=${PYTHON:-.venv/bin/python}
 
-# --num_processes=1 says that this process is alone, also where a cluster could be found.
+# --num_processes=1 disables the detection of a cluster.
 exec "$PYTHON" -m experiments.train --num_processes=1 "$@"

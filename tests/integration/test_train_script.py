@@ -20,7 +20,6 @@ SCRIPTS = (
   'sample',
   'evaluate',
   'prepare_data',
-  'repeat',
   'compare',
   'referee',
   'sweep',
