@@ -111,7 +111,7 @@ def test_a_consensus_of_0_is_none():
   gan = smooth_gan('simultaneous')
   step = jit_unoptimized(
     lambda c: update_rule('simultaneous')(
-      gan._replace(consensus=c), KEY, initial_state(), get_batch
+      gan._replace(consensus=c), KEY, initial_state(), get_batch, 1
     )[0]
   )
   none, _ = compiled_step('simultaneous')(initial_state())
