@@ -33,13 +33,13 @@ def test_numbers_do_not_make_another_program(changes):
 
 
 @pytest.mark.parametrize('changes', OTHER)
-def test_a_part_that_comes_or_goes_makes_another_program(changes):
+def test_adding_or_removing_a_part_makes_another_program(changes):
   assert dynamic_hyperparameters.program_key(
     Config(**changes)
   ) != dynamic_hyperparameters.program_key(Config())
 
 
-def test_every_fixed_k_but_1_is_one_program():
+def test_all_fixed_k_except_1_share_a_program():
   keys = {dynamic_hyperparameters.program_key(Config(k=k)) for k in ('0.5', '2', '5', '2.5')}
   assert len(keys) == 1
 
@@ -62,7 +62,7 @@ def test_every_fixed_k_but_1_is_one_program():
     {'update': 'simultaneous', 'consensus': 0.1},
   ],
 )
-def test_a_program_can_be_built_of_numbers_that_are_not_known_yet(changes):
+def test_a_program_can_be_traced_with_abstract_hyperparameters(changes):
   config = Config(network='mlp', g_width=8, d_width=4, **changes)
 
   def rates(numbers):
@@ -74,13 +74,13 @@ def test_a_program_can_be_built_of_numbers_that_are_not_known_yet(changes):
   np.testing.assert_allclose(traced, rates(values), rtol=1e-6)
 
 
-def test_whole_numbers_stay_whole():
+def test_integers_stay_integers():
   arrays = dynamic_hyperparameters.hyperparameter_arrays(Config(k='2.5'), 100)
   assert arrays['k_numerator'].dtype == arrays['steps'].dtype == np.int32
   assert arrays['g_lr'].dtype == np.float32
 
 
-def test_what_may_differ_within_a_program_are_settings():
+def test_dynamic_settings_are_fields_of_config():
   assert {
     field.name for field in dataclasses.fields(Config)
   } >= dynamic_hyperparameters.DYNAMIC_SETTINGS

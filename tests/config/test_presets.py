@@ -22,14 +22,14 @@ def read(path):
   return command_line.read_preset(path.stem)
 
 
-def test_there_are_presets():
+def test_the_documented_presets_exist():
   assert {'mnist', 'mnist_2014', 'ring', 'grid', 'painter', 'images32', 'images64'} <= {
     path.stem for path in PRESETS
   }
 
 
 @pytest.mark.parametrize('path', PRESETS, ids=lambda path: path.stem)
-def test_every_preset_says_what_it_is_and_can_be_built(path):
+def test_every_preset_has_a_comment_and_can_be_built(path):
   assert path.read_text().startswith('# ')
   config = read(path)
   if config.dataset.startswith('folder:'):
@@ -44,7 +44,7 @@ def test_every_preset_says_what_it_is_and_can_be_built(path):
 
 
 def test_parameters_of_2014():
-  """MNIST: G 2,503,984 and D 1,231,441, as counted from the released configuration."""
+  """Counts of G and D on MNIST follow from the released configuration."""
   gan = gan_factory.build_gan(
     read(Path('experiments/presets/mnist_2014.flags')), SHAPES['mnist'], 1
   )

@@ -16,9 +16,9 @@ NAN, INF = float('nan'), float('inf')
 RK4 = {'update': 'rk4', 'g_optimizer': 'sgd', 'd_optimizer': 'sgd', 'g_b1': 0.0, 'd_b1': 0.0}
 
 
-def test_a_config_survives_json():
-  odd = dataclasses.replace(BASE, k='1.5', conditional=True, data_dir='/x', ada_target=0.0)
-  for config in (BASE, odd):
+def test_a_config_equals_its_json_round_trip():
+  changed = dataclasses.replace(BASE, k='1.5', conditional=True, data_dir='/x', ada_target=0.0)
+  for config in (BASE, changed):
     assert (
       resume_compatibility.config_from_json(json.loads(json.dumps(dataclasses.asdict(config))))
       == config
@@ -37,7 +37,7 @@ def test_differences_name_the_flag_and_both_values(changed):
 
 
 @pytest.mark.parametrize('changed', [{'data_dir': '/elsewhere'}, {'keep': 9}, {'steps': 5}])
-def test_a_run_may_go_on_with_other_settings_that_no_update_depends_on(changed):
+def test_a_run_may_resume_with_other_settings_that_no_update_depends_on(changed):
   new = dataclasses.replace(BASE, **changed)
   assert resume_compatibility.blocking_differences(dataclasses.asdict(BASE), new) == []
 
@@ -45,7 +45,7 @@ def test_a_run_may_go_on_with_other_settings_that_no_update_depends_on(changed):
 @pytest.mark.parametrize(
   'bound', [{'g_schedule': 'linear'}, {'d_schedule': 'cosine'}, {'instance_noise': 0.1}]
 )
-def test_steps_matter_where_something_falls_towards_them(bound):
+def test_a_run_with_a_schedule_does_not_resume_with_other_steps(bound):
   old = dataclasses.replace(BASE, **bound)
   new = dataclasses.replace(old, steps=5)
   assert len(resume_compatibility.blocking_differences(dataclasses.asdict(old), new)) == 1
@@ -56,7 +56,7 @@ def test_a_config_of_another_version_is_refused():
     resume_compatibility.config_from_json(dataclasses.asdict(BASE) | {'momentum_of_yore': 1})
 
 
-# Each is refused, by the name of its first setting and with its value.
+# Refused by an error that names the first setting and its value.
 REFUSED = [
   {'k': '0'},
   {'k': '-1'},
@@ -111,7 +111,7 @@ REFUSED = [
   {'steps': 2**31},
   {'log_every': 0},
   {'keep': 0},
-  # Together
+  # Combinations
   {'k_target': 0.3},
   {'unroll': 3},
   {'augment_p': 0.5},
@@ -146,7 +146,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize('changed', REFUSED, ids=str)
-def test_what_cannot_be_run_is_refused_by_name(changed):
+def test_invalid_settings_are_refused_by_name(changed):
   name, value = next(iter(changed.items()))
   with pytest.raises(UserError) as error:
     dataclasses.replace(BASE, **changed)
@@ -180,7 +180,7 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize('changed', ACCEPTED, ids=str)
-def test_what_can_be_run_is_accepted(changed):
+def test_valid_settings_are_accepted(changed):
   dataclasses.replace(BASE, **changed)
 
 
@@ -198,7 +198,7 @@ def test_every_penalty_has_a_weight_and_an_interval():
 
 
 def small(**changes):
-  """The Gan of a small run on 6 x 6 images of 3 classes."""
+  """Builds a small Gan for 6 x 6 images of 3 classes."""
   config = dataclasses.replace(BASE, g_width=8, d_width=4, **changes)
   return gan_factory.build_gan(config, (6, 6, 1), 100, 3)
 
@@ -212,8 +212,8 @@ def test_a_gan_has_only_the_parts_that_its_settings_ask_for():
   assert small(unroll=5).unroll == 0
 
 
-def test_a_gan_is_a_value_by_which_programs_are_found_again():
-  """Also one whose generator begins with the mean image of its data."""
+def test_a_gan_is_hashable():
+  """A generator that starts at the mean image is hashable too."""
   config = dataclasses.replace(BASE, g_width=8, d_width=4)
   gan = gan_factory.build_gan(config, (6, 6, 1), 100, 3, np.full((6, 6, 1), 0.3))
   assert hash(gan) == hash(gan)
@@ -260,7 +260,7 @@ def test_the_fixed_k_is_a_fraction():
     ({'network': 'dcgan', 'd_norm': 'batch', 'r1': 0.0, 'k': 'auto'}, (8, 8, 1), '--k=auto'),
   ],
 )
-def test_what_does_not_fit_the_data_is_refused_by_name(changes, shape, flag):
+def test_settings_that_do_not_fit_the_data_are_refused_by_name(changes, shape, flag):
   config = dataclasses.replace(BASE, **changes)
   with pytest.raises(UserError, match=f'^{flag}'):
     gan_factory.build_gan(config, shape, 100, 0)

@@ -18,7 +18,7 @@ from gan_jax.gan.penalties import make_penalties
 from gan_jax.gan.update_ratio import RatioController, ratio_from_float
 from tests.helpers.tiny_gan import IMAGE_SHAPE, assert_trees_close, assert_trees_equal, tiny_gan
 
-AS_USERS_DO = True  # equal bits of what the compiler makes for users
+COMPILE_OPTIMIZED = True  # compares bits of the programs that users run
 
 N, N_CLASSES, BATCH_SIZE, STEPS = 40, 3, 8, 6
 # Features of a run: (update, k, fields of the Gan).

@@ -15,7 +15,7 @@ from gan_jax.utils.errors import AllProcessesError, UserError
 from tests.helpers import commands, process_groups
 from tests.helpers.tiny_gan import assert_trees_close
 
-AS_USERS_DO = True  # equal bits of what the compiler makes for users
+COMPILE_OPTIMIZED = True  # compares bits of the programs that users run
 
 
 class Store:
@@ -229,7 +229,7 @@ def test_two_processes_equal_one(unbroken, env, tmp_path):
   run = tmp_path / 'one'
   ended = commands.finish(commands.start('train', *process_groups.RING, f'--run={run}', env=env))
   assert ended.code == 0, ended
-  assert_trees_close(commands.state(unbroken), commands.state(run), rtol=1e-5, atol=1e-6)
+  assert_trees_close(commands.load_state(unbroken), commands.load_state(run), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -260,7 +260,7 @@ def test_a_run_resumes_with_another_number_of_processes(unbroken, env, tmp_path)
     commands.start('train', *process_groups.RING, *alone, f'--run={run}', env=env)
   )
   assert ended.code == 0, ended
-  assert_trees_close(commands.state(run), commands.state(unbroken), rtol=1e-5, atol=1e-6)
+  assert_trees_close(commands.load_state(run), commands.load_state(unbroken), rtol=1e-5, atol=1e-6)
 
 
 def test_other_flags_in_one_process_are_refused(env, tmp_path):

@@ -114,4 +114,4 @@ def test_a_sharded_run_of_processes_resumes_replicated(tmp_path, pytestconfig):
   process_groups.train(run, env, '--shard_params', '--steps=40', '--eval_every=40', devices=2)
   process_groups.train(run, env, '--steps=80', '--eval_every=40')
   process_groups.train(whole, env, '--steps=80', '--eval_every=40')
-  assert_trees_close(commands.state(run), commands.state(whole), rtol=1e-5, atol=1e-6)
+  assert_trees_close(commands.load_state(run), commands.load_state(whole), rtol=1e-5, atol=1e-6)

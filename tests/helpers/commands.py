@@ -1,4 +1,4 @@
-"""Scripts run as users run them, and what they leave behind, for the tests that look from outside."""
+"""Runs scripts in processes, and reads their output and run folders."""
 
 import gc
 import json
@@ -18,17 +18,17 @@ from gan_jax.data import array_cache, dataset
 from gan_jax.training import load_run, metric_writers
 
 ROOT = pathlib.Path(__file__).parents[2]
-DATASET = 'few_digits'  # the first images of MNIST: whatever is prepared can be trained on
+DATASET = 'few_digits'  # the first images of MNIST
 _SIZES = {'train': 2000, 'validation': 1100, 'test': 200}
 TINY = (f'--dataset={DATASET}', '--g_width=32', '--d_width=8', '--batch_size=20')
 STEPS = 1000
 RUN = (*TINY, f'--steps={STEPS}', '--log_every=100', '--eval_every=500', '--checkpoint_every=250')
-# What a script may say on stderr beside an error.
+# Beginnings of lines on stderr that are no errors.
 PROGRESS = ('step ', 'going on from step ', f'{DATASET}: training a classifier')
 
 
-class Ended(NamedTuple):
-  """How a process ended and what it said."""
+class ProcessResult(NamedTuple):
+  """Holds the exit code and the outputs of a process."""
 
   code: int
   out: str
@@ -36,7 +36,7 @@ class Ended(NamedTuple):
 
 
 def write_few_digits(data_dir, mnist):
-  """Prepare `DATASET`, on which an evaluation takes about a second."""
+  """Writes the prepared `DATASET`, on which an evaluation takes about a second."""
   arrays = {key: array[: _SIZES[key.split('_')[0]]] for key, array in mnist.arrays().items()}
   path = data_dir / DATASET / 'decoded.npz'
   path.parent.mkdir(parents=True)
@@ -46,7 +46,7 @@ def write_few_digits(data_dir, mnist):
 
 
 def start(script, *args, cwd=ROOT, env=None, prefix=()):
-  """`python -m experiments.SCRIPT ARGS` as a process of its own."""
+  """Starts `python -m experiments.SCRIPT ARGS` in a new process."""
   command = [*prefix, sys.executable, '-m', f'experiments.{script}', *map(str, args)]
   return subprocess.Popen(
     command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -54,55 +54,55 @@ def start(script, *args, cwd=ROOT, env=None, prefix=()):
 
 
 def finish(process, timeout=600):
-  """Wait for the end of a process."""
+  """Waits for a process; kills it and raises AssertionError at the timeout."""
   try:
     out, err = process.communicate(timeout=timeout)
   except subprocess.TimeoutExpired:
     process.kill()
     out, err = process.communicate()
     raise AssertionError(f'no end after {timeout} s:\n{out}\n{err}') from None
-  return Ended(process.returncode, out, err)
+  return ProcessResult(process.returncode, out, err)
 
 
-def state(run, step='last'):
-  """The arrays of a checkpoint."""
+def load_state(run, step='last'):
+  """Returns the GanState of a checkpoint."""
   return load_run.load_run(run, str(step)).state
 
 
 def records(run):
-  """The lines of metrics.jsonl but for the one number in them that is a clock's."""
+  """Returns the lines of metrics.jsonl without steps_per_second."""
   lines = metric_writers.read_metrics(run / 'metrics.jsonl')
   return [
     {key: value for key, value in line.items() if key != 'steps_per_second'} for line in lines
   ]
 
 
-def newest(run):
-  """The folder of a run's last checkpoint."""
+def newest_checkpoint(run):
+  """Returns the folder of a run's last checkpoint."""
   return max(path for path in (run / 'checkpoints').iterdir() if path.name.isdecimal())
 
 
 def assert_same_run(left, right):
-  """Bit for bit, but for what a clock says."""
-  jax.tree.map(np.testing.assert_array_equal, state(left), state(right))
+  """Asserts equal states, records but for speed, samples, and last checkpoints, bit for bit."""
+  jax.tree.map(np.testing.assert_array_equal, load_state(left), load_state(right))
   assert records(left) == records(right)
   pictures = sorted(path.name for path in (right / 'samples').iterdir())
   assert sorted(path.name for path in (left / 'samples').iterdir()) == pictures
   for name in pictures:
     assert (left / 'samples' / name).read_bytes() == (right / 'samples' / name).read_bytes()
-  assert newest(left).name == newest(right).name
+  assert newest_checkpoint(left).name == newest_checkpoint(right).name
 
 
-def errors(ended):
-  """The lines of stderr that are no progress."""
+def error_lines(ended):
+  """Returns the lines of stderr that report no progress."""
   return [line for line in ended.err.splitlines() if not line.startswith(PROGRESS)]
 
 
 def assert_mistake(ended, *fragments):
-  """Exit code 2, and nothing on stderr but progress and one line that says what is wrong."""
+  """Asserts exit code 2, no output, and one error line on stderr with all `fragments`."""
   assert 'Traceback' not in ended.err
   assert ended.code == 2, ended
-  (line,) = errors(ended)
+  (line,) = error_lines(ended)
   assert line.startswith('error: ')
   for fragment in fragments:
     assert fragment in line
@@ -110,7 +110,7 @@ def assert_mistake(ended, *fragments):
 
 
 def wait_for_step(run, step, process, timeout=120):
-  """Return when metrics.jsonl reaches `step`; the process is expected to be alive then."""
+  """Waits until metrics.jsonl reaches `step`; raises AssertionError if the process ends before."""
   deadline = time.monotonic() + timeout
   while not any(
     record['step'] >= step for record in metric_writers.read_metrics(run / 'metrics.jsonl')
@@ -121,7 +121,7 @@ def wait_for_step(run, step, process, timeout=120):
 
 
 def wait_for_checkpoint(run, step, process, timeout=120):
-  """Return when the checkpoint of `step` is complete; the process is expected to be alive then."""
+  """Waits until the checkpoint of `step` is complete; raises AssertionError if the process ends before."""
   deadline = time.monotonic() + timeout
   while not (run / 'checkpoints' / f'{step:08d}').exists():
     assert process.poll() is None, finish(process)
@@ -129,10 +129,10 @@ def wait_for_checkpoint(run, step, process, timeout=120):
     time.sleep(0.02)
 
 
-class Scripts:
-  """Runs a script as `__main__` in a fresh process within a moment: a fork of one that has imported.
+class ScriptRunner:
+  """Runs scripts as `__main__` in forks of a process that has imported their modules.
 
-  Exit codes, both streams and signals are those of `python -m`; only the imports are spared.
+  Exit codes, outputs and signals are those of `python -m`.
   """
 
   def __init__(self, folder, env):
@@ -143,7 +143,7 @@ class Scripts:
     )
 
   def __call__(self, script, *args, cwd=ROOT, timeout=120):
-    """Run `experiments.SCRIPT` to its end."""
+    """Runs `experiments.SCRIPT` to its end."""
     self._count += 1
     streams = [self._folder / f'{self._count:03d}.{name}' for name in ('out', 'err')]
     request = {
@@ -155,7 +155,9 @@ class Scripts:
     }
     self._server.stdin.write(json.dumps(request) + '\n')
     self._server.stdin.flush()
-    return Ended(int(self._server.stdout.readline()), *(path.read_text() for path in streams))
+    return ProcessResult(
+      int(self._server.stdout.readline()), *(path.read_text() for path in streams)
+    )
 
   def close(self):
     self._server.stdin.close()
@@ -164,25 +166,25 @@ class Scripts:
 
 
 def _serve():
-  """Fork for each request on stdin; the child leaves this loop and becomes the script."""
+  """Forks for each request on stdin; the child returns after running the script."""
   from jax._src import xla_bridge
 
-  from experiments import command_line  # noqa: F401  what every script imports
+  from experiments import command_line  # noqa: F401  imported by every script
   from gan_jax.evaluation import parzen_evaluation, sample_grids  # noqa: F401
   from gan_jax.training import train  # noqa: F401
 
-  gc.freeze()  # a collection would touch, and so copy, all that a child shares with this process
+  gc.freeze()  # a collection would copy all memory that a child shares
   while line := sys.stdin.readline():
     request = json.loads(line)
-    assert not xla_bridge.backends_are_initialized()  # its threads would not live through a fork
+    assert not xla_bridge.backends_are_initialized()  # threads do not survive a fork
     child = os.fork()
     if not child:
-      _become(request)
+      _run_script(request)
       return
-    print(_wait(child, request['timeout']), flush=True)
+    print(_wait_for_exit(child, request['timeout']), flush=True)
 
 
-def _become(request):
+def _run_script(request):
   for number, path in enumerate([os.devnull, *request['streams']]):
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(file, number)
@@ -192,8 +194,8 @@ def _become(request):
   runpy.run_module(request['module'], run_name='__main__', alter_sys=True)
 
 
-def _wait(child, timeout):
-  """The exit code of a child; it is killed at the timeout."""
+def _wait_for_exit(child, timeout):
+  """Returns the exit code of a child, which is killed at the timeout."""
   deadline = time.monotonic() + timeout
   while True:
     ended, status = os.waitpid(child, os.WNOHANG)
@@ -205,5 +207,5 @@ def _wait(child, timeout):
 
 
 if __name__ == '__main__':
-  sys.path.pop(0)  # this folder: its modules are not for scripts
+  sys.path.pop(0)  # the folder of this file
   _serve()

@@ -53,7 +53,7 @@ CASES = [f'{update}-{feature}' for update in UPDATES for feature in FEATURES]
 # layout (in `k5-augmentation` on one device); they get a seed without such a tie.
 SEEDS = {'simultaneous-everything': 12, 'k5-augmentation': 12}
 
-# For programs this small, compiling with optimisation takes longer than it saves.
+# Optimising programs this small takes longer than it saves.
 FLAGS = (
   '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
   ' --xla_cpu_use_fusion_emitters=false'
@@ -130,15 +130,12 @@ def run_on_all_processes(case, steps=200):
 
 
 def deprioritize_polling_threads():
-  """Lowers the priority of this process's threads that poll for messages, for ever.
+  """Lowers the priority of this process's polling threads, in an endless loop; does nothing without /proc.
 
-  Gloo's threads spin: with more processes than cores they took four fifths of the time. Does nothing
-  without /proc.
+  Gloo's threads spin: with more processes than cores they took 80 % of the time.
   """
-  polling_calls, lowered = (
-    {'232', '281'},
-    set(),
-  )  # epoll_wait and epoll_pwait, by their numbers on x86
+  polling_calls = {'232', '281'}  # epoll_wait and epoll_pwait on x86-64
+  lowered = set()
   while True:
     for task in Path('/proc/self/task').glob('*'):
       try:

@@ -7,7 +7,7 @@ import sys
 
 
 def install(folder):
-  """Installs the libtpu version of this jax into a folder; in the environment, jax would look for a TPU."""
+  """Installs the libtpu version of this jax into a folder, not into the environment, where jax would use it."""
   wanted = next(
     re.split(r'\s*;', requirement)[0]
     for requirement in importlib.metadata.requires('jax')

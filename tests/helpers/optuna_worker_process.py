@@ -1,4 +1,4 @@
-"""Runs a worker whose trials take a moment and train nothing, for tests that kill it."""
+"""Runs an Optuna worker whose trials wait for a moment and train nothing."""
 
 import random
 import sys
@@ -8,7 +8,7 @@ from gan_jax.sweep import optuna_study, optuna_worker, search_space
 from gan_jax.utils.errors import UserError
 
 AXES = search_space.parse_axes(['g_lr=log(1e-4,1e-1,20)', 'k=1,2,3,4,5,6,7,8,9,10'])
-DESCRIPTION = {'sweep': 'of the tests'}
+DESCRIPTION = {'sweep': 'test'}
 
 
 def join(
@@ -20,7 +20,7 @@ def join(
 
 
 def evaluate(trial, lost):
-  """Returns a value that tells the setting, so that a doubled or exchanged trial would show."""
+  """Waits, then returns a value that identifies the setting, to detect repeated or exchanged trials."""
   setting = dict(optuna_study.suggest_setting(trial, AXES, continuous=False))
   until = time.monotonic() + random.uniform(0.02, 0.3)
   while time.monotonic() < until and not lost():

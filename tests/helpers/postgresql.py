@@ -1,4 +1,4 @@
-"""Runs a real PostgreSQL on loopback for a test, in a temporary folder; apt-get installs a missing one."""
+"""Runs a PostgreSQL server on localhost in a temporary folder; installs it by apt-get if missing."""
 
 import contextlib
 import os
@@ -19,19 +19,19 @@ _INSTALL = (
 
 def binaries():
   """Returns the folder of initdb and postgres; installs Debian's package as root, else skips the test."""
-  found = _find()
-  if found is None and os.geteuid() == 0 and shutil.which('apt-get'):
+  folder = _find_binaries()
+  if folder is None and os.geteuid() == 0 and shutil.which('apt-get'):
     for command in _INSTALL:
       subprocess.run(
         command, env=os.environ | {'DEBIAN_FRONTEND': 'noninteractive'}, check=False, timeout=600
       )
-    found = _find()
-  if found is None:
+    folder = _find_binaries()
+  if folder is None:
     pytest.skip('PostgreSQL is missing and cannot be installed: apt-get install postgresql')
-  return found
+  return folder
 
 
-def _find():
+def _find_binaries():
   for path in (shutil.which('initdb'), *pathlib.Path('/usr/lib/postgresql').glob('*/bin/initdb')):
     if path:
       return pathlib.Path(path).parent
@@ -39,7 +39,7 @@ def _find():
 
 
 class Server:
-  """Starts and stops one database; every user may enter its folder."""
+  """Starts and stops a database server, as user postgres where the test runs as root."""
 
   def __init__(self, folder):
     self._bin, self._data = binaries(), pathlib.Path(folder) / 'data'
@@ -75,7 +75,7 @@ class Server:
 @contextlib.contextmanager
 def running():
   """Yields a running server."""
-  # Not in the folder of pytest, which other users cannot enter.
+  # Outside of pytest's folder, which other users cannot read.
   with tempfile.TemporaryDirectory() as folder:
     server = Server(folder)
     server.start()

@@ -23,7 +23,7 @@ EXIT_PEER_LOST = 4
 
 
 def free_port():
-  """Returns a port of localhost that is free at this moment."""
+  """Returns a port of localhost that is currently free."""
   with socket.socket() as listener:
     listener.bind(('localhost', 0))
     return listener.getsockname()[1]
@@ -32,10 +32,10 @@ def free_port():
 def start(run, env, *flags, n=2, devices=1, each=None):
   """Starts `n` processes of one run; `each[i]` are additional flags of process i."""
   port = free_port()
-  together = (f'--coordinator=localhost:{port}', f'--num_processes={n}', f'--devices={devices}')
+  group_flags = (f'--coordinator=localhost:{port}', f'--num_processes={n}', f'--devices={devices}')
   return [
     commands.start(
-      'train', *RING, *flags, *together, f'--process_id={i}', f'--run={run}', *(each or {}).get(i, ()),
+      'train', *RING, *flags, *group_flags, f'--process_id={i}', f'--run={run}', *(each or {}).get(i, ()),
       env=env,
     )
     for i in range(n)

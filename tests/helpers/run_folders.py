@@ -1,4 +1,4 @@
-"""Writes the folder of an invented run, with each file that a report reads."""
+"""Writes a run folder of invented values, with each file that a report reads."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Runs of seconds, on sixty random images in place of a data set."""
+"""Trains small runs within seconds, on 60 random images in place of a data set."""
 
 import dataclasses
 from pathlib import Path
@@ -22,8 +22,8 @@ SMALL = Config(
 RING = dataclasses.replace(SMALL, dataset='ring', network='relu', latent_size=2, d_width=16)
 
 
-def little_data(monkeypatch: pytest.MonkeyPatch) -> Dataset:
-  """Put sixty random images in place of a data set, and an evaluation that costs nothing."""
+def use_noise_dataset(monkeypatch: pytest.MonkeyPatch) -> Dataset:
+  """Replaces every data set by 60 random images, and evaluations by constant scores, best at step 20."""
   pixels = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 1), np.uint8)
   labels = np.arange(120) % 3
   dataset = Dataset(
@@ -48,20 +48,20 @@ def little_data(monkeypatch: pytest.MonkeyPatch) -> Dataset:
   return dataset
 
 
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-  """Paint and plot nothing, which would be most of the time of a small run."""
+def disable_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Disables figures and plots, which take most of the time of a small run."""
   monkeypatch.setattr(image_task.ImageTask, 'save_sample_figures', lambda *args: None)
   monkeypatch.setattr(synthetic_task.SyntheticTask, 'save_sample_figures', lambda *args: None)
   monkeypatch.setattr(plots, 'plot_training_curves', lambda *args: None)
 
 
 def run(folder: Path, config: Config = SMALL, n_devices: int = 1) -> train.Outcome:
-  """Train in this process, on so many devices."""
+  """Trains a run on `n_devices` devices of this process."""
   return train.train(config, folder, jax.devices()[:n_devices])
 
 
-def final(folder: Path) -> tuple[GanState, list[dict[str, Any]]]:
-  """The last state of a run, and its records but for the speed."""
+def final_state_and_records(folder: Path) -> tuple[GanState, list[dict[str, Any]]]:
+  """Returns the last state of a run, and its records without steps_per_second."""
   trained = load_run.load_run(folder, 'last')
   records = metric_writers.read_metrics(folder / 'metrics.jsonl')
   for record in records:

@@ -1,6 +1,6 @@
-"""Processes of one run as forks of an interpreter that has imported everything, for tests that start hundreds.
+"""Forks training processes from an interpreter that has imported all modules, for tests that start hundreds.
 
-A fork may live in a disturbed world: with a slow disk, or with a clock that is wrong.
+A fork may have a simulated fault: a slow disk, or a wrong clock.
 """
 
 import json
@@ -13,77 +13,77 @@ import time
 from typing import NamedTuple
 
 if __name__ == '__main__':
-  sys.path.pop(0)  # this folder: its modules are not for scripts
+  sys.path.pop(0)  # the folder of this file
 
 from tests.helpers import commands
 
 
-class Child(NamedTuple):
-  """One of the processes, as seen from outside."""
+class ForkedProcess(NamedTuple):
+  """Polls, signals and awaits a fork of the server."""
 
   pid: int
   stem: pathlib.Path  # of the files of its streams and its exit code
 
   def poll(self):
-    """Its exit code; None while it lives."""
+    """Returns the exit code; None while the process runs."""
     code = self.stem.with_suffix('.code')
     return int(code.read_text()) if code.exists() else None
 
   def send_signal(self, number):
-    """Signal it, unless it is gone."""
+    """Sends a signal, unless the process has ended."""
     if self.poll() is None:
       os.kill(self.pid, number)
 
   def wait(self, deadline):
-    """How it ended; an AssertionError where it lives at `deadline` on the monotonic clock."""
+    """Returns the result; raises AssertionError if the process runs at `deadline` (monotonic clock)."""
     while self.poll() is None:
       if time.monotonic() > deadline:
-        self.send_signal(signal.SIGUSR1)  # it says where it is
+        self.send_signal(signal.SIGUSR1)  # prints its stack
         time.sleep(1)
-        raise AssertionError(f'process {self.pid} did not end:\n{"".join(self.said())}')
+        raise AssertionError(f'process {self.pid} did not end:\n{"".join(self.outputs())}')
       time.sleep(0.02)
-    return commands.Ended(self.poll(), *self.said())
+    return commands.ProcessResult(self.poll(), *self.outputs())
 
-  def said(self):
-    """Its two streams so far."""
+  def outputs(self):
+    """Returns stdout and stderr so far."""
     return [self.stem.with_suffix(f'.{name}').read_text() for name in ('out', 'err')]
 
 
-class Nursery:
-  """Starts children; those that live at `close` are killed."""
+class ForkServer:
+  """Starts forked training processes; kills those that still run at `close`."""
 
   def __init__(self, folder, env):
-    self._folder, self._children = folder, []
+    self._folder, self._processes = folder, []
     folder.mkdir()
     self._server = subprocess.Popen(
       [sys.executable, '-m', 'tests.helpers.warm_processes'], cwd=commands.ROOT, env=env,
       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
-  def train(self, *args, disturbed=''):
-    """Start `experiments.train` in a world disturbed by one of `DISTURBANCES`, or in this one."""
-    stem = self._folder / f'{len(self._children):04d}'
-    request = {'args': [str(arg) for arg in args], 'stem': str(stem), 'disturbed': disturbed}
+  def train(self, *args, fault=''):
+    """Starts `experiments.train`, with one of `FAULTS` if given."""
+    stem = self._folder / f'{len(self._processes):04d}'
+    request = {'args': [str(arg) for arg in args], 'stem': str(stem), 'fault': fault}
     self._server.stdin.write(json.dumps(request) + '\n')
     self._server.stdin.flush()
-    self._children.append(Child(int(self._server.stdout.readline()), stem))
-    return self._children[-1]
+    self._processes.append(ForkedProcess(int(self._server.stdout.readline()), stem))
+    return self._processes[-1]
 
-  def end(self):
-    """Kill those that live."""
-    for child in self._children:
-      child.send_signal(signal.SIGKILL)
+  def kill_all(self):
+    """Kills the processes that still run."""
+    for process in self._processes:
+      process.send_signal(signal.SIGKILL)
 
   def close(self):
-    """End all."""
-    self.end()
+    """Kills the processes and ends the server."""
+    self.kill_all()
     self._server.stdin.close()
     self._server.wait(timeout=20)
     self._server.stdout.close()
 
 
 def _slow_disk():
-  """Whatever Python asks of the disk takes a tenth of a second more."""
+  """Delays operations on files by 0.1 s."""
   from gan_jax.training import checkpoint_integrity
 
   def slowly(fn):
@@ -100,27 +100,27 @@ def _slow_disk():
 
 
 def _skewed(by):
-  """A clock that is wrong by so many seconds, and stranger from minute to minute."""
+  """Returns a function that sets time.time wrong by `by` seconds, growing by 10 % of the elapsed time."""
 
-  def disturb():
+  def skew():
     true, began = time.time, time.time()
     time.time = lambda: true() + by + (true() - began) * (0.1 if by > 0 else -0.1)
 
-  return disturb
+  return skew
 
 
-DISTURBANCES = {'slow disk': _slow_disk, 'ahead': _skewed(7200.0), 'behind': _skewed(-7200.0)}
+FAULTS = {'slow disk': _slow_disk, 'ahead': _skewed(7200.0), 'behind': _skewed(-7200.0)}
 
 
 def _serve():
-  """Fork for each request on stdin, and write down how each fork ended."""
+  """Forks for each request on stdin and writes exit codes to files; a fork returns its request."""
   import gc
   import select
 
   import orbax.checkpoint
   from jax._src import xla_bridge
 
-  from experiments import command_line  # noqa: F401  what every script imports
+  from experiments import command_line  # noqa: F401  imported by every script
   from gan_jax.evaluation import parzen_evaluation, sample_grids  # noqa: F401
   from gan_jax.training import train  # noqa: F401
 
@@ -134,7 +134,7 @@ def _serve():
         sys.stdin.close()
         continue
       request = json.loads(line)
-      assert not xla_bridge.backends_are_initialized()  # its threads would not live through a fork
+      assert not xla_bridge.backends_are_initialized()  # threads do not survive a fork
       pid = os.fork()
       if not pid:
         return request
@@ -149,17 +149,17 @@ def _serve():
 
 
 if __name__ == '__main__':
-  given = _serve()
-  if given:
+  request = _serve()
+  if request:
     import faulthandler
     import runpy
 
-    for number, path in enumerate((os.devnull, f'{given["stem"]}.out', f'{given["stem"]}.err')):
+    for number, path in enumerate((os.devnull, f'{request["stem"]}.out', f'{request["stem"]}.err')):
       file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
       os.dup2(file, number)
       os.close(file)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     faulthandler.register(signal.SIGUSR1)
-    DISTURBANCES.get(given['disturbed'], lambda: None)()
-    sys.argv = ['experiments.train', *given['args']]
+    FAULTS.get(request['fault'], lambda: None)()
+    sys.argv = ['experiments.train', *request['args']]
     runpy.run_module('experiments.train', run_name='__main__', alter_sys=True)

@@ -1,4 +1,4 @@
-"""Presets that need an accelerator: a few steps here, and a resumed run."""
+"""Tests a few steps and a resumed run of presets for accelerators, on a CPU."""
 
 import os
 import signal
@@ -16,8 +16,8 @@ PRESETS = ('cifar10', 'cifar10_2014', 'cifar10_2014_conv')
 
 
 @pytest.fixture(scope='module')
-def colours(tmp_path_factory):
-  """A prepared set in CIFAR-10's shape, and the environment of scripts that train on it."""
+def cifar10_env(tmp_path_factory):
+  """Returns environment variables of scripts, with random images prepared as CIFAR-10."""
   folder = tmp_path_factory.mktemp('data')
   rng = np.random.default_rng(0)
   arrays = {}
@@ -26,14 +26,14 @@ def colours(tmp_path_factory):
     arrays[f'{split}_labels'] = rng.permutation(np.arange(n) % 10)
   path = folder / 'cifar10' / 'decoded.npz'
   path.parent.mkdir()
-  made = dataset.from_arrays('cifar10', arrays)
-  array_cache.write_cache(path, array_cache.CachedDataset(made, 'cifar10/3.0.2'))
+  images = dataset.from_arrays('cifar10', arrays)
+  array_cache.write_cache(path, array_cache.CachedDataset(images, 'cifar10/3.0.2'))
   return os.environ | {'GAN_JAX_DATA_DIR': str(folder), 'JAX_PLATFORMS': 'cpu'}
 
 
 @pytest.mark.parametrize('name', PRESETS)
-def test_a_preset_takes_steps_and_resumes_bit_for_bit(name, colours, tmp_path):
-  # Stopped long before an evaluation: ten thousand pictures of the largest take an hour here.
+def test_a_preset_takes_steps_and_resumes_bit_for_bit(name, cifar10_env, tmp_path):
+  # Stopped before an evaluation, whose 10,000 images take an hour on a CPU.
   flags = (
     f'--flagfile=experiments/presets/{name}.flags',
     '--batch_size=4',
@@ -42,25 +42,25 @@ def test_a_preset_takes_steps_and_resumes_bit_for_bit(name, colours, tmp_path):
   )
   unbroken, broken = tmp_path / 'unbroken', tmp_path / 'broken'
 
-  def until(step, run, ended_by):
-    process = commands.start('train', *flags, f'--run={run}', env=colours)
+  def train_until(step, run, stop_signal):
+    process = commands.start('train', *flags, f'--run={run}', env=cifar10_env)
     commands.wait_for_checkpoint(run, step, process, timeout=1200)
-    process.send_signal(ended_by)
+    process.send_signal(stop_signal)
     return commands.finish(process, timeout=600)
 
-  def painted(run):
-    output = run / 'painted.npz'
+  def draw(run):
+    output = run / 'samples.npz'
     few = ('--checkpoint=4', '--num_samples=4', f'--output={output}')
-    ended = commands.finish(commands.start('sample', f'--run={run}', *few, env=colours))
+    ended = commands.finish(commands.start('sample', f'--run={run}', *few, env=cifar10_env))
     assert ended.code == 0, ended.err
     return np.load(output)['images']
 
-  assert until(4, unbroken, signal.SIGTERM).code == 0
-  assert until(2, broken, signal.SIGKILL).code == -signal.SIGKILL
-  resumed = until(4, broken, signal.SIGTERM)
+  assert train_until(4, unbroken, signal.SIGTERM).code == 0
+  assert train_until(2, broken, signal.SIGKILL).code == -signal.SIGKILL
+  resumed = train_until(4, broken, signal.SIGTERM)
   assert resumed.code == 0
   assert 'going on from step ' in resumed.err
-  left, right = (commands.state(run, 4) for run in (unbroken, broken))
+  left, right = (commands.load_state(run, 4) for run in (unbroken, broken))
   jax.tree.map(np.testing.assert_array_equal, left, right)
   left, right = (
     [record for record in commands.records(run) if record['step'] <= 4]
@@ -68,5 +68,5 @@ def test_a_preset_takes_steps_and_resumes_bit_for_bit(name, colours, tmp_path):
   )
   assert left == right
   assert [record['step'] for record in left] == [1, 2, 3, 4]
-  left, right = (painted(run) for run in (unbroken, broken))
+  left, right = (draw(run) for run in (unbroken, broken))
   np.testing.assert_array_equal(left, right)

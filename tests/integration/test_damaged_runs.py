@@ -1,4 +1,4 @@
-"""Runs whose folder came to harm, and systems at their limits."""
+"""Tests error lines for damaged run folders, full disks and other limits of the system."""
 
 import errno
 import json
@@ -21,8 +21,8 @@ def copy(trained, tmp_path):
   return shutil.copytree(trained, tmp_path / 'run')
 
 
-def edit(run, **flags):
-  """Change flags in a run's description; None removes one."""
+def change_flags(run, **flags):
+  """Changes flags in a run's config.json; None removes a flag."""
   path = run / 'config.json'
   description = json.loads(path.read_text())
   changed = description['flags'] | flags
@@ -44,18 +44,18 @@ def test_a_damaged_description_is_named(scripts, copy, tmp_path):
 
 def test_the_description_of_another_version_is_named(scripts, copy, tmp_path):
   sample = ('sample', f'--run={copy}', f'--output={tmp_path / "x.png"}')
-  edit(copy, zeta=1)
+  change_flags(copy, zeta=1)
   commands.assert_mistake(scripts(*sample), str(copy), 'zeta')
-  edit(copy, zeta=None, r1=None)
+  change_flags(copy, zeta=None, r1=None)
   commands.assert_mistake(scripts(*sample), str(copy), 'r1')
   commands.assert_mistake(
     scripts('train', *RUN, f'--run={copy}'), str(copy), '--r1 is None, now 1.0'
   )
-  edit(copy, r1=1.0, g_width='wide')
+  change_flags(copy, r1=1.0, g_width='wide')
   commands.assert_mistake(scripts(*sample), str(copy), 'config.json')
 
 
-def test_without_a_good_checkpoint_sampling_says_so(scripts, copy, tmp_path):
+def test_sampling_without_a_checkpoint_raises(scripts, copy, tmp_path):
   sample = ('sample', f'--run={copy}', f'--output={tmp_path / "x.png"}')
   shutil.rmtree(copy / 'checkpoints' / '00000500')
   shutil.rmtree(copy / 'checkpoints' / '00001000')
@@ -64,14 +64,14 @@ def test_without_a_good_checkpoint_sampling_says_so(scripts, copy, tmp_path):
   commands.assert_mistake(scripts(*sample), f'--run={copy}', 'no checkpoint')
 
 
-def test_a_truncated_checkpoint_is_named_and_training_goes_on_without_it(scripts, trained, copy):
-  step = commands.newest(copy)
+def test_a_truncated_checkpoint_is_named_and_training_resumes_without_it(scripts, trained, copy):
+  step = commands.newest_checkpoint(copy)
   largest = max(
     (path for path in step.rglob('*') if path.is_file()), key=lambda p: p.stat().st_size
   )
   os.truncate(largest, largest.stat().st_size // 2)
   output = f'--output={copy.parent / "x.png"}'
-  for _ in range(2):  # its reads fail in an order of their own
+  for _ in range(2):  # reads fail in a random order
     commands.assert_mistake(scripts('sample', f'--run={copy}', output), str(step), 'damaged')
   ended = scripts('train', *RUN, f'--run={copy}')
   assert ended.code == 0
@@ -81,13 +81,13 @@ def test_a_truncated_checkpoint_is_named_and_training_goes_on_without_it(scripts
 
 
 def test_a_checkpoint_of_another_model_is_named(scripts, copy, tmp_path):
-  edit(copy, g_width=48)
-  step, more = str(commands.newest(copy)), f'--steps={STEPS + 1}'
+  change_flags(copy, g_width=48)
+  step, more = str(commands.newest_checkpoint(copy)), f'--steps={STEPS + 1}'
   sample = ('sample', f'--run={copy}', f'--output={tmp_path / "x.png"}')
   commands.assert_mistake(scripts(*sample), step, 'another model')
   for _ in range(2):
     commands.assert_mistake(scripts('train', *RUN, more, '--g_width=48', f'--run={copy}'), step)
-  edit(copy, g_width=32, d_optimizer='sgd')
+  change_flags(copy, g_width=32, d_optimizer='sgd')
   commands.assert_mistake(scripts(*sample), step, 'another model')
 
 
@@ -96,7 +96,7 @@ def test_a_checkpoint_of_another_model_is_named(scripts, copy, tmp_path):
 
 @pytest.fixture(scope='module')
 def small_disk(tmp_path_factory):
-  """The words before a command that give it a file system of so many kB, gone with it."""
+  """Returns a mount point, and a function from kB to a command prefix that mounts a disk of that size."""
   mount = tmp_path_factory.mktemp('disk')
 
   def prefix(size):
@@ -106,23 +106,23 @@ def small_disk(tmp_path_factory):
   try:
     subprocess.run([*prefix(100), 'true'], check=True, capture_output=True)
   except (OSError, subprocess.CalledProcessError):
-    pytest.skip('no file systems may be mounted here')
+    pytest.skip('cannot mount a file system')
   return mount, prefix
 
 
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(small_disk, env):
+def test_a_full_disk_gives_one_line_and_the_same_command_resumes(small_disk, env):
   mount, prefix = small_disk
   run = ('train', *TINY, '--steps=3', '--checkpoint_every=1', f'--run={mount}/run')
   twice = f'"$@"; echo "code $?"; mount -o remount,size=50000k {mount}; "$@"'
   process = commands.start(*run, env=env, prefix=[*prefix(1100), 'sh', '-c', twice, 'sh'])
   ended = commands.finish(process)
   assert ended.out.startswith('code 2\nfinished: 3 steps'), ended
-  (error,) = commands.errors(ended)
+  (error,) = commands.error_lines(ended)
   assert error.startswith('error: the disk is full')
-  assert 'going on from step 1' in ended.err  # the second checkpoint found no room
+  assert 'going on from step 1' in ended.err  # the second checkpoint did not fit
 
 
-def test_samples_on_a_full_disk_are_one_line(small_disk, trained, env):
+def test_sampling_to_a_full_disk_gives_one_line(small_disk, trained, env):
   mount, prefix = small_disk
   sample = ('sample', f'--run={trained}', '--num_samples=1000')
   processes = [
@@ -145,13 +145,13 @@ def fail(error, wrapped):
   with command_line._one_line_errors():
     if not wrapped:
       raise error
-    try:  # as Orbax does with what failed in its threads
+    try:  # as Orbax wraps errors of its threads
       raise error
     except Exception as cause:
       raise RuntimeError('a checkpoint failed') from cause
 
 
-def test_a_full_disk_under_the_events_stops_a_run(tmp_path, monkeypatch):
+def test_an_event_file_that_cannot_be_written_stops_a_run(tmp_path, monkeypatch):
   metrics = metric_writers.MetricWriter(tmp_path, 0)
 
   def refuse(self, event):
@@ -165,7 +165,7 @@ def test_a_full_disk_under_the_events_stops_a_run(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('wrapped', [False, True])
 @pytest.mark.parametrize(('error', 'words'), LIMITS)
-def test_limits_of_the_system_are_one_line(error, words, wrapped, capsys):
+def test_system_limits_give_one_line(error, words, wrapped, capsys):
   with pytest.raises(SystemExit) as ended:
     fail(error, wrapped)
   assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""A run that the version of 2026-11-30 made, before the package had rooms, opens in this one."""
+"""Tests that a run of 2026-11-30, before modules moved into packages, still opens and resumes."""
 
 import json
 import pathlib
@@ -21,7 +21,7 @@ FLAGS = (
 
 @pytest.fixture
 def earlier(tmp_path):
-  """A copy of the run, which stopped at step 20."""
+  """Copies the run, which stopped at step 20."""
   return shutil.copytree(EARLIER, tmp_path / 'run')
 
 
@@ -47,7 +47,7 @@ def test_an_earlier_run_is_evaluated(earlier, scripts):
   assert (earlier / 'evaluation_test_00000020.json').exists()
 
 
-def test_an_earlier_run_goes_on_as_it_would_have_gone_on_then(earlier, scripts):
+def test_an_earlier_run_resumes_with_the_same_records(earlier, scripts):
   ended = scripts('train', *FLAGS, '--steps=40', f'--run={earlier}')
   assert ended.code == 0, ended.err
   records = [record for record in commands.records(earlier) if record['step'] > 20]

@@ -1,8 +1,8 @@
-"""Proof that takes most of an hour: whatever happens to one of several processes, the run comes through it.
+"""Tests for almost an hour that runs of several processes survive faults of ten kinds.
 
-Faults of ten kinds hit runs of 2 to 4 processes, one after the other, until each run is finished. After every
-fault all processes have ended within a minute with a line that says why, or the run went on; and what is
-on disk is what the unbroken run had at that step, bit for bit.
+Injects faults into runs of 2 to 4 processes until each run is finished. After a fault all processes end within
+a minute with a line that names the reason, or the run continues. Records and checkpoints on disk always equal
+those of the uninterrupted run, bit for bit.
 """
 
 import collections
@@ -20,67 +20,67 @@ import pytest
 
 from gan_jax.training import checkpoint_integrity
 from tests.helpers import commands, process_groups
-from tests.helpers.warm_processes import Nursery
+from tests.helpers.warm_processes import ForkServer
 
 pytestmark = pytest.mark.slow
 
-EACH = int(os.environ.get('FAULTS_OF_A_KIND', '10'))
-SIZES = (2, 3, 2, 4)  # processes of one run after the other
+REPEATS = int(os.environ.get('FAULTS_OF_A_KIND', '10'))
+RUN_SIZES = (2, 3, 2, 4)  # processes of successive runs
 STEPS = 200
 FLAGS = (
   *process_groups.RING, '--batch_size=12', f'--steps={STEPS}', f'--eval_every={STEPS}', '--devices=1',
 )  # fmt: skip
 DAMAGE = ('truncated', 'bit-flipped', 'missing')
-AT_ONCE = ('slow disk', 'clock skew')
-KINDS = ('kill', 'freeze', 'SIGTERM', 'lost coordinator', 'full disk', *DAMAGE, *AT_ONCE)
+DURING_RUN = ('slow disk', 'clock skew')
+KINDS = ('kill', 'freeze', 'SIGTERM', 'lost coordinator', 'full disk', *DAMAGE, *DURING_RUN)
 LIMIT = 60.0  # seconds from a fault to the end of the last process
 
 
-class Table:
-  """Runs, faults, and what came of them."""
+class FaultTest:
+  """Starts runs, compares them with uninterrupted ones, and counts faults and failures."""
 
-  def __init__(self, nursery, disk, roomy, rng):
-    self.nursery, self.disk, self.roomy, self.rng = nursery, disk, roomy, rng
+  def __init__(self, server, disk, large_disk, rng):
+    self.server, self.disk, self.large_disk, self.rng = server, disk, large_disk, rng
     self.slowest, self.runs, self.failures = 0.0, 0, []
     self.counts, self.sizes = collections.Counter(), collections.Counter()
-    self.unbroken = {}
+    self.cache = {}
 
-  def start(self, run, n, disturbed=None, *flags):
-    """Start all processes of a run; `disturbed[i]` is what is wrong with the world of process i."""
-    together = (f'--coordinator=localhost:{process_groups.free_port()}', f'--num_processes={n}')
+  def start(self, run, n, faults=None, *flags):
+    """Starts all processes of a run; `faults[i]` is the simulated fault of process i."""
+    group_flags = (f'--coordinator=localhost:{process_groups.free_port()}', f'--num_processes={n}')
     return [
-      self.nursery.train(
-        *FLAGS, *flags, f'--run={run}', *together, f'--process_id={i}',
-        disturbed=(disturbed or {}).get(i, ''),
+      self.server.train(
+        *FLAGS, *flags, f'--run={run}', *group_flags, f'--process_id={i}',
+        fault=(faults or {}).get(i, ''),
       )
       for i in range(n)
     ]  # fmt: skip
 
-  def ended(self, children, limit=LIMIT):
-    """How all of them ended, and in how many seconds from now."""
-    began = time.monotonic()
-    found = [child.wait(began + limit) for child in children]
+  def wait(self, children, limit=LIMIT):
+    """Waits for all processes, records the longest time, and returns their results."""
+    start = time.monotonic()
+    results = [child.wait(start + limit) for child in children]
     if limit == LIMIT:
-      self.slowest = max(self.slowest, time.monotonic() - began)
-    return found
+      self.slowest = max(self.slowest, time.monotonic() - start)
+    return results
 
-  def whole(self, n):
-    """The run of n processes that nothing disturbs, with all its checkpoints."""
-    if n not in self.unbroken:
-      run = self.roomy / f'unbroken{n}'
+  def uninterrupted(self, n):
+    """Returns the records and all states of an uninterrupted run of n processes."""
+    if n not in self.cache:
+      run = self.large_disk / f'uninterrupted{n}'
       children = self.start(run, n, None, '--keep=1000', '--checkpoint_every=10')
-      assert [x.code for x in self.ended(children, 900)] == [0] * n, children[0].said()
-      self.unbroken[n] = (records(run), {s: commands.state(run, s) for s in steps_of(run)})
-    return self.unbroken[n]
+      assert [x.code for x in self.wait(children, 900)] == [0] * n, children[0].outputs()
+      self.cache[n] = (records(run), {s: commands.load_state(run, s) for s in steps_of(run)})
+    return self.cache[n]
 
-  def intact(self, run, n):
-    """Every record and every checkpoint is the unbroken run's; returns the last step on disk."""
-    told, states = self.whole(n)
-    assert records(run) == told[: len(records(run))]
-    there = [step for step in steps_of(run) if checkpoint_integrity.find_damage(run, step) is None]
-    for step in there[-1:]:
-      jax.tree.map(np.testing.assert_array_equal, commands.state(run, step), states[step])
-    return max(there, default=0)
+  def check_files(self, run, n):
+    """Asserts that records and checkpoints equal the uninterrupted run's; returns the last step on disk."""
+    expected, states = self.uninterrupted(n)
+    assert records(run) == expected[: len(records(run))]
+    steps = [step for step in steps_of(run) if checkpoint_integrity.find_damage(run, step) is None]
+    for step in steps[-1:]:
+      jax.tree.map(np.testing.assert_array_equal, commands.load_state(run, step), states[step])
+    return max(steps, default=0)
 
 
 def records(run):
@@ -97,29 +97,29 @@ def inode(run):
   return path.stat().st_ino if path.exists() else None
 
 
-def wait_until(table, run, step, children, before):
-  """Return True when the records reach `step`; False where a process ended before."""
+def wait_until(test, run, step, children, before):
+  """Waits until the records reach `step`; returns False if a process ends before."""
   deadline = time.monotonic() + 180
-  # While the file is the one of before, what it says is an earlier process's word.
+  # The inode `before` is that of the file of earlier processes.
   while not (inode(run) != before and any(record['step'] >= step for record in records(run))):
     if any(child.poll() is not None for child in children):
       return False
-    assert time.monotonic() < deadline, [child.said() for child in children]
+    assert time.monotonic() < deadline, [child.outputs() for child in children]
     time.sleep(0.01)
-  time.sleep(table.rng.uniform(0, 0.3))
+  time.sleep(test.rng.uniform(0, 0.3))
   return all(child.poll() is None for child in children)
 
 
-def lost(table, children, victim, number):
-  """A process is gone or frozen: the others say so and end; so does it, when it wakes up."""
+def lose_process(test, children, victim, number):
+  """Kills or freezes a process; the others name it and end, and a frozen one ends when it resumes."""
   children[victim].send_signal(number)
-  others = table.ended([child for child in children if child is not children[victim]])
+  others = test.wait([child for child in children if child is not children[victim]])
   if number == signal.SIGSTOP:
     children[victim].send_signal(signal.SIGCONT)
-    (woken,) = table.ended([children[victim]])
+    (woken,) = test.wait([children[victim]])
     assert woken.code in (0, process_groups.EXIT_PEER_LOST), woken
   else:
-    (killed,) = table.ended([children[victim]])
+    (killed,) = test.wait([children[victim]])
     assert killed.code in (-9, 0), killed
   for other in others:
     assert other.code in (0, process_groups.EXIT_PEER_LOST), other
@@ -127,16 +127,16 @@ def lost(table, children, victim, number):
   return others
 
 
-def full_disk(table, children):
-  """The disk is full from now on; afterwards there is room again."""
-  filler = table.disk / 'filler'
+def full_disk(test, children):
+  """Fills the disk until all processes have ended."""
+  filler = test.disk / 'filler'
   with filler.open('wb', buffering=0) as file:
     try:
       while True:
         file.write(b'x' * 4096)
     except OSError:
       pass
-  ended = table.ended(children)
+  ended = test.wait(children)
   filler.unlink()
   for each in ended:
     assert each.code in (0, 2, process_groups.EXIT_PEER_LOST), each
@@ -146,7 +146,7 @@ def full_disk(table, children):
 
 
 def damage(kind, run, step, rng):
-  """Spoil a checkpoint."""
+  """Damages a random file of a checkpoint."""
   folder = checkpoint_integrity.checkpoint_path(run, step)
   files = sorted(
     path for path in folder.glob('*/**/*') if path.is_file() and path.stat().st_size > 8
@@ -164,55 +164,55 @@ def damage(kind, run, step, rng):
     shutil.rmtree(folder)
 
 
-def stop(table, children, victim):
-  """SIGTERM for one of them: all save and end well."""
+def stop(test, children, victim):
+  """Sends SIGTERM to one process; all save and exit with 0."""
   children[victim].send_signal(signal.SIGTERM)
-  ended = table.ended(children)
+  ended = test.wait(children)
   assert [each.code for each in ended] == [0] * len(ended), ended
   finished = any('finished: ' in each.out for each in ended)
   assert finished or all('and saved at step' in each.out for each in ended), ended
   return ended
 
 
-def strike(table, kind, run, n):
-  """Start the run, let one fault happen to it, and see what comes of that; False where it came too late."""
-  rng, last = table.rng, max(steps_of(run), default=0)
+def inject_fault(test, kind, run, n):
+  """Starts a run, injects one fault and checks the results; returns False if the run ended before."""
+  rng, last = test.rng, max(steps_of(run), default=0)
   if kind in DAMAGE and not last:
     return False
   if kind in DAMAGE:
     damage(kind, run, last, rng)
-  worlds = {}
+  faults = {}
   if kind == 'slow disk':
-    worlds = dict.fromkeys(range(n), 'slow disk')
+    faults = dict.fromkeys(range(n), 'slow disk')
   elif kind == 'clock skew':
-    worlds = {rng.randrange(n): rng.choice(('ahead', 'behind'))}
+    faults = {rng.randrange(n): rng.choice(('ahead', 'behind'))}
   before = inode(run)
-  children = table.start(run, n, worlds)
+  children = test.start(run, n, faults)
   if kind in DAMAGE:
     last = max([step for step in steps_of(run) if step < last], default=0)
   step = min(last + 10 * rng.randint(1, 6), STEPS - 10)
-  there = wait_until(table, run, step, children, before)
-  if not there:
-    ended = table.ended(children)
+  reached = wait_until(test, run, step, children, before)
+  if not reached:
+    ended = test.wait(children)
     assert [each.code for each in ended] == [0] * n, ended
   elif kind == 'kill':
-    lost(table, children, rng.randrange(1, n), signal.SIGKILL)
+    lose_process(test, children, rng.randrange(1, n), signal.SIGKILL)
   elif kind == 'freeze':
-    lost(table, children, rng.randrange(1, n), signal.SIGSTOP)
+    lose_process(test, children, rng.randrange(1, n), signal.SIGSTOP)
   elif kind == 'lost coordinator':
-    lost(table, children, 0, rng.choice((signal.SIGKILL, signal.SIGSTOP)))
+    lose_process(test, children, 0, rng.choice((signal.SIGKILL, signal.SIGSTOP)))
   elif kind == 'full disk':
-    full_disk(table, children)
+    full_disk(test, children)
   else:
-    stop(table, children, rng.randrange(n))
+    stop(test, children, rng.randrange(n))
   if kind in DAMAGE:
-    assert 'this checkpoint is damaged' in children[0].said()[1], children[0].said()
-  return there or kind in (*DAMAGE, *AT_ONCE)
+    assert 'this checkpoint is damaged' in children[0].outputs()[1], children[0].outputs()
+  return reached or kind in (*DAMAGE, *DURING_RUN)
 
 
 @pytest.fixture
 def disk(tmp_path):
-  """A small file system of its own, so that it can be full; where it cannot be mounted, a folder."""
+  """Yields a folder, and whether a small file system is mounted there."""
   folder = tmp_path / 'disk'
   folder.mkdir()
   command = ['mount', '-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', str(folder)]
@@ -222,54 +222,54 @@ def disk(tmp_path):
     subprocess.run(['umount', '--lazy', str(folder)], check=True)
 
 
-def test_whatever_happens_to_a_process_the_run_ends_as_the_unbroken_one(tmp_path, disk):
+def test_runs_with_faults_end_like_uninterrupted_ones(tmp_path, disk):
   folder, mounted = disk
-  kinds = [kind for kind in KINDS if mounted or kind != 'full disk'] * EACH
+  kinds = [kind for kind in KINDS if mounted or kind != 'full disk'] * REPEATS
   rng = random.Random(1)
   rng.shuffle(kinds)
-  nursery = Nursery(tmp_path / 'streams', process_groups.environment(tmp_path / 'cache'))
-  table = Table(nursery, folder, tmp_path, rng)
+  server = ForkServer(tmp_path / 'streams', process_groups.environment(tmp_path / 'cache'))
+  test = FaultTest(server, folder, tmp_path, rng)
   try:
-    hit(table, kinds)
+    inject_all(test, kinds)
   finally:
-    nursery.close()
-  found = {'runs': table.runs, 'slowest end': table.slowest, 'failures': len(table.failures)}
-  print(json.dumps({'faults': table.counts, 'of processes': table.sizes} | found), flush=True)
-  assert not table.failures
-  assert sum(table.counts.values()) >= EACH * len(set(kinds))
+    server.close()
+  totals = {'runs': test.runs, 'slowest end': test.slowest, 'failures': len(test.failures)}
+  print(json.dumps({'faults': test.counts, 'of processes': test.sizes} | totals), flush=True)
+  assert not test.failures
+  assert sum(test.counts.values()) >= REPEATS * len(set(kinds))
 
 
-def hit(table, kinds):
-  """Let every one of `kinds` happen, to one run after another; what went otherwise is kept for the end."""
-  began, waiting = time.monotonic(), list(kinds)
+def inject_all(test, kinds):
+  """Injects a fault of each of `kinds` into successive runs; collects failures."""
+  start, waiting = time.monotonic(), list(kinds)
   while waiting:
-    n = SIZES[table.runs % len(SIZES)]
-    run, last = table.disk / f'run{table.runs}', 0
-    table.whole(n)
+    n = RUN_SIZES[test.runs % len(RUN_SIZES)]
+    run, last = test.disk / f'run{test.runs}', 0
+    test.uninterrupted(n)
     try:
       while waiting and last < STEPS:
-        # What needs a checkpoint waits for one.
+        # Damage needs a checkpoint.
         kind = next((x for x in waiting if last or x not in DAMAGE), 'SIGTERM')
-        if strike(table, kind, run, n):
-          table.counts[kind] += 1
-          table.sizes[n] += 1
+        if inject_fault(test, kind, run, n):
+          test.counts[kind] += 1
+          test.sizes[n] += 1
           if kind in waiting:
             waiting.remove(kind)
-        last = table.intact(run, n)
+        last = test.check_files(run, n)
         print(
-          f'{time.monotonic() - began:6.0f} s  {sum(table.counts.values()):3d}  run {table.runs} of {n}  '
-          f'{kind}: step {last}  slowest end {table.slowest:.1f} s', flush=True,
+          f'{time.monotonic() - start:6.0f} s  {sum(test.counts.values()):3d}  run {test.runs} of {n}  '
+          f'{kind}: step {last}  slowest end {test.slowest:.1f} s', flush=True,
         )  # fmt: skip
       if last < STEPS:
-        assert [x.code for x in table.ended(table.start(run, n), 900)] == [0] * n
-      told, states = table.whole(n)
-      assert (table.intact(run, n), records(run)) == (STEPS, told)
-      jax.tree.map(np.testing.assert_array_equal, commands.state(run), states[STEPS])
+        assert [x.code for x in test.wait(test.start(run, n), 900)] == [0] * n
+      expected, states = test.uninterrupted(n)
+      assert (test.check_files(run, n), records(run)) == (STEPS, expected)
+      jax.tree.map(np.testing.assert_array_equal, commands.load_state(run), states[STEPS])
     except AssertionError as error:
-      table.failures.append(f'{kind} of {n}: {error}')
-      print(f'FAILED {table.failures[-1]}', flush=True)
+      test.failures.append(f'{kind} of {n}: {error}')
+      print(f'FAILED {test.failures[-1]}', flush=True)
       if kind in waiting:
         waiting.remove(kind)
-      table.nursery.end()
-    table.runs += 1
+      test.server.kill_all()
+    test.runs += 1
     shutil.rmtree(run, ignore_errors=True)

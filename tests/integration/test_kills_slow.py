@@ -1,4 +1,4 @@
-"""Proof that takes half an hour: runs killed again and again end as one that nobody disturbed."""
+"""Tests for half an hour that runs killed many times end like an uninterrupted one."""
 
 import collections
 import os
@@ -14,7 +14,7 @@ from tests.helpers import commands
 
 pytestmark = pytest.mark.slow
 
-KILLS = 160  # tests/test_data_slow.py has those of the data's preparation
+KILLS = 160  # tests/data/test_preparation_slow.py kills the preparation of data
 STEPS, EVAL_EVERY = 400, 200
 RUN = (
   *commands.TINY,
@@ -26,38 +26,38 @@ RUN = (
   '--augment=translation',
   '--ada_target=0.6',
 )
-AIMS = ('start-up', 'training', 'checkpoint', 'evaluation')
+PHASES = ('start-up', 'training', 'checkpoint', 'evaluation')
 
 
-def test_killed_runs_end_as_an_unbroken_one(tmp_path, mnist):
+def test_killed_runs_end_like_an_uninterrupted_one(tmp_path, mnist):
   env = environment(tmp_path, mnist)
   unbroken = tmp_path / 'unbroken'
-  train(unbroken, env)  # with nothing compiled yet
-  seconds = measure(tmp_path / 'measured', env)
+  train(unbroken, env)  # with an empty compilation cache
+  seconds = measure_phases(tmp_path / 'measured', env)
   print('\nseconds of each phase:', seconds)
   rng, phases, runs = random.Random(0), collections.Counter(), 0
-  aims = [AIMS[i % len(AIMS)] for i in range(KILLS)]
-  rng.shuffle(aims)
+  targets = [PHASES[i % len(PHASES)] for i in range(KILLS)]
+  rng.shuffle(targets)
   run = tmp_path / 'run0'
-  while aims:
+  while targets:
     before = inode(run)
-    if kill_in(aims[-1], run, env, seconds, rng):
+    if kill_in(targets[-1], run, env, seconds, rng):
       phases[phase_of(run, before)] += 1
-      aims.pop()
+      targets.pop()
       print(f'{sum(phases.values())} kills of {runs + 1} runs:', dict(phases), flush=True)
       assert_intact(run, unbroken)
-    else:  # it came to its end first
+    else:  # the run ended before the kill
       assert_same(run, unbroken)
       runs += 1
       run = tmp_path / f'run{runs}'
   train(run, env)
   assert_same(run, unbroken)
   assert sum(phases.values()) == KILLS
-  assert KILLS < 40 or len(phases) == len(AIMS)
+  assert KILLS < 40 or len(phases) == len(PHASES)
 
 
 def environment(folder, mnist):
-  """Few images, and a cache of compiled programs that is killed as well while it is filled."""
+  """Returns environment variables with few images and an initially empty compilation cache."""
   commands.write_few_digits(folder / 'data', mnist)
   return os.environ | {
     'GAN_JAX_DATA_DIR': str(folder / 'data'),
@@ -71,13 +71,13 @@ def start(run, env):
 
 
 def train(run, env):
-  """Let a run come to its end."""
-  ended = commands.finish(start(run, env), timeout=900)  # a classifier is trained, too
+  """Trains a run to its end."""
+  ended = commands.finish(start(run, env), timeout=900)  # includes the training of a classifier
   assert (ended.code, 'Traceback' in ended.err) == (0, False), ended
 
 
-def measure(run, env):
-  """How long each phase takes in seconds, once everything is compiled."""
+def measure_phases(run, env):
+  """Returns the seconds of each phase, with a warm compilation cache."""
   process, begun = start(run, env), time.perf_counter()
   wait_for('training', run, None, process)
   started = time.perf_counter()
@@ -94,34 +94,34 @@ def measure(run, env):
   }
 
 
-fruitless = collections.Counter()  # kills of a run since its last new checkpoint
+kills_since_checkpoint = collections.Counter()  # by run
 
 
 def kill_in(aim, run, env, seconds, rng):
-  """Start the run and kill it at a random moment of the phase `aim`; False where it ended before.
+  """Starts the run and kills it at a random time in phase `aim`; returns False if the run ended before.
 
-  The more kills have come before a new checkpoint, the later the next one: so every run ends.
+  Kills come later, the more of them had no checkpoint between, so that every run ends.
   """
   before, done = inode(run), checkpoints(run)
   process = start(run, env)
   alive = aim == 'start-up' or wait_for(aim, run, before, process)
-  patience = 1.3 ** fruitless[run]
+  patience = 1.3 ** kills_since_checkpoint[run]
   deadline = time.monotonic() + rng.uniform(0, seconds[aim]) * patience
   while alive and time.monotonic() < deadline:
     alive = process.poll() is None
     time.sleep(0.002)
   process.kill()
   ended = commands.finish(process)
-  fruitless[run] = fruitless[run] + 1 if checkpoints(run) == done else 0
+  kills_since_checkpoint[run] = kills_since_checkpoint[run] + 1 if checkpoints(run) == done else 0
   assert ended.code in (0, -9), ended
   assert 'Traceback' not in ended.err
   return ended.code == -9
 
 
 def wait_for(aim, run, before, process):
-  """Return at the beginning of a phase; False where the process ends first."""
+  """Waits for a phase; returns False if the process ends before."""
   while process.poll() is None:
-    if inode(run) != before and reached(aim, run):  # its old lines are sorted: it is under way
+    if inode(run) != before and reached(aim, run):  # metrics.jsonl was opened by this process
       return True
     time.sleep(0.005)
   return False
@@ -137,7 +137,7 @@ def reached(aim, run):
 
 
 def inode(run):
-  """What changes when a process begins to write metrics.jsonl; None where there is none."""
+  """Returns the inode of metrics.jsonl, which changes with each process; None without a file."""
   try:
     return (run / 'metrics.jsonl').stat().st_ino
   except FileNotFoundError:
@@ -145,13 +145,13 @@ def inode(run):
 
 
 def checkpoints(run):
-  """Steps of the complete checkpoints."""
+  """Returns the steps of the complete checkpoints."""
   folder = run / 'checkpoints'
   return {int(path.name) for path in folder.glob('*') if path.name.isdecimal()}
 
 
 def phase_of(run, before):
-  """What a killed process was doing, by what it left."""
+  """Returns the phase in which a process was killed, from its files."""
   if inode(run) == before:
     return 'start-up'
   if any((run / 'checkpoints').glob('*tmp*')):
@@ -160,7 +160,7 @@ def phase_of(run, before):
 
 
 def assert_intact(run, unbroken):
-  """Every line but for a last one that was cut short is one of the unbroken run's, in its place."""
+  """Asserts that all complete records are the first ones of the unbroken run."""
   path = run / 'metrics.jsonl'
   records = commands.records(run)
   assert records == commands.records(unbroken)[: len(records)]
@@ -170,18 +170,20 @@ def assert_intact(run, unbroken):
 
 
 def assert_same(run, unbroken):
-  """Bit for bit, with nothing left over."""
-  jax.tree.map(np.testing.assert_array_equal, commands.state(run), commands.state(unbroken))
+  """Asserts equal files, bit for bit, without temporary ones."""
+  jax.tree.map(
+    np.testing.assert_array_equal, commands.load_state(run), commands.load_state(unbroken)
+  )
   assert commands.records(run) == commands.records(unbroken)
   assert checkpoints(run) == checkpoints(unbroken)
-  names = [{path.name for path in places(folder)} for folder in (run, unbroken)]
+  names = [{path.name for path in run_paths(folder)} for folder in (run, unbroken)]
   assert names[0] == names[1]
   for path in (unbroken / 'samples').iterdir():
     assert (run / 'samples' / path.name).read_bytes() == path.read_bytes()
   assert not [path for path in run.rglob('*') if 'tmp' in path.name or path.name[0] == '.']
 
 
-def places(run):
-  """What lies in a run's folder but for the events: every process begins a file of its own."""
-  there = [*run.glob('*'), *run.glob('samples/*'), *run.glob('checkpoints/*')]
-  return [path for path in there if not path.name.startswith('events.')]
+def run_paths(run):
+  """Returns the paths in a run folder without event files, of which each process writes one."""
+  paths = [*run.glob('*'), *run.glob('samples/*'), *run.glob('checkpoints/*')]
+  return [path for path in paths if not path.name.startswith('events.')]

@@ -1,4 +1,4 @@
-"""The launch files: what each of them would run is run, with stand-ins for the commands of a cluster."""
+"""Runs the command of each launch file, with stubs for the commands of a cluster."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from gan_jax.training import metric_writers
 from tests.helpers import commands, process_groups
 
 LAUNCH = commands.ROOT / 'experiments' / 'launch'
-GAME = (
+SMALL_RING = (
   *process_groups.RING,
   '--steps=2',
   '--eval_every=2',
@@ -24,13 +24,13 @@ GAME = (
 
 @pytest.fixture
 def env(tmp_path, pytestconfig):
-  """An environment whose PATH begins with a folder for stand-ins."""
+  """Returns environment variables whose PATH starts with a folder for stubs."""
   (tmp_path / 'bin').mkdir()
-  found = process_groups.environment(pytestconfig.cache.mkdir('scripts'))
-  return found | {'PATH': f'{tmp_path / "bin"}:{found["PATH"]}', 'PYTHON': sys.executable}
+  variables = process_groups.environment(pytestconfig.cache.mkdir('scripts'))
+  return variables | {'PATH': f'{tmp_path / "bin"}:{variables["PATH"]}', 'PYTHON': sys.executable}
 
 
-def stand_in(env, name, text):
+def write_stub(env, name, text):
   path = Path(env['PATH'].split(':')[0]) / name
   path.write_text('#!/usr/bin/env bash\n' + textwrap.dedent(text))
   path.chmod(0o755)
@@ -44,17 +44,17 @@ def bash(env, script, *args, timeout=180):
 
 
 def test_a_host_with_several_devices(env, tmp_path):
-  ended = bash(env, 'multi_gpu.sh', *GAME, '--devices=2', f'--run={tmp_path / "run"}')
+  ended = bash(env, 'multi_gpu.sh', *SMALL_RING, '--devices=2', f'--run={tmp_path / "run"}')
   assert ended.returncode == 0, ended
   assert 'finished: 2 steps' in ended.stdout
 
 
 def test_a_tpu_slice_gets_the_command_on_every_host(env, tmp_path):
-  stand_in(env, 'gcloud', 'printf "%s\\n" "$@"')
+  write_stub(env, 'gcloud', 'printf "%s\\n" "$@"')
   env |= {'TPU': 'my-slice', 'ZONE': 'us-central2-b'}
-  given = (*GAME, '--num_processes=1', f'--run={tmp_path / "a run"}')
-  *place, command = bash(env, 'tpu_slice.sh', *given).stdout.splitlines()
-  assert ' '.join(place) == ('compute tpus tpu-vm ssh my-slice --zone=us-central2-b --worker=all')
+  flags = (*SMALL_RING, '--num_processes=1', f'--run={tmp_path / "a run"}')
+  *target, command = bash(env, 'tpu_slice.sh', *flags).stdout.splitlines()
+  assert ' '.join(target) == ('compute tpus tpu-vm ssh my-slice --zone=us-central2-b --worker=all')
   remote = command.removeprefix('--command=')
   home = tmp_path / 'home'
   (home / 'gan_jax/.venv/bin').mkdir(parents=True)
@@ -63,8 +63,8 @@ def test_a_tpu_slice_gets_the_command_on_every_host(env, tmp_path):
   (home / 'gan_jax/.venv/bin/python').symlink_to(sys.executable)
   python = f'exec {shlex.quote(sys.executable)} "$@"'
   (home / 'gan_jax/.venv/bin/python').unlink()
-  stand_in(env, 'python_of_a_host', python)
-  (home / 'gan_jax/.venv/bin/python').symlink_to(tmp_path / 'bin/python_of_a_host')
+  write_stub(env, 'host_python', python)
+  (home / 'gan_jax/.venv/bin/python').symlink_to(tmp_path / 'bin/host_python')
   ended = subprocess.run(
     ['bash', '-c', remote], env=env | {'HOME': str(home)}, capture_output=True, text=True, timeout=120
   )  # fmt: skip
@@ -80,34 +80,34 @@ def test_a_tpu_slice_needs_its_name(env):
 
 
 def test_slurm_starts_a_process_for_each_node(env, tmp_path):
-  stand_in(
+  write_stub(
     env, 'scontrol', '[ "$*" = "show hostnames node[1-2]" ] && printf "localhost\\nnode2\\n"'
   )
-  stand_in(
+  write_stub(
     env,
     'srun',
     """
-    shift  # its own flag
+    shift  # the flag of srun
     for i in 0 1; do SLURM_PROCID=$i "$@" & pids[$i]=$!; done
     wait "${pids[0]}" && wait "${pids[1]}"
     """,
   )
-  job = process_groups.free_port() - 20000  # the port is made of the number
+  job = process_groups.free_port() - 20000  # the port is derived from the job number
   while not 0 <= job < 20000:
     job = process_groups.free_port() - 20000
   env |= {'SLURM_JOB_NODELIST': 'node[1-2]', 'SLURM_JOB_ID': str(job), 'SLURM_NTASKS': '2'}
-  ended = bash(env, 'slurm.sbatch', *GAME, '--devices=1', f'--run={tmp_path / "run"}')
+  ended = bash(env, 'slurm.sbatch', *SMALL_RING, '--devices=1', f'--run={tmp_path / "run"}')
   assert ended.returncode == 0, ended
   assert 'finished: 2 steps' in ended.stdout
   assert 'in 2 processes' in (tmp_path / 'run/config.json').read_text()
 
 
-def test_slurm_is_told_to_leave_time_to_save():
-  asked = re.findall(r'^#SBATCH (\S+)', (LAUNCH / 'slurm.sbatch').read_text(), re.MULTILINE)
-  assert {'--signal=TERM@90', '--requeue', '--ntasks-per-node=1'} <= set(asked)
+def test_slurm_sends_sigterm_before_the_time_limit():
+  options = re.findall(r'^#SBATCH (\S+)', (LAUNCH / 'slurm.sbatch').read_text(), re.MULTILINE)
+  assert {'--signal=TERM@90', '--requeue', '--ntasks-per-node=1'} <= set(options)
 
 
-def test_kubernetes_runs_what_can_be_run(env, tmp_path):
+def test_the_kubernetes_command_trains_in_two_pods(env, tmp_path):
   text = (LAUNCH / 'gke.yaml').read_text()
   folded = re.search(r'args:\n\s+- >-\n((?: {14}.*\n)+)', text)[1]
   command = ' '.join(folded.split())
@@ -119,13 +119,13 @@ def test_kubernetes_runs_what_can_be_run(env, tmp_path):
     assert f'{name}: {n}\n' in text
   port = re.search(r'--coordinator=gan-jax-0\.gan-jax:(\d+)', command)[1]
   assert f'containerPort: {port}' in text
-  # The same line as two pods would run it, on this machine and with a game.
+  # The same command with two pods, localhost and synthetic data.
   command = command.replace('.venv/bin/python', shlex.quote(sys.executable))
   command = command.replace(f'gan-jax-0.gan-jax:{port}', f'localhost:{process_groups.free_port()}')
   command = command.replace(f'--num_processes={n}', '--num_processes=2')
   command = command.replace('/shared/runs/mnist', str(tmp_path / 'run'))
   command = command.replace(
-    '--flagfile=experiments/presets/mnist.flags --batch_size=8192', shlex.join(GAME)
+    '--flagfile=experiments/presets/mnist.flags --batch_size=8192', shlex.join(SMALL_RING)
   )
   pods = [
     subprocess.Popen(
@@ -139,19 +139,19 @@ def test_kubernetes_runs_what_can_be_run(env, tmp_path):
   assert 'finished: 2 steps' in ended[0].out
 
 
-# A sweep has no processes to wait for.
-ALONE = tuple(flag for flag in GAME if not flag.startswith('--peer_timeout'))
+# A sweep has no --peer_timeout.
+SWEEP_FLAGS = tuple(flag for flag in SMALL_RING if not flag.startswith('--peer_timeout'))
 SWEEP = ('--sweep=k=1,2', '--seeds=2', '--devices=1')
 
 
 @pytest.mark.slow
 def test_slurm_starts_workers_of_a_sweep(env, tmp_path):
-  stand_in(env, 'srun', 'exec "$@"')
+  write_stub(env, 'srun', 'exec "$@"')
   env |= {'STORE': f'journal:{tmp_path / "store.log"}'}
-  ended = bash(env, 'sweep_workers.sbatch', *ALONE, *SWEEP, f'--run={tmp_path / "run"}')
+  ended = bash(env, 'sweep_workers.sbatch', *SWEEP_FLAGS, *SWEEP, f'--run={tmp_path / "run"}')
   assert ended.returncode == 0, ended
   assert (tmp_path / 'run/results.csv').exists()
-  ended = bash({k: v for k, v in env.items() if k != 'STORE'}, 'sweep_workers.sbatch', *ALONE)
+  ended = bash({k: v for k, v in env.items() if k != 'STORE'}, 'sweep_workers.sbatch', *SWEEP_FLAGS)
   assert ended.returncode != 0
   assert 'the address of the store' in ended.stderr
 
@@ -163,7 +163,7 @@ def test_kubernetes_runs_workers_of_a_sweep(env, tmp_path):
   command = ' '.join(folded.split())
   command = command.replace('.venv/bin/python', shlex.quote(sys.executable))
   command = command.replace('/shared/runs/mnist_k', str(tmp_path / 'run'))
-  command = command.replace('--flagfile=experiments/presets/mnist.flags', shlex.join(ALONE))
+  command = command.replace('--flagfile=experiments/presets/mnist.flags', shlex.join(SWEEP_FLAGS))
   command = command.replace('--sweep=k=0.5,1,2,5,auto --seeds=8', shlex.join(SWEEP))
   env |= {'STORE': f'journal:{tmp_path / "store.log"}'}
   ended = subprocess.run(
@@ -174,6 +174,6 @@ def test_kubernetes_runs_workers_of_a_sweep(env, tmp_path):
 
 
 @pytest.mark.parametrize('name', sorted(path.name for path in LAUNCH.iterdir()))
-def test_presets_that_launch_files_name_are_there(name):
+def test_presets_in_launch_files_exist(name):
   for preset in re.findall(r'experiments/presets/\w+\.flags', (LAUNCH / name).read_text()):
     assert (commands.ROOT / preset).exists()

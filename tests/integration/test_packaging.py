@@ -1,4 +1,4 @@
-"""The wheel and the source distribution, and the wheel in an environment that knows no checkout."""
+"""Tests the wheel, the source distribution, and the wheel in an environment without the checkout."""
 
 import os
 import site
@@ -24,7 +24,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def run(wheel, tmp_path_factory):
-  """Runs a program of an environment with the wheel alone; what it depends on comes from this one."""
+  """Returns a function that runs a program of a new environment: the wheel, and dependencies of this one."""
   folder = tmp_path_factory.mktemp('clean')
   venv.create(folder / 'env', with_pip=False)
   python = folder / 'env' / 'bin' / 'python'
@@ -40,7 +40,7 @@ def run(wheel, tmp_path_factory):
     '--no-index',
   ]
   subprocess.run([*pip, wheel], check=True, capture_output=True)
-  # Not a site folder there: its .pth files, and so this checkout, are not looked at.
+  # PYTHONPATH ignores .pth files, and so the editable installation of this checkout.
   env = os.environ | {'PYTHONPATH': os.pathsep.join(site.getsitepackages()), 'JAX_PLATFORMS': 'cpu'}
 
   def call(program, *args):
@@ -61,7 +61,7 @@ def test_the_wheel_has_one_package_with_scripts_and_presets_inside(wheel):
   assert {'gan_jax/training/report/page.css', 'gan_jax/training/report/page.html.jinja'} <= {*names}
 
 
-def test_the_source_distribution_has_what_builds_and_tests_it(tmp_path):
+def test_the_source_distribution_has_sources_and_tests(tmp_path):
   (path,) = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=['standard'])
   with tarfile.open(path) as archive:
     names = {name.split('/', 1)[1] for name in archive.getnames()}
@@ -74,7 +74,7 @@ def test_the_source_distribution_has_what_builds_and_tests_it(tmp_path):
   } <= names
 
 
-def test_the_wheel_trains_by_its_own_command(run, tmp_path):
+def test_the_wheel_trains_by_the_gan_jax_command(run, tmp_path):
   imported = run('python', '-c', 'import gan_jax; print(gan_jax.__file__)')
   assert str(ROOT) not in imported.stdout, imported.stderr
   assert run('python', '-c', 'import experiments').returncode == 1
@@ -93,7 +93,7 @@ def test_the_wheel_trains_by_its_own_command(run, tmp_path):
   assert (tmp_path / 'run' / 'config.json').exists()
 
 
-def test_a_mistake_is_one_line_in_the_wheel_too(run):
+def test_the_wheel_reports_a_mistake_in_one_line(run):
   for args in (('trian',), ('train', '--flagfile=rong'), ('train', '--stepz=3')):
     ended = run('gan-jax', *args)
     assert (ended.returncode, ended.stdout) == (2, '')

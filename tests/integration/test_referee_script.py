@@ -52,7 +52,7 @@ def test_files_of_samples_get_a_verdict(scripts, files, tmp_path, fake, verdict)
 
 
 @pytest.mark.slow
-def test_copies_of_training_data_are_recognised_where_these_are_given(scripts, files):
+def test_copies_of_training_data_are_recognised_where_training_data_are_given(scripts, files):
   real = np.load(files / 'real.npz')['arr_0']
   np.savez(files / 'copies.npz', real[::-1])
   assert scripts(*sample_flags(files, 'copies')).out.startswith('verdict: memorised training data')
@@ -88,7 +88,7 @@ def test_an_alarm_is_printed_once_and_ends_the_run_where_asked(scripts, tmp_path
   (alarm,) = [r for r in metric_writers.read_metrics(run / 'metrics.jsonl') if 'alarm' in r]
   assert alarm['alarm'] in ('diverged', 'collapse')
   assert f'ended by --stop_on={alarm["alarm"]} at step {alarm["step"]}' in ended.out
-  assert int(commands.newest(run).name) == alarm['step']
+  assert int(commands.newest_checkpoint(run).name) == alarm['step']
 
 
 MISTAKES = [

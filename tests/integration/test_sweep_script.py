@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers import commands
 
-GAME = (
+SMALL_RING = (
   *('--dataset=ring', '--network=relu', '--g_width=8', '--d_width=8', '--latent=normal'),
   *('--latent_size=2', '--batch_size=16', '--r1=0.1', '--steps=20', '--log_every=10'),
   *('--eval_every=10', '--checkpoint_every=10', '--devices=2', '--referee_every=0'),
@@ -20,7 +20,7 @@ SWEEP = ('--sweep=k=0.5,1,2', '--seeds=2')
 @pytest.fixture(scope='module')
 def swept(scripts, tmp_path_factory):
   folder = tmp_path_factory.mktemp('swept') / 'sweep'
-  return folder, scripts('sweep', *GAME, *SWEEP, f'--run={folder}', timeout=400)
+  return folder, scripts('sweep', *SMALL_RING, *SWEEP, f'--run={folder}', timeout=400)
 
 
 def rows(folder):
@@ -44,7 +44,7 @@ def test_a_sweep_writes_tables_plots_and_samples(swept):
   assert '## At equal gradients' in text
 
 
-def test_at_an_equal_budget_all_settings_cost_the_same(swept):
+def test_all_settings_cost_the_same_at_an_equal_budget(swept):
   cost = [
     float(row['gradients']) for row in rows(swept[0]) if row['compared_at_equal'] == 'gradients'
   ]
@@ -58,26 +58,26 @@ def test_a_member_is_a_run_that_other_scripts_open(swept, scripts):
   assert 'cell_kl' in ended.out
 
 
-def test_the_same_command_again_trains_nothing(swept, scripts):
+def test_repeating_the_command_trains_nothing(swept, scripts):
   folder, _ = swept
   before = rows(folder)
-  ended = scripts('sweep', *GAME, *SWEEP, f'--run={folder}', timeout=400)
+  ended = scripts('sweep', *SMALL_RING, *SWEEP, f'--run={folder}', timeout=400)
   assert ended.code == 0, ended.err
   assert rows(folder) == before
 
 
 @pytest.mark.slow
 def test_processes_share_the_groups_of_a_folder_though_one_is_killed(tmp_path):
-  """Three programs are three groups in each comparison; one of three processes is killed in training."""
-  longer = ('--steps=400', '--log_every=20', '--eval_every=200', '--checkpoint_every=40')
-  command = ('sweep', *GAME, *longer, '--sweep=k=1,2,auto', '--seeds=2')
+  """Trains three groups in three processes, of which one is killed."""
+  flags = ('--steps=400', '--log_every=20', '--eval_every=200', '--checkpoint_every=40')
+  command = ('sweep', *SMALL_RING, *flags, '--sweep=k=1,2,auto', '--seeds=2')
   shared = [commands.start(*command, f'--run={tmp_path / "shared"}') for _ in range(3)]
-  begun = lambda: [
+  started = lambda: [
     x for x in (tmp_path / 'shared').glob('*/waves/*_0/metrics.jsonl') if x.stat().st_size
   ]
-  began = time.monotonic()
-  while len(begun()) < 2:
-    assert time.monotonic() - began < 240
+  start = time.monotonic()
+  while len(started()) < 2:
+    assert time.monotonic() - start < 240
     time.sleep(0.2)
   shared[0].kill()
   commands.finish(shared[0])
@@ -86,38 +86,38 @@ def test_processes_share_the_groups_of_a_folder_though_one_is_killed(tmp_path):
     assert ended.code == 0, ended.err
   single = commands.finish(commands.start(*command, f'--run={tmp_path / "single"}'), timeout=400)
   assert single.code == 0, single.err
-  clockless = lambda folder: [
+  rows_without_seconds = lambda folder: [
     {name: x for name, x in row.items() if name not in ('seconds', 'run')} for row in rows(folder)
   ]
-  assert clockless(tmp_path / 'shared') == clockless(tmp_path / 'single')
-  assert len(clockless(tmp_path / 'single')) == 12
+  assert rows_without_seconds(tmp_path / 'shared') == rows_without_seconds(tmp_path / 'single')
+  assert len(rows_without_seconds(tmp_path / 'single')) == 12
 
 
 def test_another_sweep_in_the_same_folder_raises(swept, scripts):
-  ended = scripts('sweep', *GAME, '--sweep=k=1,2', '--seeds=2', f'--run={swept[0]}')
+  ended = scripts('sweep', *SMALL_RING, '--sweep=k=1,2', '--seeds=2', f'--run={swept[0]}')
   assert ended.code == 2
   assert 'holds another sweep' in ended.err
 
 
 def test_workers_of_a_store_write_one_table(scripts, tmp_path):
   store = f'--store=journal:{tmp_path / "store.log"}'
-  args = (*GAME, '--sweep=k=1', '--sweep=g_lr=1e-4,1e-3', '--seeds=2', store)
+  args = (*SMALL_RING, '--sweep=k=1', '--sweep=g_lr=1e-4,1e-3', '--seeds=2', store)
   for name in ('a', 'b'):  # when the second starts all trials are finished
     ended = scripts('sweep', *args, f'--run={tmp_path / name}', timeout=400)
     assert ended.code == 0, ended.err
   one, other = rows(tmp_path / 'a'), rows(tmp_path / 'b')
   assert one == other
   assert len(one) == 4
-  ended = scripts('sweep', *GAME, '--sweep=k=2', store, f'--run={tmp_path / "c"}')
+  ended = scripts('sweep', *SMALL_RING, '--sweep=k=2', store, f'--run={tmp_path / "c"}')
   assert ended.code == 2
   assert 'of another sweep' in ended.err
 
 
 @pytest.fixture(scope='module')
 def seeds(scripts, tmp_path_factory):
-  """One setting with two seeds, whose best checkpoints may be earlier than the last."""
+  """Sweeps two seeds of one setting; best checkpoints may be earlier than the last."""
   folder = tmp_path_factory.mktemp('seeds') / 'sweep'
-  return folder, scripts('sweep', *GAME, *LONGER, '--seeds=2', f'--run={folder}', timeout=400)
+  return folder, scripts('sweep', *SMALL_RING, *LONGER, '--seeds=2', f'--run={folder}', timeout=400)
 
 
 def test_without_axes_a_sweep_prints_mean_and_range_of_last_and_best_test_scores(seeds):
@@ -135,17 +135,17 @@ def test_without_axes_a_sweep_prints_mean_and_range_of_last_and_best_test_scores
 
 @pytest.mark.parametrize('checkpoint', ['last', 'best'])
 def test_a_seed_without_axes_is_the_run_of_the_train_script(checkpoint, seeds, scripts, tmp_path):
-  ended = scripts('train', *GAME, *LONGER, '--devices=1', '--seed=1', f'--run={tmp_path}')
+  ended = scripts('train', *SMALL_RING, *LONGER, '--devices=1', '--seed=1', f'--run={tmp_path}')
   assert ended.code == 0, ended.err
   member = seeds[0] / 'updates' / 'members' / 'preset-seed_1'
   assert commands.records(member) == commands.records(tmp_path)
-  one, other = (commands.state(folder, checkpoint) for folder in (member, tmp_path))
+  one, other = (commands.load_state(folder, checkpoint) for folder in (member, tmp_path))
   jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_without_axes_a_seed_that_diverges_is_named(scripts, tmp_path):
   broken = ('--d_lr=1e38', '--d_optimizer=sgd', '--r1=0', '--seeds=1')
-  ended = scripts('sweep', *GAME, *broken, f'--run={tmp_path / "sweep"}')
+  ended = scripts('sweep', *SMALL_RING, *broken, f'--run={tmp_path / "sweep"}')
   assert ended.code == 0, ended.err
   assert 'seed 0 diverged' in (tmp_path / 'sweep' / 'summary.md').read_text()
 
@@ -174,16 +174,16 @@ def test_without_axes_a_seed_that_diverges_is_named(scripts, tmp_path):
   ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(args, fragment, scripts, tmp_path):
-  ended = scripts('sweep', *GAME, *args, f'--run={tmp_path / "new"}')
+  ended = scripts('sweep', *SMALL_RING, *args, f'--run={tmp_path / "new"}')
   assert ended.code == 2, ended
-  (line,) = commands.errors(ended)
+  (line,) = commands.error_lines(ended)
   assert line.startswith('error: ')
   assert fragment in line
 
 
 def test_a_folder_without_a_sweep_raises(scripts, tmp_path):
   (tmp_path / 'file').touch()
-  ended = scripts('sweep', *GAME, '--sweep=k=1', f'--run={tmp_path}')
+  ended = scripts('sweep', *SMALL_RING, '--sweep=k=1', f'--run={tmp_path}')
   assert ended.code == 2
   assert 'holds no sweep' in ended.err
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 @pytest.mark.slow
 def test_figure_1_ends_undecided(scripts, tmp_path):
-  """At the end D is 1/2 where the data are."""
+  """D is 1/2 on the data after training."""
   ended = scripts('figure1', f'--output={tmp_path / "x.png"}')
   assert (ended.code, ended.err) == (0, '')
   assert float(ended.out.split()[-1]) < 0.05

@@ -1,4 +1,4 @@
-"""Scripts as users run them: help, a run, what can be done with it, signals, and values that break."""
+"""Tests scripts as users run them: help, training, sampling, evaluation, signals and divergence."""
 
 import dataclasses
 import json
@@ -47,16 +47,10 @@ def test_help_has_the_common_flags_and_full_help_has_all(scripts):
   assert (full.code, full.err) == (0, '')
   fields = dataclasses.fields(Config)
   common = [field.name for field in fields if not field.metadata['rare']]
-  own = [
-    'run',
-    'devices',
-    'map',
-    'shard_params',
-    'stream',
-  ]  # of a process, and no part of a run's description
-  own += ['coordinator', 'num_processes', 'process_id', 'peer_timeout']
-  assert defined(brief.out) == [*own, *common]
-  assert defined(full.out) == [*own, *(field.name for field in fields)]
+  process_flags = ['run', 'devices', 'map', 'shard_params', 'stream']  # not in config.json
+  process_flags += ['coordinator', 'num_processes', 'process_id', 'peer_timeout']
+  assert defined(brief.out) == [*process_flags, *common]
+  assert defined(full.out) == [*process_flags, *(field.name for field in fields)]
   assert f'and {len(fields) - len(common)} more, by --helpfull' in brief.out
   assert '--helpfull' not in full.out
   assert max(map(len, full.out.splitlines())) <= 100
@@ -71,10 +65,10 @@ def test_help_needs_neither_device_nor_data(env, scripts):
   assert ended == scripts('train', '--help')
 
 
-# One run, and what can be done with it
+# Training, sampling and evaluation
 
 
-def test_a_run_leaves_what_it_promises(trained):
+def test_a_run_writes_the_documented_files(trained):
   description = json.loads((trained / 'config.json').read_text())
   assert description['flags']['g_width'] == 32
   assert description['flags']['dataset'] == commands.DATASET
@@ -96,13 +90,13 @@ def test_a_run_leaves_what_it_promises(trained):
   for path in [*(trained / 'samples').iterdir(), trained / 'curves.png']:
     with Image.open(path) as picture:
       assert np.asarray(picture).std() > 0
-  left = {path.name for path in trained.iterdir()} - {events.name}
-  named = {'config.json', 'metrics.jsonl', 'checkpoints', 'samples', 'curves.png', 'lock'}
-  named |= {'report.html', 'checksums.json'}
-  assert left == named
+  written = {path.name for path in trained.iterdir()} - {events.name}
+  documented = {'config.json', 'metrics.jsonl', 'checkpoints', 'samples', 'curves.png', 'lock'}
+  documented |= {'report.html', 'checksums.json'}
+  assert written == documented
 
 
-def test_the_same_command_again_says_that_it_is_finished(scripts, trained):
+def test_repeating_the_command_of_a_finished_run_trains_nothing(scripts, trained):
   before = (trained / 'metrics.jsonl').read_bytes()
   ended = scripts('train', *RUN, f'--run={trained}')
   assert (ended.code, ended.err) == (0, '')
@@ -164,12 +158,14 @@ def test_an_evaluation_has_references_and_a_protocol(scripts, trained, env):
   assert sum(result['class_shares']) == pytest.approx(1)
 
 
-def test_a_game_goes_from_flags_to_points_without_any_data(scripts, env, tmp_path):
+def test_synthetic_data_are_trained_evaluated_and_sampled_without_a_data_folder(
+  scripts, env, tmp_path
+):
   run = tmp_path / 'run'
-  game = ('--dataset=ring', '--network=relu', '--g_width=16', '--d_width=16', '--latent_size=2')
+  flags = ('--dataset=ring', '--network=relu', '--g_width=16', '--d_width=16', '--latent_size=2')
   steps = ('--batch_size=32', '--steps=40', '--k=auto', '--data_dir=/nowhere')
-  ended = scripts('train', *game, *steps, f'--run={run}')
-  assert (ended.code, commands.errors(ended)) == (0, [])
+  ended = scripts('train', *flags, *steps, f'--run={run}')
+  assert (ended.code, commands.error_lines(ended)) == (0, [])
   assert (run / 'samples' / 'points_00000040.png').exists()
   assert 'gain' in commands.records(run)[0]
   ended = scripts('evaluate', f'--run={run}')
@@ -189,14 +185,14 @@ def test_a_game_goes_from_flags_to_points_without_any_data(scripts, env, tmp_pat
 # Signals
 
 
-def test_a_run_stopped_twice_ends_as_an_unbroken_one(scripts, trained, env, tmp_path):
+def test_a_run_stopped_twice_ends_like_an_uninterrupted_one(scripts, trained, env, tmp_path):
   run = tmp_path / 'run'
   command = ('train', *RUN, f'--run={run}')
   process = commands.start(*command, env=env)
   commands.wait_for_step(run, 1, process)
-  process.send_signal(signal.SIGSTOP)  # so that it cannot end before the rival comes
-  rival = scripts(*command)
-  commands.assert_mistake(rival, f'--run={run}', 'another process is training this run')
+  process.send_signal(signal.SIGSTOP)  # cannot end before the second process starts
+  second_process = scripts(*command)
+  commands.assert_mistake(second_process, f'--run={run}', 'another process is training this run')
   first = stop(process, signal.SIGTERM, run, 0)
   process = commands.start(*command, env=env)
   commands.wait_for_step(run, STEPS // 2 + 100, process)
@@ -209,7 +205,7 @@ def test_a_run_stopped_twice_ends_as_an_unbroken_one(scripts, trained, env, tmp_
 
 
 def stop(process, number, run, code):
-  """Send a signal, check what the process says and saves, and return the step at which it stopped."""
+  """Sends a signal, checks the output and the checkpoint, and returns the step at which the run stopped."""
   process.send_signal(number)
   process.send_signal(signal.SIGCONT)
   ended = commands.finish(process)
@@ -219,14 +215,14 @@ def stop(process, number, run, code):
   match = re.match(rf'stopped by {name} and saved at step (\d+); go on with:\n', ended.out)
   assert f'python -m experiments.train {" ".join(RUN)} --run={run}' in ended.out
   step = int(match[1])
-  assert int(commands.state(run, step).step) == step
+  assert int(commands.load_state(run, step).step) == step
   return step
 
 
-# A value that is not finite
+# Divergence
 
 
-@pytest.mark.parametrize('lr', [30, 100])  # D breaks at once, and after the state was saved
+@pytest.mark.parametrize('lr', [30, 100])  # D diverges at once, and after a checkpoint
 def test_divergence_names_tensor_step_and_last_good_checkpoint(lr, scripts, tmp_path):
   flags = (f'--d_lr={lr}', '--d_optimizer=sgd', '--checkpoint_every=1', '--log_every=1')
   run = tmp_path / 'run'
@@ -240,10 +236,10 @@ def test_divergence_names_tensor_step_and_last_good_checkpoint(lr, scripts, tmp_
   assert match, line
   broken, good = int(match[2]), int(match[3])
   assert good < broken
-  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(commands.state(run, good)))
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(commands.load_state(run, good)))
 
 
-def test_divergence_before_any_checkpoint_is_said(scripts, tmp_path):
+def test_divergence_before_any_checkpoint_is_reported(scripts, tmp_path):
   ended = scripts(
     'train', *TINY, '--d_lr=1e38', '--d_optimizer=sgd', '--steps=50', f'--run={tmp_path / "run"}'
   )

@@ -1,11 +1,11 @@
-"""What a user can get wrong in a command."""
+"""Tests the error lines for mistakes in commands."""
 
 import pytest
 
 from tests.helpers import commands
 from tests.helpers.commands import TINY
 
-# A command, and what the line names; the last flag itself where nothing is given.
+# A command and the fragments of its error line, by default the last flag.
 MISTAKES = [
   ('train --k=0',),
   ('train --k=-1',),
@@ -122,19 +122,19 @@ def test_a_mistake_is_one_line_that_names_it(case, scripts, trained, tmp_path):
   (tmp_path / 'other').mkdir()
   (tmp_path / 'other' / 'thesis.tex').touch()
   (tmp_path / 'file').touch()
-  places = {
+  values = {
     'tmp': tmp_path,
     'other': tmp_path / 'other',
     'file': tmp_path / 'file',
     'done': trained,
     'tiny': ' '.join(TINY),
   }
-  script, *args = case[0].format(**places).split()
-  fragments = [fragment.format(**places) for fragment in case[1:]] or args[-1:]
+  script, *args = case[0].format(**values).split()
+  fragments = [fragment.format(**values) for fragment in case[1:]] or args[-1:]
   commands.assert_mistake(scripts(script, *args, cwd=tmp_path), *fragments)
 
 
-def test_processes_of_their_own_say_the_same(scripts, trained, env, tmp_path):
+def test_new_processes_print_the_same_as_forks(scripts, trained, env, tmp_path):
   cases = [
     ('train', '--k=0'),
     ('train', '--nope=3'),
@@ -147,7 +147,7 @@ def test_processes_of_their_own_say_the_same(scripts, trained, env, tmp_path):
     assert commands.finish(process) == scripts(*case)
 
 
-def test_settings_that_go_wrong_only_later_leave_a_folder_to_try_again_in(scripts, tmp_path):
+def test_a_folder_can_be_used_again_after_a_late_mistake(scripts, tmp_path):
   run = f'--run={tmp_path / "run"}'
   for batch_size in ('--batch_size=2001', '--batch_size=2002'):
     commands.assert_mistake(scripts('train', *TINY, batch_size, run), batch_size)

@@ -17,7 +17,7 @@ from gan_jax.training import load_run, metric_writers, train
 from gan_jax.training.run_directory import RunLockedError
 from gan_jax.utils.errors import UserError
 
-AS_USERS_DO = True  # equal bits of what the compiler makes for users
+COMPILE_OPTIMIZED = True  # compares bits of the programs that users run
 
 BASE = Config(
   dataset='ring', network='relu', g_width=8, d_width=8, latent='normal', latent_size=2,

@@ -7,7 +7,7 @@ import pytest
 
 from gan_jax.sweep import member_mapping
 
-AS_USERS_DO = True  # equal bits of what the compiler makes for users
+COMPILE_OPTIMIZED = True  # compares bits of the programs that users run
 
 
 def test_every_member_has_one_slot_and_loads_are_even():

@@ -1,4 +1,4 @@
-"""After its first two calls a run compiles nothing any more, whatever is written between them."""
+"""Tests that a run compiles nothing after its first two calls."""
 
 import jax
 import pytest
@@ -16,29 +16,29 @@ SETTINGS = Config(
 @pytest.mark.parametrize('mapped', [*pmap.STEP_MAPS, sharding.SHARDED_PARAMS])
 def test_nothing_is_compiled_after_two_calls(mapped, tmp_path, monkeypatch):
   calls, compiled = [], []
-  ours = {**pmap.STEP_MAPS, sharding.SHARDED_PARAMS: pmap.jit_sharded}[mapped]
+  step_map = {**pmap.STEP_MAPS, sharding.SHARDED_PARAMS: pmap.jit_sharded}[mapped]
 
-  def counted(*args):
-    call = ours(*args)
+  def counting_map(*args):
+    call = step_map(*args)
 
-    def one(*arguments):
+    def counted_call(*arguments):
       calls.append(len(compiled))
       return call(*arguments)
 
-    return one
+    return counted_call
 
   if mapped == sharding.SHARDED_PARAMS:
-    monkeypatch.setattr(pmap, 'jit_sharded', counted)
+    monkeypatch.setattr(pmap, 'jit_sharded', counting_map)
   else:
-    monkeypatch.setitem(pmap.STEP_MAPS, mapped, counted)
+    monkeypatch.setitem(pmap.STEP_MAPS, mapped, counting_map)
 
-  def lowered(event, seconds, **others):
+  def record_lowering(event, seconds, **others):
     if event == '/jax/core/compile/jaxpr_to_mlir_module_duration':
       compiled.append(others)
 
-  jax.monitoring.register_event_duration_secs_listener(lowered)
+  jax.monitoring.register_event_duration_secs_listener(record_lowering)
   outcome = train.train(SETTINGS, tmp_path / 'run', jax.devices()[:4], mapped=mapped)
-  jax.monitoring.unregister_event_duration_listener(lowered)
+  jax.monitoring.unregister_event_duration_listener(record_lowering)
   assert outcome.step == 60
   assert len(calls) == 7  # to steps 1, 10, 20, ... 60
   assert calls[2] > calls[0]

@@ -1,4 +1,4 @@
-"""The report of a run: order, missing parts, and safety against hostile text."""
+"""Tests the report of a run: order, missing parts, and hostile text."""
 
 import base64
 import dataclasses
@@ -48,7 +48,7 @@ class Parsed(html.parser.HTMLParser):
 # Content
 
 
-def test_the_verdict_comes_first_then_evidence_then_how_to_get_there(run):
+def test_the_verdict_comes_first_then_evidence_then_the_commands(run):
   text = Parsed(report.write_run_page(run)).text
   in_order = (
     *('D too weak', '93 %', 'a fresh D finds 0.41 nats', '--k=2', 'Judged at step 40'),
@@ -93,7 +93,7 @@ def test_flags_that_differ_come_first_and_those_of_another_version_are_shown():
   assert len(others) == len(dataclasses.fields(Config)) - 1
 
 
-def test_the_score_is_named_by_the_measurement_that_it_is():
+def test_the_score_is_named_after_its_metric():
   score = run_charts.score_curve(RECORDS)
   assert score.name == 'validation_frechet_ema'
   assert not score.higher_is_better
@@ -102,7 +102,7 @@ def test_the_score_is_named_by_the_measurement_that_it_is():
   assert run_charts.score_curve([{'step': 1, 'd_loss': 2.0}]) is None
 
 
-def test_a_run_that_went_on_is_said_to_have_an_old_verdict(run):
+def test_a_verdict_older_than_the_last_checkpoint_is_marked(run):
   assert 'judge it again' not in report.write_run_page(run).read_text()
   update_json(run, 'referee.json', step=20)
   assert 'judge it again' in report.write_run_page(run).read_text()
@@ -113,7 +113,7 @@ def test_a_run_that_went_on_is_said_to_have_an_old_verdict(run):
 
 @pytest.mark.parametrize('name', PARTS[1:])
 @pytest.mark.parametrize('damaged', [False, True])
-def test_a_missing_or_damaged_part_is_left_out_and_said(name, damaged, run):
+def test_a_missing_or_damaged_part_is_omitted_and_mentioned(name, damaged, run):
   for path in [run / name, *run.glob(f'{name}/*')]:
     if damaged and path.is_file():
       path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -131,7 +131,7 @@ def test_a_missing_or_damaged_part_is_left_out_and_said(name, damaged, run):
     assert 'D too weak' in text
 
 
-def test_a_folder_without_a_run_is_a_mistake(tmp_path):
+def test_a_folder_without_a_run_raises(tmp_path):
   with pytest.raises(UserError, match='there is no run here'):
     report.write_run_page(tmp_path)
   assert not list(tmp_path.iterdir())
@@ -148,7 +148,7 @@ def test_a_bare_config_is_enough(run):
 
 
 def without_each_key(values):
-  """`values` without each key in turn, and with None in its place."""
+  """Yields `values` without each key, and with None for each key."""
   for key in values:
     yield {name: value for name, value in values.items() if name != key}
     yield values | {key: None}
@@ -176,9 +176,9 @@ def test_every_key_of_the_evidence_is_optional(group, tmp_path):
     assert_page_shows_no_missing_value(tmp_path / 'page.html', verdict)
 
 
-def test_samples_of_no_run_have_verdict_evidence_and_nothing_of_a_run(tmp_path):
-  text = Parsed(report.write_verdict_page(tmp_path / 'theirs.html', VERDICT)).text
-  for words in ('theirs', 'D too weak', 'What a fresh discriminator finds', 'belong to no run'):
+def test_a_verdict_on_sample_files_has_evidence_but_no_training(tmp_path):
+  text = Parsed(report.write_verdict_page(tmp_path / 'samples.html', VERDICT)).text
+  for words in ('samples', 'D too weak', 'What a fresh discriminator finds', 'belong to no run'):
     assert words in text
   for words in ('experiments.', 'Flags', 'Reproduce', 'Training\n'):
     assert words not in text
@@ -212,7 +212,7 @@ def test_hostile_strings_stay_text(run):
   assert all(image['src'].startswith('data:image/') for image in page.of('img'))
 
 
-def test_the_page_needs_nothing_from_outside(run):
+def test_the_page_loads_no_external_resource(run):
   page = Parsed(report.write_run_page(run))
   sources = [x[k] for _, x in page.elements for k in ('src', 'href', 'srcset') if k in x]
   assert len(sources) == 4
@@ -223,7 +223,7 @@ def test_the_page_needs_nothing_from_outside(run):
   assert not re.search(r'url\((?!#)|@import', (run / 'report.html').read_text())
 
 
-def test_pictures_are_inside_whole_and_large_ones_made_smaller(run):
+def test_pictures_are_embedded_and_large_ones_are_reduced(run):
   small = (run / 'samples' / 'grid_00000020.png').read_bytes()
   write_picture(run / 'samples' / 'grid_00000040.png', 1400)  # noise: 6 MB
   path = report.write_run_page(run)
@@ -236,7 +236,7 @@ def test_pictures_are_inside_whole_and_large_ones_made_smaller(run):
   assert 'Made smaller' in page.text
 
 
-def test_long_runs_make_no_long_pages(run):
+def test_the_page_of_a_long_run_is_short(run):
   records = [RECORDS[0] | {'step': step, 'd_loss': math.sin(step)} for step in range(1, 20_000)]
   (run / 'metrics.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in records))
   assert report.write_run_page(run).stat().st_size < 200_000

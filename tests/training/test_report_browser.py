@@ -1,4 +1,4 @@
-"""The report of a run in a browser: console errors, width, first screen, colours, rows."""
+"""Tests the report of a run in a browser: console errors, width, first screen, colours, rows."""
 
 import dataclasses
 import re
@@ -32,17 +32,27 @@ def chromium(tmp_path_factory):
 
 
 def pages(run, tmp_path):
-  """Yields reports: of a full run, of samples without a run, with endless words, with missing parts."""
+  """Yields reports: of a full run, of samples without a run, with long words, with missing parts."""
   yield report.write_run_page(run)
-  yield report.write_verdict_page(tmp_path / 'theirs.html', VERDICT)
-  endless = 'x' * 400
+  yield report.write_verdict_page(tmp_path / 'samples.html', VERDICT)
+  long_word = 'x' * 400
   update_json(
-    run, 'referee.json', facts=[endless], advice=[f'--{endless}=1: {endless}'], verdict=endless
+    run,
+    'referee.json',
+    facts=[long_word],
+    advice=[f'--{long_word}=1: {long_word}'],
+    verdict=long_word,
   )
-  flags = dataclasses.asdict(Config()) | {'dataset': endless, 'data_dir': f'/{endless} {endless}'}
-  update_json(run, 'config.json', flags=flags, data=endless)
+  flags = dataclasses.asdict(Config()) | {
+    'dataset': long_word,
+    'data_dir': f'/{long_word} {long_word}',
+  }
+  update_json(run, 'config.json', flags=flags, data=long_word)
   update_json(
-    run, 'evaluation_test_00000040.json', watched={'raw': {endless: 1}}, protocol={endless: endless}
+    run,
+    'evaluation_test_00000040.json',
+    watched={'raw': {long_word: 1}},
+    protocol={long_word: long_word},
   )
   yield report.write_run_page(run)
   for path in (run / 'referee.json', run / 'metrics.jsonl', *run.glob('samples/*')):

@@ -1,4 +1,4 @@
-"""The charts of a report: the numbers that reach the axes, scales, what is left out, and the SVG."""
+"""Tests the charts of a report: plotted values, scales, omitted values, and the SVG."""
 
 import dataclasses
 import math
@@ -24,13 +24,13 @@ def titled(charts, title):
 
 
 def lines(chart):
-  """The labelled lines of a chart as {label: [n, 2]}."""
+  """Returns the labelled lines of a chart as {label: [n, 2]}."""
   artists = [line for line in chart.axes.lines if not line.get_label().startswith('_')]
   return {line.get_label(): np.transpose(line.get_data()).astype(float) for line in artists}
 
 
 def ticks(axis):
-  """Positions within the frame and labels of the ticks of an axis."""
+  """Returns positions within the frame and labels of the ticks of an axis."""
   low, high = axis.get_view_interval()
   return zip(
     *[
@@ -79,7 +79,7 @@ def test_a_log_scale_needs_positive_values():
   assert chart.axes.get_yscale() == 'linear'
 
 
-def test_lines_leave_out_what_is_no_number_and_nothing_leaves_the_frame():
+def test_lines_omit_nonfinite_values_and_values_outside_the_frame():
   chart = Chart('t', 'y')
   chart.axes.set_ylim(0, 2)
   chart.line(range(5), [1.0, None, math.nan, 3.0, math.inf], 'data', 'a', dots=True)
@@ -156,7 +156,7 @@ def test_heights_of_bars_are_shares():
   assert coverage({}, {}) == []
 
 
-def test_histograms_are_shares_of_their_own_series():
+def test_histograms_are_shares_of_each_series():
   chart = Chart('t', 'y')
   for label, counts in (('a', [30, 10]), ('b', [3, 1]), ('wrong length', [1]), ('none', [0, 0])):
     chart.histogram([0, 1, 2], counts, 'data', label)
@@ -178,7 +178,7 @@ def test_logits_are_drawn_for_all_three_sets():
   np.testing.assert_allclose(shares['samples'], [5 / 6, 1 / 6, 0])
 
 
-def test_the_ladder_has_its_null_on_every_rung_and_the_ceiling():
+def test_the_noise_ladder_has_null_values_at_every_level_and_an_upper_bound():
   charts = run_charts.evidence_charts(VERDICT['evidence'], {})
   chart = titled(charts, 'What a fresh discriminator finds')
   assert [label.get_text() for label in chart.axes.get_xticklabels()] == ['0', '0.1', '0.5']
@@ -257,7 +257,7 @@ def every_chart():
   return [*evidence, *run_charts.training_charts(RECORDS, FLAGS, VERDICT['evidence'])]
 
 
-def test_equal_data_give_equal_svg_whatever_matplotlib_is_set_to():
+def test_equal_data_give_equal_svg_with_any_matplotlib_settings():
   expected = [chart.svg() for chart in every_chart()]
   assert len(expected) == 9
   before = dict(matplotlib.rcParams)

@@ -22,28 +22,28 @@ from gan_jax.training import (
 from gan_jax.training.loop_schedule import next_stop
 from gan_jax.utils.errors import DivergedError, UserError
 from tests.helpers import small_runs
-from tests.helpers.small_runs import RING, SMALL, final, run
+from tests.helpers.small_runs import RING, SMALL, final_state_and_records, run
 
-MEASURE = image_task.ImageTask.evaluate_checkpoint
+EVALUATE = image_task.ImageTask.evaluate_checkpoint
 
 
 @pytest.fixture(autouse=True)
-def little_data(monkeypatch):
-  return small_runs.little_data(monkeypatch)
+def noise_dataset(monkeypatch):
+  return small_runs.use_noise_dataset(monkeypatch)
 
 
 @pytest.fixture
-def pictures():
-  """Asked for by the tests that look at them; the others go without, which is most of their time."""
+def figures():
+  """Keeps figures and plots enabled in tests that request this fixture."""
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(request, monkeypatch):
-  if 'pictures' not in request.fixturenames:
-    small_runs.without_pictures(monkeypatch)
+def disable_figures(request, monkeypatch):
+  if 'figures' not in request.fixturenames:
+    small_runs.disable_figures(monkeypatch)
 
 
-def test_a_run_leaves_its_files(tmp_path, pictures):
+def test_a_run_writes_its_files(tmp_path, figures):
   outcome = run(tmp_path / 'run')
   assert outcome == train.Outcome(25)
   description = json.loads((tmp_path / 'run/config.json').read_text())
@@ -72,7 +72,7 @@ def test_checkpoints_keep_the_last_few_and_the_best(tmp_path):
     load_run.load_run(tmp_path, '30')
 
 
-def test_checkpoints_that_a_killed_process_had_no_time_to_delete_go_at_the_next_start(tmp_path):
+def test_old_checkpoints_of_a_killed_process_are_deleted_at_the_next_start(tmp_path):
   config = dataclasses.replace(SMALL, steps=60)
   run(tmp_path, config)
   for step in ('00000010', '00000030'):
@@ -81,31 +81,33 @@ def test_checkpoints_that_a_killed_process_had_no_time_to_delete_go_at_the_next_
   assert sorted(path.name for path in (tmp_path / 'checkpoints').iterdir()) == [
     '00000020', '00000050', '00000060'
   ]  # fmt: skip
-  (tmp_path / 'metrics.jsonl').unlink()  # and with it, which is the best
+  (tmp_path / 'metrics.jsonl').unlink()  # and with it the scores that choose the best checkpoint
   shutil.copytree(tmp_path / 'checkpoints/00000020', tmp_path / 'checkpoints/00000010')
   assert run(tmp_path, config).already
   assert len(list((tmp_path / 'checkpoints').iterdir())) == 4
 
 
-def test_training_never_sees_validation_or_test_images(tmp_path, little_data):
-  """Nor labels, unless its networks ask for them; validation images only to choose k and to look."""
-  blind = dataclasses.replace(SMALL, referee_every=0)
-  opened = lambda config: session.open_session(config, tmp_path, jax.devices()[:1]).pipeline.data
-  seen = opened(blind)
-  np.testing.assert_array_equal(seen.train.images, little_data.train)
-  assert seen.train.labels is None
-  assert seen.held_out == ()
-  watched = opened(SMALL).held_out
-  np.testing.assert_array_equal(watched.images, little_data.validation)
-  assert watched.labels is None
+def test_training_never_sees_validation_or_test_images(tmp_path, noise_dataset):
+  """Labels are loaded only for conditional networks, validation images only for k=auto and monitors."""
+  unmonitored = dataclasses.replace(SMALL, referee_every=0)
+  device_data = lambda config: (
+    session.open_session(config, tmp_path, jax.devices()[:1]).pipeline.data
+  )
+  train_only = device_data(unmonitored)
+  np.testing.assert_array_equal(train_only.train.images, noise_dataset.train)
+  assert train_only.train.labels is None
+  assert train_only.held_out == ()
+  monitored = device_data(SMALL).held_out
+  np.testing.assert_array_equal(monitored.images, noise_dataset.validation)
+  assert monitored.labels is None
   config = dataclasses.replace(SMALL, k='auto', conditional=True)
-  held_out = opened(config)
-  np.testing.assert_array_equal(held_out.train.labels, little_data.train_labels)
-  np.testing.assert_array_equal(held_out.held_out.images, little_data.validation)
+  conditional = device_data(config)
+  np.testing.assert_array_equal(conditional.train.labels, noise_dataset.train_labels)
+  np.testing.assert_array_equal(conditional.held_out.images, noise_dataset.validation)
 
 
-def test_a_game_needs_no_data_folder(tmp_path, monkeypatch, pictures):
-  """It trains, is judged by its oracle, painted, and read back with nothing but its folder."""
+def test_synthetic_data_need_no_data_folder(tmp_path, monkeypatch, figures):
+  """A synthetic run is trained, scored exactly, plotted and loaded from its folder alone."""
   monkeypatch.setattr(tasks, 'load_dataset', None)
   run(tmp_path, dataclasses.replace(RING, k='auto'))
   trained = load_run.load_run(tmp_path, 'best')
@@ -113,7 +115,9 @@ def test_a_game_needs_no_data_folder(tmp_path, monkeypatch, pictures):
   assert (tmp_path / 'samples' / 'points_00000025.png').exists()
   assert (tmp_path / 'curves.png').exists()
   task = tasks.load_task(trained.config)
-  scored = {record['step']: record for record in final(tmp_path)[1] if 'score' in record}
+  scored = {
+    record['step']: record for record in final_state_and_records(tmp_path)[1] if 'score' in record
+  }
   assert sorted(scored) == [20, 25]
   assert scored[25]['score'] == -scored[25]['cell_kl_ema']
   report = task.full_report(trained.gan, trained.state, 'test', 0)
@@ -129,20 +133,20 @@ def test_a_game_needs_no_data_folder(tmp_path, monkeypatch, pictures):
   assert (drawn.shape, drawn.dtype) == ((1500, 2), np.float32)
 
 
-def test_a_run_is_measured_on_validation_images(tmp_path, monkeypatch):
-  """With the features of a classifier, in place of which four pixels stand here."""
+def test_a_run_is_evaluated_on_validation_images(tmp_path, monkeypatch):
+  """Replaces the features of the classifier by four pixels."""
   fake = types.SimpleNamespace(
     features=lambda pictures: pictures.reshape(len(pictures), -1)[:, :4].astype(np.float32),
     probabilities=lambda pictures: np.eye(3)[pictures[:, 0, 0, 0] % 3],
     hash='c1a55',
   )
-  monkeypatch.setattr(image_task.ImageTask, 'evaluate_checkpoint', MEASURE)
+  monkeypatch.setattr(image_task.ImageTask, 'evaluate_checkpoint', EVALUATE)
   monkeypatch.setattr(image_scorer.classifier_lib, 'load_or_train', lambda *args: fake)
   monkeypatch.setattr(sampling, 'N_SAMPLES', 50)
   config = dataclasses.replace(SMALL, steps=1, conditional=True)
   run(tmp_path, config)
-  record = next(r for r in final(tmp_path)[1] if 'score' in r)
-  names = {f'validation_{what}_{w}' for what in ('parzen', 'frechet') for w in ('raw', 'ema')}
+  record = next(r for r in final_state_and_records(tmp_path)[1] if 'score' in r)
+  names = {f'validation_{x}_{w}' for x in ('parzen', 'frechet') for w in ('raw', 'ema')}
   assert names <= set(record)
   assert record['score'] == -record['validation_frechet_ema']
   trained = load_run.load_run(tmp_path, 'last')
@@ -161,7 +165,7 @@ def test_stops_are_a_function_of_the_step():
   assert stops == [1, 5, 10, 15, 20, 25]
 
 
-def test_metrics_after_a_checkpoint_are_forgotten_and_a_cut_line_is_mended(tmp_path):
+def test_metrics_after_a_checkpoint_and_a_truncated_line_are_dropped(tmp_path):
   path = tmp_path / 'metrics.jsonl'
   path.write_text('{"step": 5, "a": 1}\n{"step": 10, "a": 2}\n{"step": 15, "a": 3}\n{"step": 2')
   metrics = metric_writers.MetricWriter(tmp_path, 10)
@@ -175,7 +179,7 @@ def test_metrics_after_a_checkpoint_are_forgotten_and_a_cut_line_is_mended(tmp_p
 
 
 def test_a_value_that_is_not_finite_is_named_with_its_step_and_the_last_checkpoint(tmp_path):
-  """The rate of a huge momentum blows up some steps after the checkpoint at 10."""
+  """A high rate with momentum diverges some steps after the checkpoint at step 10."""
   config = dataclasses.replace(SMALL, d_optimizer='sgd', d_lr=40.0, d_b1=0.9, r1=50.0)
   with pytest.raises(
     DivergedError, match=r'not finite: \S+ at step \d+; the last|no checkpoint'
@@ -187,8 +191,8 @@ def test_a_value_that_is_not_finite_is_named_with_its_step_and_the_last_checkpoi
   assert nonfinite.first_nonfinite_leaf(before) is None
 
 
-def test_a_state_that_breaks_in_the_last_step_is_not_saved(tmp_path, monkeypatch):
-  """Its metrics were taken before the update that broke it."""
+def test_a_state_that_diverges_in_the_last_step_is_not_saved(tmp_path, monkeypatch):
+  """The metrics of a step are computed before its update."""
   monkeypatch.setattr(nonfinite, 'all_finite', lambda state: False)
   with pytest.raises(DivergedError, match='no checkpoint was made before'):
     run(tmp_path)
@@ -196,15 +200,15 @@ def test_a_state_that_breaks_in_the_last_step_is_not_saved(tmp_path, monkeypatch
     assert saved.steps() == []
 
 
-def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch, little_data):
+def test_a_run_does_not_resume_with_other_data(tmp_path, monkeypatch, noise_dataset):
   run(tmp_path, dataclasses.replace(SMALL, steps=10))
-  changed = little_data._replace(fingerprint='beef')
+  changed = noise_dataset._replace(fingerprint='beef')
   monkeypatch.setattr(tasks, 'load_dataset', lambda name, where, **options: changed)
   with pytest.raises(UserError, match='other data'):
     run(tmp_path)
 
 
-def test_the_first_bad_tensor_has_a_name():
+def test_the_first_nonfinite_tensor_is_named():
   tree = {'d': {'kernel': np.ones(3)}, 'e': {'bias': np.array([1.0, np.nan])}}
   assert nonfinite.first_nonfinite_leaf(tree) == 'e/bias'
   assert nonfinite.first_nonfinite_leaf(tree['d']) is None
@@ -218,7 +222,7 @@ def test_two_processes_cannot_train_one_run(tmp_path):
     run(tmp_path)
 
 
-def test_a_run_with_other_flags_is_refused_and_left_alone(tmp_path):
+def test_a_run_with_other_flags_is_refused_and_unchanged(tmp_path):
   run(tmp_path, dataclasses.replace(SMALL, steps=1))
   before = (tmp_path / 'config.json').read_bytes()
   with pytest.raises(UserError, match=r'--loss is non_saturating, now saturating; --k is 1, now 2'):
