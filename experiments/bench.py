@@ -40,7 +40,7 @@ from . import bench_metrics, command_line
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each measurement.')
 _STEPS = flags.DEFINE_integer('steps', 40, 'Training steps in a round.')
 
-# Networks, loss and minibatch of Goodfellow et al. (2014), with momentum, which PyTorch has too.
+# Networks, loss and minibatch of Goodfellow et al. (2014), trained by SGD with momentum.
 _CONFIG = Config(
   init='2014',
   d_dropout=True,
@@ -107,7 +107,7 @@ def _many_steps_per_call(
   data: DeviceData,
   steps: int,
 ) -> Callable[[], None]:
-  """Returns a function that trains on by one call of the compiled `train_steps`."""
+  """Returns a function that continues training by one call of the compiled `train_steps`."""
 
   def run() -> None:
     nonlocal state
@@ -118,7 +118,7 @@ def _many_steps_per_call(
 
 
 def _host_batches(dataset: Dataset) -> Iterator[np.ndarray]:
-  """Yields shuffled minibatches in [-1, 1] for ever."""
+  """Yields shuffled minibatches in [-1, 1] endlessly."""
   rng = np.random.default_rng(0)
   while True:
     order = rng.permutation(len(dataset.train))
@@ -129,7 +129,7 @@ def _host_batches(dataset: Dataset) -> Iterator[np.ndarray]:
 def _one_step_per_call(
   gan: gan_lib.Gan, key: jax.Array, start: gan_lib.GanState, dataset: Dataset, steps: int
 ) -> Callable[[], None]:
-  """Returns a function that trains on by `steps` calls of a compiled step, each with a batch of the host."""
+  """Returns a function that continues training by `steps` calls of a compiled step on batches of the host."""
 
   @functools.partial(jax.jit, donate_argnums=1)
   def step(key: jax.Array, state: gan_lib.GanState, images: jax.Array) -> Any:
