@@ -8,6 +8,7 @@ images. Prints the verdict on the first line, and the statistics that decided it
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,10 @@ def diagnose_sample_files(
     missing = 'heldout' if not heldout else 'fake'
     raise UserError(f'--{missing}: missing; give --heldout=FILE --fake=FILE, and --real=FILE too')
   paths = {'real': real, 'heldout': heldout, 'fake': fake}
-  sets = sample_files.load_example_sets({name: path for name, path in paths.items() if path})
+  sets = sample_files.load_example_sets(
+    {name: path for name, path in paths.items() if path},
+    lambda line: print(f'note: {line}', file=sys.stderr),
+  )
   for name in ('heldout', 'fake'):
     if len(sets[name]) < fresh_discriminators.MIN_EXAMPLES:
       raise UserError(

@@ -2,7 +2,7 @@
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,21 @@ from PIL import Image, UnidentifiedImageError
 from gan_jax.utils.errors import UserError
 
 _ARRAY_NAMES = ('images', 'samples', 'x', 'arr_0')  # tried in order in an .npz of several arrays
+_OVERSHOOT = 0.01  # of a range of pixels, by which rounding may exceed it
 _SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.webp'}
 
 
-def load_example_sets(paths: Mapping[str, str]) -> dict[str, np.ndarray]:
+def load_example_sets(
+  paths: Mapping[str, str], note: Callable[[str], None] = lambda line: None
+) -> dict[str, np.ndarray]:
   """Reads the examples of each flag's path: points float32 [n, ...] or images uint8 [n, h, w, c].
+
+  `note` receives a line for each conversion: clipped pixels, moved channels, samples that are not finite.
 
   Raises UserError if a file is missing, damaged, empty or of unknown format, if two sets differ in shape or
   dtype, or if two sets are equal.
   """
-  sets = {flag: _read_examples(flag, path) for flag, path in paths.items()}
+  sets = {flag: _read_examples(flag, path, note) for flag, path in paths.items()}
   first, *others = sets
   for flag in others:
     a, b = sets[first], sets[flag]
@@ -50,14 +55,17 @@ def hash_examples(examples: np.ndarray) -> str:
   return digest.hexdigest()[:16]
 
 
-def _read_examples(flag: str, path: str) -> np.ndarray:
+def _read_examples(flag: str, path: str, note: Callable[[str], None]) -> np.ndarray:
   source, given = Path(path), f'--{flag}={path}'
   if not source.exists():
     raise UserError(f'{given}: there is no such file or folder')
   examples = _read_image_folder(given, source) if source.is_dir() else _read_array(given, source)
   if examples.ndim < 2 or not examples.size:
     raise UserError(f'{given}: an array {list(examples.shape)}; give [n, ...] with n above 0')
-  return _normalize_dtype(flag, given, examples)
+  if examples.dtype.kind not in 'fiu':
+    raise UserError(f'{given}: it holds {examples.dtype}; give numbers')
+  examples = _without_nonfinite(flag, given, examples, note)
+  return _convert(given, _channels_last(given, examples, note), note)
 
 
 def _read_array(given: str, path: Path) -> np.ndarray:
@@ -98,25 +106,48 @@ def _read_image_folder(given: str, folder: Path) -> np.ndarray:
   return np.stack(images)
 
 
-def _normalize_dtype(flag: str, given: str, x: np.ndarray) -> np.ndarray:
-  """Converts examples to uint8 images or float32 points; only --fake may hold some non-finite values."""
+def _without_nonfinite(
+  flag: str, given: str, x: np.ndarray, note: Callable[[str], None]
+) -> np.ndarray:
+  """Leaves out samples of --fake that are not finite; raises UserError for other sets, or if none is left."""
+  finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+  if finite.all():
+    return x
+  n = len(x) - int(finite.sum())
+  if flag != 'fake' or n == len(x):
+    raise UserError(f'{given}: {n:,} of {len(x):,} examples hold infinite or NaN numbers')
+  note(f'{given}: {n:,} of {len(x):,} samples hold infinite or NaN numbers and are left out')
+  return x[finite]
+
+
+def _channels_last(given: str, x: np.ndarray, note: Callable[[str], None]) -> np.ndarray:
+  """Moves the channels of images [n, c, h, w] to the end where the axes are certain."""
+  channels = (1, 3, 4)
+  if x.ndim != 4 or x.shape[1] not in channels or x.shape[3] in channels:
+    return x
+  note(f'{given}: read as images [n, c, h, w], {" x ".join(map(str, x.shape))}')
+  return x.transpose(0, 2, 3, 1)
+
+
+def _convert(given: str, x: np.ndarray, note: Callable[[str], None]) -> np.ndarray:
+  """Converts examples to uint8 images or float32 points; clips pixels that rounding took out of their range."""
   if x.dtype == np.uint8:
     return x[..., None] if x.ndim == 3 else x
-  if x.dtype.kind not in 'fiu':
-    raise UserError(f'{given}: it holds {x.dtype}; give numbers')
-  finite = np.isfinite(x)
-  if not finite.any() or (flag != 'fake' and not finite.all()):
-    raise UserError(f'{given}: {1 - finite.mean():.1%} of its numbers are infinite or NaN')
-  if x.ndim >= 3:
-    low, high = float(x[finite].min()), float(x[finite].max())
-    unit, signed = (low >= 0 and high <= 1), (low >= -1 and high <= 1)
-    if not (unit or signed or (low >= 0 and high <= 255)):
-      mend = 'give uint8, or floats in [0, 1] or [-1, 1]'
-      raise UserError(f'{given}: pixels from {low:.3g} to {high:.3g}; {mend}')
-    x = np.nan_to_num(x, nan=0.0, posinf=high, neginf=low)
-    pixels = np.rint(x * 255 if unit else (x + 1) * 127.5 if signed else x).astype(np.uint8)
-    return pixels[..., None] if pixels.ndim == 3 else pixels
-  return x.astype(np.float32)
+  if x.ndim < 3:
+    return x.astype(np.float32)
+  low, high = float(x.min()), float(x.max())
+  for least, most, scale in ((0, 1, 255.0), (-1, 1, 127.5), (0, 255, 1.0)):
+    margin = _OVERSHOOT * (most - least)
+    if least - margin <= low and high <= most + margin and high > most / 100:
+      if low < least or high > most:
+        note(f'{given}: pixels from {low:.4g} to {high:.4g} are clipped to [{least}, {most}]')
+      pixels = np.rint((np.clip(x, least, most) - least) * scale).astype(np.uint8)
+      return pixels[..., None] if pixels.ndim == 3 else pixels
+  if x.ndim == 3 and x.dtype.kind == 'f':
+    note(f'{given}: read as series [n, t, d] of points, {" x ".join(map(str, x.shape))}')
+    return x.astype(np.float32)
+  mend = 'give uint8, or floats in [0, 1], [-1, 1] or [0, 255]'
+  raise UserError(f'{given}: pixels from {low:.3g} to {high:.3g}; {mend}')
 
 
 def _shape(x: np.ndarray) -> str:

@@ -53,8 +53,11 @@ def test_an_archive_of_several_arrays_needs_a_known_name(tmp_path):
 BAD = [
   (np.zeros((0, 2)), r'an array \[0, 2\]; give \[n, ...\] with n above 0'),
   (np.zeros(5), r'an array \[5\]'),
-  (np.full((5, 2), np.nan), r'100.0% of its numbers are infinite or NaN'),
-  (PIXELS * 3.0, r'pixels from 0 to 765; give uint8, or floats in \[0, 1\] or \[-1, 1\]'),
+  (np.full((5, 2), np.nan), r'5 of 5 examples hold infinite or NaN numbers'),
+  (
+    PIXELS * 3.0,
+    r'pixels from 0 to 765; give uint8, or floats in \[0, 1\], \[-1, 1\] or \[0, 255\]',
+  ),
   (PIXELS / 100 - 2, r'pixels from -2 to 0.55'),
   (np.array([['a', 'b']]), r'it holds <U1; give numbers'),
   (POINTS + 1j, r'it holds complex'),
@@ -68,12 +71,50 @@ def test_an_invalid_array_is_a_one_line_error_with_flag_and_reason(tmp_path, arr
   assert '\n' not in str(error.value)
 
 
-def test_only_samples_may_hold_nan(tmp_path):
-  broken = POINTS.copy()
-  broken[0] = np.nan
-  assert np.isnan(opened(tmp_path, broken)).any()
-  with pytest.raises(UserError, match=r'--heldout=.*3.3% of its numbers'):
+@pytest.mark.parametrize('examples', [POINTS, PIXELS / 255], ids=['points', 'images'])
+def test_samples_that_are_not_finite_are_left_out_and_named(tmp_path, examples):
+  broken, lines = examples.astype(np.float32), []
+  broken[::3] = np.nan
+  np.savez(tmp_path / 'set.npz', broken)
+  sets = sample_files.load_example_sets({'fake': str(tmp_path / 'set.npz')}, lines.append)
+  np.testing.assert_array_equal(
+    sets['fake'], opened(tmp_path, np.delete(examples.astype(np.float32), np.s_[::3], 0))
+  )
+  assert lines == [
+    f'--fake={tmp_path}/set.npz: 10 of 30 samples hold infinite or NaN numbers and are left out'
+  ]
+  with pytest.raises(UserError, match=r'--heldout=.*: 10 of 30 examples hold infinite or NaN'):
     opened(tmp_path, broken, flag='heldout')
+
+
+@pytest.mark.parametrize(('least', 'most'), [(0, 1), (-1, 1), (0, 255)])
+def test_an_overshoot_of_rounding_is_clipped_and_told(tmp_path, least, most):
+  pixels, lines = PIXELS / 255 * (most - least) + least, []
+  pixels[0, 0, 0, 0] = most + 0.004 * (most - least)
+  np.savez(tmp_path / 'set.npz', pixels)
+  sets = sample_files.load_example_sets({'fake': str(tmp_path / 'set.npz')}, lines.append)
+  expected = PIXELS.copy()
+  expected[0, 0, 0, 0] = 255
+  np.testing.assert_array_equal(sets['fake'], expected)
+  (line,) = lines
+  assert f'are clipped to [{least}, {most}]' in line
+
+
+def test_channels_first_are_moved_to_the_end_where_that_is_certain(tmp_path):
+  colour, lines = RNG.integers(0, 256, (30, 8, 9, 3)).astype(np.uint8), []
+  np.savez(tmp_path / 'set.npz', colour.transpose(0, 3, 1, 2))
+  sets = sample_files.load_example_sets({'fake': str(tmp_path / 'set.npz')}, lines.append)
+  np.testing.assert_array_equal(sets['fake'], colour)
+  assert 'read as images [n, c, h, w]' in lines[0]
+  np.testing.assert_array_equal(opened(tmp_path, colour[:, :3]), colour[:, :3])  # not certain
+
+
+def test_series_are_read_as_points_and_told(tmp_path):
+  series, lines = RNG.normal(size=(30, 24, 6)).astype(np.float32), []
+  np.savez(tmp_path / 'set.npz', series)
+  sets = sample_files.load_example_sets({'fake': str(tmp_path / 'set.npz')}, lines.append)
+  np.testing.assert_array_equal(sets['fake'], series)
+  assert 'read as series [n, t, d]' in lines[0]
 
 
 def test_pickled_arrays_are_refused(tmp_path):
