@@ -39,6 +39,7 @@ PURE = sorted(
 )
 IMPORTS_OF_PURE = {
   *('jax', 'flax', 'optax', 'numpy', 'scipy', 'math', 'statistics', 'fractions', 'itertools', 're'),
+  'hashlib',
   *('functools', 'operator', 'collections', 'typing', 'dataclasses', 'gan_jax'),
 }
 NEVER_CALLED = {'open', 'print', 'input', 'exec', 'eval'}

@@ -22,12 +22,13 @@ from gan_jax.metrics import (
   frechet_distance,
   jsd_bound,
   kmeans,
+  memorisation as memorisation_lib,
   precision_recall,
   support_size,
   two_sample_test,
 )
-from gan_jax.metrics import memorisation as memorisation_lib
 from gan_jax.metrics.cell_occupancy import CellOccupancy
+from gan_jax.metrics.content_order import shuffle_by_content
 from gan_jax.metrics.embeddings import Embedding
 from gan_jax.metrics.jsd_bound import JsdBound
 from gan_jax.metrics.nearest_neighbours import nearest_neighbour
@@ -101,6 +102,7 @@ class DiagnosticStatistics(NamedTuple):
   discriminator: DiscriminatorStatistics | None = None  # of the run's own discriminator
   history: MonitorHistory | None = None
   duality_gap: DualityGap | None = None
+  rates_are_zero: bool = False  # the run's learning-rate schedules have ended at 0
 
 
 def compute_reference_statistics(
@@ -109,8 +111,12 @@ def compute_reference_statistics(
   """Embeds training and held-out data [n, ...] and scores real data in the place of samples.
 
   Training data replace the samples, or half of the held-out data where training data are few or None.
-  Without training data memorisation is not measured.
+  Without training data memorisation is not measured. The order of the examples has no effect.
   """
+  train, held_out = (
+    train if train is None else shuffle_by_content(train),
+    shuffle_by_content(held_out),
+  )
   key = jax.random.key(seed)
   null_key, cell_key, memorisation_key, rest_key = jax.random.split(key, 4)
   support_key = jax.random.fold_in(key, 4)
@@ -150,14 +156,16 @@ def compute_diagnostic_statistics(
   outputs: DiscriminatorOutputs | None = None,
   history: MonitorHistory | None = None,
   duality_gap: DualityGap | None = None,
+  rates_are_zero: bool = False,
 ) -> DiagnosticStatistics:
   """Computes all statistics of samples `fake` [m, ...], of which those that are not finite are left out.
 
-  `outputs` of D, `history` and `duality_gap` are those of the run that made the samples, where known.
+  `outputs` of D and what follows are those of the run that made the samples, where known.
   """
   set_sizes, embedding, key, data, null_bound, null_scores = reference
   finite = np.isfinite(fake.reshape(len(fake), -1)).all(axis=1)
-  kept = fake[finite] if finite.sum() >= fresh_discriminators.MIN_EXAMPLES else np.zeros_like(fake)
+  enough = finite.sum() >= fresh_discriminators.MIN_EXAMPLES
+  kept = shuffle_by_content(fake[finite]) if enough else np.zeros_like(fake)
   rows = embedding.full(kept[:N_NOISELESS_PROBE])
   std = rows.std(axis=0, dtype=np.float64)  # float32 would overflow
   spread_ratio = float(np.max(std / np.maximum(data.held_out.std(axis=0), 1e-3)))
@@ -180,6 +188,7 @@ def compute_diagnostic_statistics(
     None if outputs is None else compute_discriminator_statistics(outputs),
     history,
     duality_gap,
+    rates_are_zero,
   )
 
 

@@ -10,8 +10,7 @@ from jax import lax
 
 from gan_jax.data.device_batches import DeviceData
 from gan_jax.distributed.randomness import example_keys
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import player_updates
+from gan_jax.gan import gan as gan_lib, player_updates
 from gan_jax.gan.gan import GanState
 from gan_jax.gan.latents import sample_latents
 from gan_jax.gan.train_step import Hyperparameters, TrainSpec, get_train_batch

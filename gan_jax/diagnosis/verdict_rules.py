@@ -152,7 +152,11 @@ def _partial_coverage(s: DiagnosticStatistics) -> float:
 
 
 def _unstable(s: DiagnosticStatistics) -> float:
-  """Returns the symptom of a G far from its average, worse than it was, or never near the data of late."""
+  """Returns the symptom of a G worse than it was, never near the data of late, or far from its average.
+
+  The distance from the average counts only where samples are not near the data: at a high learning rate a
+  healthy G moves far between steps, too.
+  """
   if s.history is None or len(s.history.gap) < 4:
     return (s.spread_ratio - 30) / 10
   gap = np.maximum(s.history.gap, 0.0)
@@ -160,13 +164,14 @@ def _unstable(s: DiagnosticStatistics) -> float:
   worse = (last - 3 * best - 0.1) / 0.1
   drifts = [x for x in s.history.drift[-(len(gap) // 2) :] if math.isfinite(x)]
   drift = (float(np.median(drifts)) - 0.22) / 0.2 if drifts else -1.0
+  drift = min(drift, (last - 0.02) / 0.02)
   far = (float(gap[len(gap) // 2 :].min()) - 0.3) / 0.2
   return max(worse, drift, far)
 
 
 def _improving(s: DiagnosticStatistics) -> float:
   """Returns the symptom of distances to held-out data that fell steadily over the last half of the run."""
-  if s.history is None or len(s.history.gap) < 6:
+  if s.history is None or len(s.history.gap) < 6 or s.rates_are_zero:
     return -1.0
   return max(_steady_fall(s.history.gap, 0.01, 1.25), _steady_fall(s.history.near, 0.1, 1.1))
 

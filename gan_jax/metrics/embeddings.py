@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gan_jax.metrics.content_order import shuffle_by_content
+
 FeatureFn = Callable[[np.ndarray], np.ndarray]  # uint8 images [n, h, w, c] to float32 [n, d]
 _MAX_POOLED_VALUES = 1024  # of one image after pooling
 _N_COMPONENTS = 48
@@ -30,13 +32,14 @@ def point_embedding(real: np.ndarray) -> Embedding:
 def image_embedding(real: np.ndarray, features: FeatureFn | None, name: str) -> Embedding:
   """Returns the embedding by principal components of pixels, and of `features` if given, called `name`.
 
-  The components are fitted to the first 10,000 of `real`, uint8 images [n, h, w, c].
+  The components are fitted to 10,000 of `real`, uint8 images [n, h, w, c], whatever their order.
   """
-  project_pixels = _fit_principal_components(average_pool(real[:_N_FITTED]))
+  fitted = shuffle_by_content(real, _N_FITTED)
+  project_pixels = _fit_principal_components(average_pool(fitted))
   raw = lambda images: project_pixels(average_pool(images))
   if features is None:
     return Embedding(raw, raw, 'principal components of pixels')
-  project_features = _fit_principal_components(features(real[:_N_FITTED]))
+  project_features = _fit_principal_components(features(fitted))
   full = lambda images: np.concatenate([raw(images), project_features(features(images))], axis=1)
   return Embedding(full, raw, f'principal components of pixels and of {name}')
 

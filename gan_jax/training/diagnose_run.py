@@ -18,6 +18,7 @@ from gan_jax.diagnosis.discriminator_calibration import collect_discriminator_ou
 from gan_jax.diagnosis.duality_gap import DualityGap
 from gan_jax.diagnosis.training_monitors import monitor_history_from_records
 from gan_jax.evaluation.tasks import Task, load_task
+from gan_jax.gan.learning_rate_schedules import SCHEDULES_OF_RUN_LENGTH
 from gan_jax.training import metric_writers, report
 from gan_jax.training.load_run import LoadedRun, load_run
 from gan_jax.training.train_spec import train_spec_fn
@@ -60,6 +61,7 @@ def diagnose_checkpoint(
     collect_discriminator_outputs(run.gan, run.state, task, weights, seed),
     monitor_history_from_records(records, run.config.ema_decay),
     _duality_gap(run, task, seed),
+    _rates_are_zero(run),
   )
   verdict = verdict_rules.decide_verdict(statistics)
   protocol = {
@@ -81,6 +83,12 @@ def diagnose_checkpoint(
   write_atomically(folder / VERDICT_FILE, (json.dumps(record, indent=2) + '\n').encode())
   report.write_run_page(folder)
   return record, verdict_formatting.verdict_as_text(verdict, statistics, protocol)
+
+
+def _rates_are_zero(run: LoadedRun) -> bool:
+  """Tells whether the learning rates of both players have fallen to 0, so that more steps change nothing."""
+  schedules = {run.config.g_schedule, run.config.d_schedule}
+  return run.step >= run.config.steps and schedules <= SCHEDULES_OF_RUN_LENGTH
 
 
 def _duality_gap(run: LoadedRun, task: Task, seed: int) -> DualityGap:

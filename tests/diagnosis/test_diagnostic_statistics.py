@@ -144,3 +144,14 @@ def test_drift_is_unknown_while_the_average_holds_initial_weights():
   records = [{'step': step, **monitors} for step in (100, 300, 500)]
   drift = monitor_history_from_records(records, ema_decay=0.99).drift
   assert [math.isnan(x) for x in drift] == [True, False, False]
+
+
+def test_the_order_of_rows_has_no_effect():
+  rng = np.random.default_rng(0)
+  by_first = lambda x: x[np.argsort(x[:, 0])]
+  expected = statistics_as_json(perfect())
+  for change in (by_first, rng.permutation):
+    train, held_out, fake = (change(points(i)) for i in range(3))
+    embedding = embeddings.point_embedding(points(0))
+    real = compute_reference_statistics(train, held_out, embedding)
+    assert statistics_as_json(compute_diagnostic_statistics(real, fake)) == expected

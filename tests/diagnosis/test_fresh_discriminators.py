@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gan_jax.data.synthetic import SYNTHETIC, optimal_discriminator
-from gan_jax.data.synthetic.perturbed_densities import PERTURBED_DENSITIES
 from gan_jax.diagnosis import fresh_discriminators
 from gan_jax.metrics import jsd_bound
+from tests.helpers.perturbed_densities import PERTURBED_DENSITIES
 
 CASES = [
   (data, density) for data, densities in PERTURBED_DENSITIES.items() for density in densities

@@ -152,3 +152,21 @@ def test_confidence_grows_with_the_divergence():
 
 def test_a_perfect_sampler_has_no_symptom():
   assert max(verdict_rules.compute_symptoms(PERFECT)) <= 0
+
+
+def test_a_generator_that_moves_near_the_data_is_not_unstable():
+  """At a high learning rate G is far from its average, in a run that improves as in one that cycles."""
+  moving = lambda gap: BAD._replace(
+    discriminator=discriminator(0.25), history=history(gap, drift=0.5)
+  )
+  steady = verdict_rules.compute_symptoms(moving([0.35, 0.1, 0.02, *[0.001] * 9]))
+  assert steady.restless < 0
+  cycling = verdict_rules.compute_symptoms(moving([0.3, 0.1, 0.2, 0.08, 0.25, 0.15] * 2))
+  assert cycling.restless > 0
+
+
+def test_a_run_whose_learning_rates_have_ended_is_not_still_improving():
+  falling = BAD._replace(discriminator=discriminator(0.25), history=history(gap=FALLING))
+  assert verdict_rules.decide_verdict(falling).name == 'still improving'
+  ended = verdict_rules.decide_verdict(falling._replace(rates_are_zero=True))
+  assert ended.name not in ('still improving', 'diverged or cycling')
