@@ -17,8 +17,7 @@ from gan_jax.evaluation import feature_networks, tasks
 from gan_jax.evaluation.feature_networks import FEATURE_NETWORKS, FeatureNetwork
 from gan_jax.evaluation.tasks import Task, external_features
 from gan_jax.evaluation.tasks.image_task import ImageTask
-from gan_jax.training import load_run
-from gan_jax.training import report as report_lib
+from gan_jax.training import load_run, report as report_lib
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
 

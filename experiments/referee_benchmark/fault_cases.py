@@ -9,8 +9,7 @@ import numpy as np
 from gan_jax.diagnosis.discriminator_calibration import DiscriminatorOutputs
 from gan_jax.diagnosis.training_monitors import MonitorHistory
 
-from . import benchmark_discriminators, faulty_runs
-from . import faulty_samplers as samplers
+from . import benchmark_discriminators, faulty_runs, faulty_samplers as samplers
 from .benchmark_data import (
   IMAGE_DATASETS,
   SYNTHETIC_DATASETS,

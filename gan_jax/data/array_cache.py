@@ -11,8 +11,7 @@ import numpy as np
 from etils import epath
 from numpy.lib import format as npy
 
-from gan_jax.data import dataset as dataset_lib
-from gan_jax.data import preparation
+from gan_jax.data import dataset as dataset_lib, preparation
 
 
 class DamagedCacheError(Exception):

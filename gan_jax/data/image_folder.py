@@ -14,8 +14,7 @@ import PIL.Image
 import PIL.ImageOps
 from etils import epath
 
-from gan_jax.data import array_cache, preparation, resizing
-from gan_jax.data import dataset as dataset_lib
+from gan_jax.data import array_cache, dataset as dataset_lib, preparation, resizing
 from gan_jax.data.progress import Progress
 from gan_jax.utils.errors import UserError
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from gan_jax.data import dataset as dataset_lib
-from gan_jax.data import preparation, resizing
+from gan_jax.data import dataset as dataset_lib, preparation, resizing
 from gan_jax.data.progress import Progress
 from gan_jax.utils.errors import UserError
 

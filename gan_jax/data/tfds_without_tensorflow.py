@@ -15,8 +15,7 @@ import numpy as np
 import PIL.Image
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
-from tensorflow_datasets.core.download import extractor
-from tensorflow_datasets.core.download import resource as resource_lib
+from tensorflow_datasets.core.download import extractor, resource as resource_lib
 from tensorflow_datasets.image_classification import cifar, mnist
 
 from gan_jax.data.dataset import UnknownDatasetError

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 
 from gan_jax.data.device_batches import BatchFn, DeviceData
 from gan_jax.evaluation import sampling
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import player_updates
+from gan_jax.gan import gan as gan_lib, player_updates
 from gan_jax.gan.gan import Gan, GanState
 
 N_EXAMPLES = 2000  # of held-out data, and of samples

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data import Dataset
-from gan_jax.data import image_arrays as images_lib
+from gan_jax.data import Dataset, image_arrays as images_lib
 from gan_jax.data.dataset import from_arrays
 from gan_jax.distributed import device_memory
 from gan_jax.distributed.randomness import example_keys

@@ -11,8 +11,7 @@ from jax import Array, lax
 from gan_jax.data.device_batches import Batch, BatchFn, DeviceData
 from gan_jax.distributed import randomness
 from gan_jax.distributed.randomness import BatchAxis, example_keys
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import update_ratio
+from gan_jax.gan import gan as gan_lib, update_ratio
 from gan_jax.gan.gan import Gan, GanState, Metrics, Weights
 from gan_jax.gan.latents import sample_latents
 from gan_jax.gan.player_updates import update_discriminator, update_generator

@@ -11,8 +11,7 @@ import numpy as np
 from gan_jax.config.run_config import Config
 from gan_jax.data.device_batches import Batch
 from gan_jax.distributed import hlo_analysis
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import player_updates, update_ratio, update_rules
+from gan_jax.gan import gan as gan_lib, player_updates, update_ratio, update_rules
 from gan_jax.gan.gan import Gan
 
 COST_UNITS = ('gradients', 'examples', 'flops')

@@ -14,8 +14,7 @@ from gan_jax.data.device_batches import BatchWindow, DeviceData, Images
 from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.distributed import pmap, sharding
 from gan_jax.distributed.sharding import Devices
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import update_ratio
+from gan_jax.gan import gan as gan_lib, update_ratio
 from gan_jax.gan.train_step import Hyperparameters, TrainSpec, make_run_steps
 from gan_jax.training import data_placement, input_pipeline
 from gan_jax.utils.errors import UserError

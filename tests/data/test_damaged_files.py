@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from etils import epath
 
-from gan_jax.data import array_cache, tfds_preparation, tfds_without_tensorflow
-from gan_jax.data import dataset as dataset_lib
+from gan_jax.data import (
+  array_cache,
+  dataset as dataset_lib,
+  tfds_preparation,
+  tfds_without_tensorflow,
+)
 from gan_jax.utils.errors import UserError
 from tests.helpers import tiny_data
 from tests.helpers.tiny_data import RecordedProgress, flip_middle_bit

@@ -5,8 +5,7 @@ import PIL.Image
 import pytest
 
 from gan_jax import data
-from gan_jax.data import dataset as dataset_lib
-from gan_jax.data import image_arrays, resizing, stacked_mnist
+from gan_jax.data import dataset as dataset_lib, image_arrays, resizing, stacked_mnist
 from gan_jax.utils.errors import UserError
 from tests.helpers import tiny_data
 from tests.helpers.tiny_data import RecordedProgress

@@ -15,8 +15,8 @@ from gan_jax.data.synthetic.optimal_discriminator import (
   optimal_logit,
   optimal_loss,
 )
-from gan_jax.data.synthetic.perturbed_densities import PERTURBED_DENSITIES
 from gan_jax.gan.losses import LOSSES
+from tests.helpers.perturbed_densities import PERTURBED_DENSITIES
 
 WIDE_EXTENT = {'gaussian': (-11.0, 13.0)}  # where a perturbed density exceeds `extent`
 TWO_MODES = mixtures.mixture(np.array([[-1.0], [1.5]]), np.array([0.4, 0.3]), [0.6, 0.4])

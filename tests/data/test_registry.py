@@ -8,8 +8,13 @@ import pytest
 from etils import epath
 
 from gan_jax import data
-from gan_jax.data import array_cache, preparation, registry, tfds_preparation
-from gan_jax.data import dataset as dataset_lib
+from gan_jax.data import (
+  array_cache,
+  dataset as dataset_lib,
+  preparation,
+  registry,
+  tfds_preparation,
+)
 from gan_jax.utils.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]

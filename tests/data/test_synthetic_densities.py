@@ -14,7 +14,7 @@ from gan_jax.data.synthetic import (
   moons_and_spirals,
   parabolas,
 )
-from gan_jax.data.synthetic.perturbed_densities import PERTURBED_DENSITIES
+from tests.helpers.perturbed_densities import PERTURBED_DENSITIES
 
 PLANE = ['ring', 'grid', 'moons', 'spiral']
 

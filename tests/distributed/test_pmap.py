@@ -11,8 +11,7 @@ import pytest
 from gan_jax.data import device_batches
 from gan_jax.data.device_batches import DeviceData, Images
 from gan_jax.distributed import pmap, sharding
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import train_step
+from gan_jax.gan import gan as gan_lib, train_step
 from gan_jax.gan.augment import ada_controller
 from gan_jax.gan.penalties import make_penalties
 from gan_jax.gan.update_ratio import RatioController, ratio_from_float

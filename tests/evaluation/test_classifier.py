@@ -7,8 +7,7 @@ import pytest
 from jax import lax
 
 from gan_jax import data
-from gan_jax.data import dataset as dataset_lib
-from gan_jax.data import stacked_mnist
+from gan_jax.data import dataset as dataset_lib, stacked_mnist
 from gan_jax.evaluation import classifier, classifier_network
 from gan_jax.utils.errors import UserError
 from tests.helpers.tiny_data import RecordedProgress, flip_middle_bit

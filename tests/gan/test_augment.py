@@ -10,12 +10,12 @@ from gan_jax.distributed.randomness import example_keys
 from gan_jax.gan.augment import (
   AUGMENTATIONS,
   ada_controller,
+  ada_transforms as ada,
   augment_images,
   check_augmentation,
   diffaugment,
   instance_noise,
 )
-from gan_jax.gan.augment import ada_transforms as ada
 from gan_jax.utils.errors import UserError
 
 CHANGING = [name for name in AUGMENTATIONS if name != 'none']

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.device_batches import Batch
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import optimizers, penalties, weight_constraints
+from gan_jax.gan import gan as gan_lib, optimizers, penalties, weight_constraints
 from gan_jax.gan.gan import Gan
 from gan_jax.gan.latents import Latent
 from gan_jax.gan.losses import LOSSES, Loss

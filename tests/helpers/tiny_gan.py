@@ -8,8 +8,7 @@ import numpy as np
 import optax
 
 from gan_jax.data.device_batches import Batch
-from gan_jax.gan import gan as gan_lib
-from gan_jax.gan import optimizers
+from gan_jax.gan import gan as gan_lib, optimizers
 from gan_jax.gan.gan import Gan
 from gan_jax.gan.latents import Latent
 from gan_jax.gan.losses import LOSSES

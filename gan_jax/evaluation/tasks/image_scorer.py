@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data import Dataset, image_arrays
-from gan_jax.evaluation import classifier as classifier_lib
-from gan_jax.evaluation import parzen_evaluation, sampling
+from gan_jax.evaluation import classifier as classifier_lib, parzen_evaluation, sampling
 from gan_jax.evaluation.sampling import GeneratedSamples
 from gan_jax.gan.gan import Gan, GanState
 from gan_jax.metrics import feature_scores, frechet_distance, mode_coverage
