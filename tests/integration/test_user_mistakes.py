@@ -45,7 +45,7 @@ MISTAKES = [
   ('train --dataset=nope --run={tmp}/run', '--dataset=nope'),
   ('train --dataset=../nope --run={tmp}/run', '--dataset=../nope'),
   ('train --loss=nope',),
-  ('train --flagfile=nope', '--flagfile', "'nope'", 'presets/mnist.flags'),
+  ('train --flagfile=nope', '--flagfile', "'nope'", 'presets are', 'mnist_2014'),
   ('train --nope=3', "'nope'"),
   ('train --steps=many',),
   ('train --d_dropout=perhaps',),

@@ -110,7 +110,7 @@ def test_separable_outputs_stay_finite():
   assert abs(offset) < 1
 
 
-@pytest.mark.parametrize('fn', [jsd_bound.jsd_bound, jsd_bound.c2st])
+@pytest.mark.parametrize('fn', [jsd_bound.jsd_bound, two_sample_test.c2st])
 def test_both_sets_are_needed(fn):
   with pytest.raises(ValueError, match='needs both'):
     fn(np.zeros(0), np.zeros(3))
