@@ -203,3 +203,12 @@ def test_the_site_builds_without_warnings(tmp_path):
   ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
   assert ended.returncode == 0, ended.stderr
   assert (tmp_path / 'index.html').exists()
+
+
+def test_the_files_of_make_quick_exist():
+  listed = subprocess.run(
+    ['make', '-n', 'quick'], cwd=ROOT, capture_output=True, text=True, check=True
+  )
+  paths = re.findall(r'tests/[\w/.]+', listed.stdout)
+  assert len(paths) > 15
+  assert not [path for path in paths if not (ROOT / path).exists()]
