@@ -16,7 +16,7 @@ export GAN_JAX_DATA_DIR := $(DATA_DIR)
 help:
 	@echo 'make train      train on MNIST in ten minutes, with samples, scores and a verdict (PRESET=fashion_mnist, RUN=, ARGS=)'
 	@echo 'make quick      the fast tests of pure functions, to run after every edit: about two minutes'
-	@echo 'make test       the tests, in about ten minutes'
+	@echo 'make test       the tests: ten to twenty minutes on two cores'
 	@echo 'make test-slow  tests of killed processes, faults and many device layouts: almost an hour'
 	@echo 'make check      ruff and mypy'
 	@echo 'make docs       the documentation as a site, in site/'
