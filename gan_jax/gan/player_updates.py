@@ -130,14 +130,7 @@ def apply_gradients(
 
   `project` is then applied to the parameters; `stats` are the player's new batch statistics.
   """
-  updates, opt_state = compute_updates(tx, rate, player, grads)
+  update = optax.with_extra_args_support(tx).update
+  updates, opt_state = update(grads, player.opt_state, player.params, learning_rate=rate)
   params = optax.apply_updates(player.params, updates)
   return Player(project(params) if project else params, stats, opt_state, player.count + 1)
-
-
-def compute_updates(
-  tx: Optimizer, rate: Any, player: Player, grads: PyTree
-) -> tuple[PyTree, optax.OptState]:
-  """Returns the optimizer's updates (added to the parameters) for `grads`, and its new state."""
-  update = optax.with_extra_args_support(tx).update
-  return update(grads, player.opt_state, player.params, learning_rate=rate)

@@ -8,7 +8,7 @@ the `d_updates` updates of D.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,12 @@ from jax import Array, lax
 from gan_jax.data.device_batches import Batch
 from gan_jax.distributed.randomness import BatchAxis
 from gan_jax.gan.forward import discriminate, generate, penalty_value
-from gan_jax.gan.gan import Gan, GanState, Metrics, PyTree, Weights
+from gan_jax.gan.gan import Gan, GanState, Metrics, Player, PyTree, Weights
 from gan_jax.gan.gradient_accumulation import mean_over_microbatches, pmean
 from gan_jax.gan.player_updates import (
+  Optimizer,
   apply_discriminator_gradients,
   apply_generator_gradients,
-  compute_updates,
   mean_probabilities,
   update_discriminator,
   update_generator,
@@ -178,6 +178,12 @@ def extragradient_step(
   return apply_player_gradients(gan, state, grads), {**grads.metrics, 'd_updates': jnp.ones(())}
 
 
+def _optimizer_updates(tx: Optimizer, rate: Any, player: Player, grads: PyTree) -> PyTree:
+  """Returns what the optimizer adds to the parameters for `grads`."""
+  update = optax.with_extra_args_support(tx).update
+  return update(grads, player.opt_state, player.params, learning_rate=rate)[0]
+
+
 def rk4_step(
   gan: Gan, key: Array, state: GanState, get_batch: GetBatch, n_d: Int, axis_name: BatchAxis = None
 ) -> tuple[GanState, Metrics]:
@@ -192,8 +198,8 @@ def rk4_step(
 
   def move(grads: PlayerGradients, fraction: float) -> GanState:
     d, g = state.d, state.g
-    d_updates, _ = compute_updates(gan.d_tx, gan.d_rate(state.step), d, grads.d_grads)
-    g_updates, _ = compute_updates(gan.g_tx, gan.g_rate(state.step), g, grads.g_grads)
+    d_updates = _optimizer_updates(gan.d_tx, gan.d_rate(state.step), d, grads.d_grads)
+    g_updates = _optimizer_updates(gan.g_tx, gan.g_rate(state.step), g, grads.g_grads)
     add = lambda x, u: x + fraction * u
     d_params, g_params = jax.tree.map(add, (d.params, g.params), (d_updates, g_updates))
     return state.replace(d=d.replace(params=d_params), g=g.replace(params=g_params))
