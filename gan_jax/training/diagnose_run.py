@@ -34,6 +34,7 @@ def diagnose_checkpoint(
   seed: int,
   cache: Path | None,
   references: dict[Any, ReferenceStatistics] | None = None,
+  split: str = 'validation',
 ) -> tuple[dict[str, Any], str]:
   """Writes the verdict on a checkpoint to its run folder and returns it as JSON and as text; raises UserError.
 
@@ -44,13 +45,14 @@ def diagnose_checkpoint(
     seed: of samples and probes.
     cache: folder of trained classifiers, or None.
     references: statistics of real data by data set, reused and filled.
+    split: of the held-out data, 'validation' or 'test'; synthetic data are drawn anew for either.
   """
   run = load_run(folder, checkpoint)
   task = load_task(run.config, cache)
-  sets = task.comparison_sets(run.gan, run.state, weights, seed)
+  sets = task.comparison_sets(run.gan, run.state, weights, seed, split)
   references = {} if references is None else references
   contrast, embedding = run.config.contrast, sets.embedding
-  data = (task.name, task.fingerprint, task.shape, contrast, embedding.name, seed)
+  data = (task.name, task.fingerprint, task.shape, contrast, embedding.name, seed, split)
   if data not in references:
     references[data] = compute_reference_statistics(sets.train, sets.held_out, embedding, seed)
   records = metric_writers.read_metrics(folder / 'metrics.jsonl')
@@ -71,7 +73,7 @@ def diagnose_checkpoint(
     'step': run.step,
     'weights': weights,
     **{f'n_{name}': n for name, n in statistics.set_sizes.items()},
-    'split': 'test' if task.n_train else 'fresh draws',
+    'split': split if task.n_train else f'{split}, fresh draws',
     'features': embedding.name,
     'seed': seed,
   }

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from gan_jax.data.image_arrays import global_contrast_normalize
+from gan_jax.data.synthetic import SYNTHETIC
 from gan_jax.evaluation import classifier_network, parzen_evaluation, sample_grids, sampling
 from gan_jax.evaluation.tasks import image_scorer
 from gan_jax.evaluation.tasks.image_task import ImageTask
+from gan_jax.evaluation.tasks.synthetic_task import SyntheticTask
 from tests.helpers.noise_datasets import noise_dataset
 from tests.helpers.tiny_gan import tiny_gan
 
@@ -168,3 +170,35 @@ def test_a_comparison_has_class_fractions_where_there_are_labels(n_classes):
   for fractions in (classes['real'], classes['fake']):
     assert len(fractions) == n_classes
     assert sum(fractions) == pytest.approx(1)
+
+
+@pytest.mark.parametrize('split', ['validation', 'test'])
+def test_a_comparison_has_every_training_image_and_the_held_out_images_of_its_split(
+  split, monkeypatch
+):
+  monkeypatch.setattr(image_scorer, '_MAX_IMAGES', 60)
+  monkeypatch.setattr(image_scorer, '_MAX_BYTES', 0)
+  data = noise_dataset(80, 20)
+  gan, _, state = tiny_gan()
+  sets = ImageTask(data).comparison_sets(gan, state, 'ema', 0, split)
+  np.testing.assert_array_equal(sets.train, data.train)
+  np.testing.assert_array_equal(sets.held_out, getattr(data, split))
+
+
+def test_a_comparison_of_images_without_contrast_has_every_training_image_without_it(monkeypatch):
+  monkeypatch.setattr(image_scorer, '_MAX_IMAGES', 60)
+  monkeypatch.setattr(image_scorer, '_MAX_BYTES', 0)
+  data = noise_dataset(80, 20)
+  gan, _, state = tiny_gan()
+  sets = ImageTask(data, contrast=1.0).comparison_sets(gan, state, 'ema', 0)
+  np.testing.assert_array_equal(sets.train, sampling.renormalize_images(data.train, 1.0))
+
+
+def test_no_two_sets_of_synthetic_comparisons_share_a_draw():
+  task, (gan, _, state) = SyntheticTask(SYNTHETIC['ring']), tiny_gan(shape=(2,))
+  drawn = []
+  for split, seed in (('validation', 0), ('validation', 1), ('test', 0)):
+    sets = task.comparison_sets(gan, state, 'raw', seed, split)
+    drawn += [sets.train, sets.held_out, sets.fake]
+  rows = {row.tobytes() for x in drawn for row in x}
+  assert len(rows) == sum(map(len, drawn))

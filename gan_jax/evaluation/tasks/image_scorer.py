@@ -56,6 +56,13 @@ class ImageScorer:
       train = sampling.renormalize_images(train, self._contrast)
     return self._renormalized._replace(train=train, train_labels=None, stack=1)
 
+  def all_training_images(self) -> np.ndarray:
+    """Returns every training image, uint8 [n, h, w, c]; of a stacked set, which is endless, `real_images`."""
+    data = self._dataset
+    if data.stack > 1 or len(self.real_images.train) == len(data.train):
+      return self.real_images.train
+    return sampling.renormalize_images(data.train, self._contrast) if self._contrast else data.train
+
   @functools.cached_property
   def classifier(self) -> classifier_lib.Classifier | None:
     """Returns the classifier of the data set, trained at its first use; None without labels."""

@@ -141,17 +141,21 @@ class ImageTask:
     plots.plot_score_history(axes, records, f'validation_{name}', {}, label)
     axes.set_yscale('log')
 
-  def comparison_sets(self, gan: Gan, state: GanState, which: str, seed: int) -> ComparisonSets:
-    """Returns training images, test images and samples, uint8 [n, h, w, c]."""
+  def comparison_sets(
+    self, gan: Gan, state: GanState, which: str, seed: int, split: str = 'validation'
+  ) -> ComparisonSets:
+    """Returns all training images, the images of `split` and samples, uint8 [n, h, w, c]."""
     fake = self.scorer.draw_samples(gan, state, seed)[which].images
     real, classifier = self.scorer.real_images, self.scorer.classifier
     features = classifier.features if classifier else None
     name = f'classifier {classifier.hash[:16]}' if classifier else ''
     embedding = embeddings.image_embedding(real.train, features, name)
-    sets = {'real': real.test, 'fake': fake}
+    held_out, _ = self.scorer.held_out_sets(split)
+    sets = {'real': held_out, 'fake': fake}
     fractions = {name: self.scorer.class_fractions(images) for name, images in sets.items()}
     known = {name: x for name, x in fractions.items() if x is not None}
-    return ComparisonSets(real.train, real.test, fake, embedding, known or None)
+    train = self.scorer.all_training_images()
+    return ComparisonSets(train, held_out, fake, embedding, known or None)
 
   def full_report(self, gan: Gan, state: GanState, split: str, seed: int) -> EvaluationReport:
     """Computes all scores of both weights on `split`, beside those of real images and references."""

@@ -19,6 +19,7 @@ from gan_jax.gan.gan import Gan, GanState
 from gan_jax.metrics import embeddings
 
 N_COMPARISON = 20_000  # draws in each set of `comparison_sets`
+_SEED_OFFSETS = {'validation': 0, 'test': 500_000_000}  # splits share no draw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +116,12 @@ class SyntheticTask:
     truth = {'the truth': self.distribution.perfect_scores[metric]}
     plots.plot_score_history(axes, records, metric, truth)
 
-  def comparison_sets(self, gan: Gan, state: GanState, which: str, seed: int) -> ComparisonSets:
-    """Returns `N_COMPARISON` training, held-out and generated examples, from separate keys."""
-    seeds, n = (2 * seed + 1000, 2 * seed + 1001), N_COMPARISON
+  def comparison_sets(
+    self, gan: Gan, state: GanState, which: str, seed: int, split: str = 'validation'
+  ) -> ComparisonSets:
+    """Returns `N_COMPARISON` training, held-out and generated examples, drawn anew for each seed and split."""
+    seed, n = seed + _SEED_OFFSETS[split], N_COMPARISON
+    seeds = (2 * seed + 1000, 2 * seed + 1001)
     train, held_out = (np.asarray(self._draw_real(key_seed, n)) for key_seed in seeds)
     fake = self._draw_fake(gan, state, which, seed, n)
     return ComparisonSets(train, held_out, fake, embeddings.point_embedding(train))

@@ -99,8 +99,14 @@ class Task(Protocol):
   def plot_scores(self, axes: Any, records: list[dict[str, Any]]) -> None:
     """Plots the selection metric of `records`, lines of metrics.jsonl, on matplotlib `axes`."""
 
-  def comparison_sets(self, gan: Gan, state: GanState, which: str, seed: int) -> ComparisonSets:
-    """Returns real data and samples of the 'raw' or 'ema' weights for diagnostic statistics."""
+  def comparison_sets(
+    self, gan: Gan, state: GanState, which: str, seed: int, split: str = 'validation'
+  ) -> ComparisonSets:
+    """Returns real data and samples of the 'raw' or 'ema' weights for diagnostic statistics.
+
+    Held-out data are those of `split`, 'validation' or 'test'; training data are all there are, of an endless
+    set a fixed number of draws.
+    """
 
   def full_report(self, gan: Gan, state: GanState, split: str, seed: int) -> EvaluationReport:
     """Computes all scores of both weights on `split`, 'test' or 'validation', beside references."""
