@@ -1,6 +1,7 @@
-"""Loads a trained run from its directory, for evaluation and sampling."""
+"""Loads a trained run from its directory, and its data from wherever they are now."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,9 +10,10 @@ import jax.numpy as jnp
 
 from gan_jax.config import gan_factory
 from gan_jax.config.run_config import Config
+from gan_jax.evaluation.tasks import Task, load_task
 from gan_jax.gan import gan
 from gan_jax.gan.gan import Gan, GanState
-from gan_jax.training import checkpoints, metric_writers, run_directory
+from gan_jax.training import checkpoints, metric_writers, run_description
 from gan_jax.utils.errors import UserError
 
 
@@ -23,6 +25,8 @@ class LoadedRun(NamedTuple):
   state: GanState
   step: int
   shape: tuple[int, ...]  # of one example
+  folder: Path
+  fingerprint: str | None  # SHA-256 of the data; None where it is not recorded
 
 
 def load_run(folder: Path, which: str) -> LoadedRun:
@@ -31,16 +35,49 @@ def load_run(folder: Path, which: str) -> LoadedRun:
   No data are needed: config.json holds the shape of an example and the number of classes. Raises UserError
   where there is no run, no such checkpoint, or a damaged one.
   """
-  config = run_directory.read_config(folder)
-  shape, n_classes = run_directory.read_shape(folder)
-  model = gan_factory.build_gan(config, shape, 1, n_classes)
+  run = run_description.read_description(folder)
+  config, shape = run.config, run.shape
+  model = gan_factory.build_gan(config, shape, 1, run.n_classes)
   init = lambda key: gan.init(model, key, jnp.zeros((1, *shape)))
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   struct = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device)
   with contextlib.closing(_open_checkpoints(folder, config)) as saved:
     step = _find_step(saved, folder, which)
     like = jax.tree.map(struct, jax.eval_shape(init, jax.random.key(0)))
-    return LoadedRun(config, model, saved.restore(step, like), step, shape)
+    state = saved.restore(step, like)
+    run_description.print_defaults(folder, run)
+    return LoadedRun(config, model, state, step, shape, folder, run.fingerprint)
+
+
+def load_run_data(
+  run: LoadedRun, cache: Path | None = None, data_dir: str = '', dataset: str = ''
+) -> Task:
+  """Returns the task of a run, with the data that it was trained on.
+
+  Args:
+    run: a run of `load_run`.
+    cache: folder for what depends on the data alone, such as classifiers.
+    data_dir: folder of prepared data, by default the run's own or the default one.
+    dataset: where the data are now, by default the run's own --dataset.
+
+  Raises:
+    UserError: where the data are not there, or have another fingerprint than those of the run.
+  """
+  config = dataclasses.replace(run.config, dataset=dataset) if dataset else run.config
+  try:
+    task = load_task(config, cache, data_dir)
+  except UserError as error:
+    if dataset:
+      raise
+    raise UserError(
+      f'--run={run.folder}: {error}; if the data are elsewhere, name them with --dataset and --data_dir'
+    ) from None
+  if run.fingerprint not in (None, task.fingerprint):
+    raise UserError(
+      f'--dataset={config.dataset}: these are not the data that --run={run.folder} was trained on (sha256 '
+      f'{task.fingerprint[:12]}, and not {run.fingerprint[:12]}); name those with --dataset and --data_dir'
+    )
+  return task
 
 
 def _open_checkpoints(folder: Path, config: Config) -> checkpoints.Checkpoints:

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -17,17 +18,24 @@ from gan_jax.config import resume_compatibility
 from gan_jax.config.run_config import Config
 from gan_jax.distributed.processes import ProcessGroup
 from gan_jax.evaluation.tasks import Task
+from gan_jax.training import run_description
 from gan_jax.utils.errors import UserError
-from gan_jax.utils.files import write_atomically
+from gan_jax.utils.files import is_temporary, temporary_path, write_atomically
 
 _VERSIONS = (
   *('gan-jax', 'jax', 'jaxlib', 'flax'),
   *('optax', 'orbax-checkpoint', 'tensorflow-datasets', 'numpy'),
 )
+_BYSTANDER = re.compile(
+  r'(readme|notes?|todo|license|changelog)(\.\w+)?|.*\.(md|txt|rst|org)|thumbs\.db|desktop\.ini|icon\r'
+  r'|__macosx|lost\+found|.*~|#.*#',
+  re.IGNORECASE,
+)
 
 
 def create_run_directory(folder: Path) -> None:
   """Creates the directory of a run; raises UserError where it cannot be created or written."""
+  run_description.refuse_bucket(folder)
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -41,36 +49,52 @@ def create_run_directory(folder: Path) -> None:
 
 def check_resumable(folder: Path, config: Config) -> None:
   """Raises UserError where the directory holds no run, or a run whose flags forbid to go on with `config`."""
-  if (folder / 'config.json').exists():
-    changed = resume_compatibility.blocking_differences(_read_description(folder)['flags'], config)
+  if run_description.has_description(folder):
+    old = run_description.read_description(folder)
+    changed = resume_compatibility.blocking_differences(old.values['flags'], config)
     if changed:
       raise UserError(
         f'--run={folder}: this run was made with other flags ({"; ".join(changed)}); '
         'give the same flags to go on, or another --run to start anew'
       )
-  elif not all(_is_leftover(child) for child in folder.iterdir()):
+    run_description.print_defaults(folder, old)
+  elif not all(_is_leftover(child) or is_bystander(child) for child in folder.iterdir()):
     raise UserError(f'--run={folder}: this folder is not empty and holds no run; choose another')
 
 
 def _is_leftover(child: Path) -> bool:
   """Returns whether a process that ended before it wrote config.json may have left this file."""
   if child.name == 'checkpoints':
-    return child.is_dir() and not any(child.iterdir())
-  return child.name == 'lock' or child.name[0] == '.'
+    return child.is_dir() and all(map(is_bystander, child.iterdir()))
+  return child.name == 'lock'
 
 
-def write_description(folder: Path, config: Config, task: Task, devices: str) -> None:
+def is_bystander(path: Path) -> bool:
+  """Returns whether this file belongs to a user or a tool, as notes, hidden files and folder thumbnails do.
+
+  Runs and sweeps neither delete such files nor take them for another run.
+  """
+  return bool(_BYSTANDER.fullmatch(path.name)) or (path.name[0] == '.' and not is_temporary(path))
+
+
+def write_description(
+  folder: Path, config: Config, task: Task, devices: str, fork: dict[str, Any] | None = None
+) -> None:
   """Writes config.json: flags, data, and versions, platform and `devices` of each process that trained it.
 
-  Raises UserError where the run was begun on other data.
+  `fork` is the record of the checkpoint from which the run begins, if any; the first one stays. Raises
+  UserError where the run was begun on other data.
   """
-  fingerprint = task.fingerprint
-  old = _read_description(folder) if (folder / 'config.json').exists() else {}
-  if old.get('data', fingerprint) != fingerprint:
-    raise UserError(
-      f'--run={folder}: this run was begun on other data of the name {config.dataset} '
-      f'(sha256 {old["data"][:12]}, now {fingerprint[:12]}); give their --data_dir, or another --run'
-    )
+  fingerprint, old = task.fingerprint, dict[str, Any]()
+  if run_description.has_description(folder):
+    begun = run_description.read_description(folder)
+    old = begun.values
+    if begun.fingerprint not in (None, fingerprint):
+      raise UserError(
+        f'--run={folder}: this run was begun on other data (sha256 {begun.fingerprint[:12]}, and '
+        f'--dataset={config.dataset} is {fingerprint[:12]}); give their --dataset and --data_dir, or another '
+        '--run'
+      )
   environment = {
     'versions': package_versions(),
     'python': platform.python_version(),
@@ -86,6 +110,8 @@ def write_description(folder: Path, config: Config, task: Task, devices: str) ->
     'n_classes': task.n_classes,
     'ran_on': earlier if earlier[-1:] == [environment] else [*earlier, environment],
   }
+  if fork is not None or 'forked_from' in old:
+    description['forked_from'] = old.get('forked_from', fork)
   write_atomically(folder / 'config.json', (json.dumps(description, indent=2) + '\n').encode())
 
 
@@ -110,37 +136,16 @@ def source_commit() -> str | None:
   return described.stdout.strip()
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-  path = folder / 'config.json'
-  try:
-    description = json.loads(path.read_text())
-    description['flags'].keys(), description['shape'][0], description['n_classes'] + 0
-  except FileNotFoundError:
-    raise UserError(f'--run={folder}: there is no run here (no config.json)') from None
-  except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-    raise _damaged(folder) from None
-  return description
-
-
-def _damaged(folder: Path) -> UserError:
-  return UserError(f'--run={folder}: its config.json is damaged; restore it, or start anew')
-
-
 def read_config(folder: Path) -> Config:
   """Reads the settings of a run; raises UserError where there is no run, or config.json is damaged."""
-  try:
-    return resume_compatibility.config_from_json(_read_description(folder)['flags'])
-  except UserError as error:
-    line = str(error).replace('config.json:', f'--run={folder}: config.json:', 1)
-    raise UserError(line) from None
-  except TypeError:  # a setting of the wrong type
-    raise _damaged(folder) from None
+  return run_description.read_description(folder).config
 
 
-def read_shape(folder: Path) -> tuple[tuple[int, ...], int]:
-  """Reads the shape of one example of a run and the number of classes; raises UserError without a run."""
-  description = _read_description(folder)
-  return tuple(description['shape']), description['n_classes']
+def read_fork(folder: Path) -> dict[str, Any] | None:
+  """Reads the record of the checkpoint from which a run began; None without one, or without a run."""
+  if not run_description.has_description(folder):
+    return None
+  return run_description.read_description(folder).values.get('forked_from')
 
 
 class RunLockedError(UserError):
@@ -159,16 +164,17 @@ def lock_run_directory(folder: Path) -> Iterator[None]:
       ) from None
     except OSError:
       pass  # a file system without locks
-    # Temporary files of `write_atomically` in a process that was killed.
+    # Temporary files of `write_atomically` in a process that was killed; all others are somebody's.
     for leftover in (*folder.glob('.*'), *folder.glob('samples/.*')):
-      leftover.unlink()
+      if is_temporary(leftover) and leftover.is_file():
+        leftover.unlink(missing_ok=True)
     yield
 
 
 def check_shared_filesystem(folder: Path, group: ProcessGroup) -> None:
   """Raises UserError in every process where one of them does not see the directory that process 0 created."""
   token = group.broadcast_from_first(lambda: secrets.token_hex(8))
-  path = folder / f'.shared-{token}'
+  path = temporary_path(folder / f'shared-{token}')
   group.run_on_first(path.touch)
 
   def require_token() -> None:

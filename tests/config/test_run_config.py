@@ -51,9 +51,69 @@ def test_a_run_with_a_schedule_does_not_resume_with_other_steps(bound):
   assert len(resume_compatibility.blocking_differences(dataclasses.asdict(old), new)) == 1
 
 
-def test_a_config_of_another_version_is_refused():
-  with pytest.raises(UserError, match='momentum_of_yore'):
-    resume_compatibility.config_from_json(dataclasses.asdict(BASE) | {'momentum_of_yore': 1})
+def test_a_config_of_a_newer_version_is_refused_by_the_name_of_its_setting():
+  with pytest.raises(UserError, match='--momentum_of_tomorrow, which this version'):
+    resume_compatibility.config_from_json(dataclasses.asdict(BASE) | {'momentum_of_tomorrow': 1})
+
+
+def test_a_config_of_an_older_version_gets_defaults_for_what_it_lacks():
+  values = dataclasses.asdict(dataclasses.replace(BASE, g_lr=0.1))
+  del values['r1'], values['keep']
+  assert resume_compatibility.missing_settings(values) == ['r1', 'keep']
+  assert resume_compatibility.config_from_json(values) == dataclasses.replace(BASE, g_lr=0.1)
+  assert (
+    resume_compatibility.blocking_differences(values, dataclasses.replace(BASE, g_lr=0.1)) == []
+  )
+  (line,) = resume_compatibility.blocking_differences(
+    values, dataclasses.replace(BASE, g_lr=0.1, r1=2.0)
+  )
+  assert line == '--r1 is 1.0, now 2.0'
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('g_width', 'wide'),
+    ('g_width', 3.0),
+    ('g_width', True),
+    ('g_width', None),
+    ('g_lr', '0.1'),
+    ('g_lr', [0.1]),
+    ('g_lr', 10**400),
+    ('dataset', 3),
+    ('conditional', 1),
+    ('k', 2),
+  ],
+)
+def test_a_value_of_another_type_is_refused_by_name(name, value):
+  with pytest.raises(UserError, match=f'--{name} is no '):
+    resume_compatibility.config_from_json(dataclasses.asdict(BASE) | {name: value})
+
+
+def test_a_whole_number_is_a_float_setting_too():
+  config = resume_compatibility.config_from_json(dataclasses.asdict(BASE) | {'r1': 2})
+  assert (config.r1, type(config.r1)) == (2.0, float)
+
+
+@pytest.mark.parametrize(
+  ('old', 'new', 'may_be_same'),
+  [
+    ('mnist', 'mnist', True),
+    ('mnist', 'fashion_mnist', False),
+    ('ring', 'grid', False),
+    ('huggan/cats', 'huggan/dogs', False),
+    ('folder:flat', 'folder:flat/', True),
+    ('folder:/old/place', 'folder:/new/name', True),
+    ('/old/place', '~/place', True),
+    ('folder:pictures', 'pictures.zip', True),
+    ('folder:digits', 'mnist', True),
+  ],
+)
+def test_only_data_sets_by_path_may_have_moved(old, new, may_be_same):
+  assert resume_compatibility.may_be_same_data(old, new) == may_be_same
+  values = dataclasses.asdict(dataclasses.replace(BASE, dataset=old))
+  lines = resume_compatibility.blocking_differences(values, dataclasses.replace(BASE, dataset=new))
+  assert lines == ([] if may_be_same else [f'--dataset is {old}, now {new}'])
 
 
 # Refused by an error that names the first setting and its value.

@@ -42,17 +42,30 @@ def test_a_damaged_description_is_named(scripts, copy, tmp_path):
     )
 
 
-def test_the_description_of_another_version_is_named(scripts, copy, tmp_path):
+def test_the_description_of_a_newer_version_is_refused_by_name(scripts, copy, tmp_path):
   sample = ('sample', f'--run={copy}', f'--output={tmp_path / "x.png"}')
-  change_flags(copy, zeta=1)
-  commands.assert_mistake(scripts(*sample), str(copy), 'zeta')
-  change_flags(copy, zeta=None, r1=None)
-  commands.assert_mistake(scripts(*sample), str(copy), 'r1')
+  for script in (sample, ('train', *RUN, f'--run={copy}')):
+    change_flags(copy, zeta=1)
+    commands.assert_mistake(scripts(*script), str(copy), '--zeta', 'gan-jax 0.1.0')
+  change_flags(copy, zeta=None, g_width='wide')
+  commands.assert_mistake(scripts(*sample), str(copy), 'config.json', '--g_width is no int')
+
+
+def test_the_description_of_an_older_version_opens_with_defaults(scripts, copy, tmp_path):
+  change_flags(copy, r1=None, keep=None)
+  for script in (
+    ('sample', f'--run={copy}', f'--output={tmp_path / "x.png"}'),
+    ('train', *RUN, f'--run={copy}'),
+  ):
+    ended = scripts(*script)
+    assert ended.code == 0, ended.err
+    (line,) = commands.error_lines(ended)
+    assert line == (
+      f'note: {copy}: config.json is of an older version; by default --r1=1.0, --keep=3'
+    )
   commands.assert_mistake(
-    scripts('train', *RUN, f'--run={copy}'), str(copy), '--r1 is None, now 1.0'
+    scripts('train', *RUN, '--r1=2', f'--run={copy}'), str(copy), '--r1 is 1.0, now 2.0'
   )
-  change_flags(copy, r1=1.0, g_width='wide')
-  commands.assert_mistake(scripts(*sample), str(copy), 'config.json')
 
 
 def test_sampling_without_a_checkpoint_raises(scripts, copy, tmp_path):
