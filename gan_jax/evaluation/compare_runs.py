@@ -1,6 +1,7 @@
 """Compares evaluations of several runs that share a protocol."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,8 @@ def read_evaluation(run: str, split: str) -> RunEvaluation:
   """Reads an evaluation file, or the newest one on `split` in a run's folder; raises UserError."""
   path = Path(run)
   if path.is_dir():
-    paths = sorted(path.glob(f'evaluation_{split}_*.json'))
+    name = re.compile(rf'evaluation_{split}_\d+\.json')  # not those of a sync tool's conflicts
+    paths = sorted(x for x in path.glob('evaluation_*.json') if name.fullmatch(x.name))
     if not paths:
       command = f'python -m experiments.evaluate --run={run} --split={split}'
       raise UserError(f'--runs={run}: has no evaluation on {split} images; {command} makes one')
@@ -68,6 +70,8 @@ def check_same_protocol(evaluations: list[RunEvaluation]) -> None:
     for name in _shared_protocols([first, other]):
       left, right = first.protocols[name], other.protocols[name]
       fields = [field for field in left | right if left.get(field) != right.get(field)]
+      if left.get('fingerprint') is not None and 'fingerprint' not in fields:
+        fields = [field for field in fields if field != 'dataset']  # the same data at another path
       if fields:
         parts = (f'{x} {_shorten(left, x)} and {_shorten(right, x)}' for x in fields)
         network = f' of {name}' if name else ''

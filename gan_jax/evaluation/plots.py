@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def plot_training_curves(
     *((axes, ('k', 'gain', 'undone'), ()) for axes in ratio),
   ):
     for name in names:
-      steps, values = ([record[key] for record in trained] for key in ('step', name))
+      steps, values = ([record.get(key, math.nan) for record in trained] for key in ('step', name))
       axes.plot(steps, values, label=_LABELS[name], linewidth=1)
     for target in targets:
       axes.axhline(target, color='grey', linestyle='--', linewidth=0.8)
@@ -73,7 +74,8 @@ def plot_score_history(
   """Plots `name`_raw and `name`_ema of `records` against the step, and dashed lines at `references`."""
   measured = [record for record in records if f'{name}_ema' in record]
   for which, weights in (('raw', 'last weights'), ('ema', 'moving average')):
-    steps, values = ([record[key] for record in measured] for key in ('step', f'{name}_{which}'))
+    keys = ('step', f'{name}_{which}')
+    steps, values = ([record.get(key, math.nan) for record in measured] for key in keys)
     axes.plot(steps, values, label=weights, marker='o', markersize=3)
   for reference, value in references.items():
     axes.axhline(value, color='grey', linestyle='--', linewidth=0.8, label=reference)

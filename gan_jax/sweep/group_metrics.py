@@ -18,7 +18,8 @@ class GroupMetrics:
 
   def __init__(self, path: Path, step: int):
     """Reads the records up to the group's step `step`, that of its checkpoint, and deletes later ones."""
-    self.records = [r for r in read_metrics(path) if r['at'] <= step]
+    records = [r for r in read_metrics(path) if 'at' in r and 'member' in r]
+    self.records = [r for r in records if r['at'] <= step]
     write_atomically(path, ''.join(map(json_line, self.records)).encode())
     self._file = path.open('a')
 

@@ -52,7 +52,8 @@ def delete_surplus_checkpoints(folder: Path, keep: int, scores: dict[int, float]
   steps = sorted(checkpoint_integrity.complete_steps(folder))
   best = best_step(steps, scores)
   for step in set(steps[:-keep]) - {best} if best is not None else ():
-    shutil.rmtree(checkpoint_integrity.checkpoint_path(folder, step))
+    # NFS keeps the name of a file that another process has open, and with it the folder.
+    shutil.rmtree(checkpoint_integrity.checkpoint_path(folder, step), ignore_errors=True)
 
 
 class Checkpoints:

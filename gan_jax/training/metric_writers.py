@@ -9,8 +9,14 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from gan_jax.diagnosis.training_monitors import MonitorHistory
 from gan_jax.utils.files import write_atomically
 
+_TEXTS = ('alarm', 'says', 'member')
+_COUNTS = ('step', 'at')
+_MONITORS = {
+  f'watch_{name}' for name in MonitorHistory._fields[1:]
+}  # a record has all of them, or none
 SCORE_KEY = 'score'  # key of the score that selects the best checkpoint; higher is better
 
 
@@ -20,14 +26,31 @@ def json_line(record: dict[str, Any]) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-  """Reads the records of a metrics.jsonl; ignores a last line that a kill cut short."""
-  records = []
-  for line in path.read_text().splitlines() if path.exists() else ():
-    try:
-      records.append(json.loads(line))
-    except ValueError:
-      break
-  return records
+  """Reads the records of a metrics.jsonl; leaves out damaged lines, as a kill leaves at the end."""
+  text = path.read_bytes().decode(errors='replace') if path.exists() else ''
+  return [record for line in text.split('\n') if (record := _parse_record(line)) is not None]
+
+
+def _parse_record(line: str) -> dict[str, Any] | None:
+  """Returns the record of a line: texts and numbers, with a step; None for a damaged line."""
+  try:
+    record = json.loads(line)
+  except (ValueError, RecursionError):
+    return None
+  if not isinstance(record, dict) or not all(_is_value(*item) for item in record.items()):
+    return None
+  if any(name in record for name in _MONITORS) and not record.keys() >= _MONITORS:
+    return None
+  return record if 'step' in record else None
+
+
+def _is_value(name: str, value: Any) -> bool:
+  """Returns whether an entry of a record has the type that goes with its name."""
+  if name in _TEXTS:
+    return isinstance(value, str)
+  if name in _COUNTS:
+    return type(value) is int and 0 <= value < 2**31
+  return type(value) is float or (type(value) is int and abs(value) < 2**53)
 
 
 def read_scores(path: Path) -> dict[int, float]:
