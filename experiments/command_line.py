@@ -179,6 +179,16 @@ def define_seed_flag(text: str) -> flags.FlagHolder[int]:
   return holder
 
 
+def define_data_flags() -> tuple[flags.FlagHolder[str], flags.FlagHolder[str]]:
+  """Defines the flags --data_dir and --dataset, which say where the data of an existing run are now."""
+  script = sys.argv[0]
+  data_dir = flags.DEFINE_string(
+    'data_dir', '', "Folder of prepared data; by default the run's.", module_name=script
+  )
+  text = "Where the run's data are now (folder:PATH), if they have moved."
+  return data_dir, flags.DEFINE_string('dataset', '', text, module_name=script)
+
+
 def define_placement_flags(
   stream_choices: Sequence[str],
 ) -> tuple[flags.FlagHolder[bool], flags.FlagHolder[str]]:

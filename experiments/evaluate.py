@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from gan_jax.evaluation import feature_networks, tasks
+from gan_jax.evaluation import feature_networks
 from gan_jax.evaluation.feature_networks import FEATURE_NETWORKS, FeatureNetwork
 from gan_jax.evaluation.tasks import Task, external_features
 from gan_jax.evaluation.tasks.image_task import ImageTask
@@ -29,7 +29,7 @@ _SPLIT = flags.DEFINE_enum(
 )
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'last', 'last, best (on validation), or a step.')
 _SEED = command_line.define_seed_flag('Seed of the samples and of the references.')
-_DATA_DIR = flags.DEFINE_string('data_dir', '', "Folder of prepared data; by default the run's.")
+_DATA_DIR, _DATASET = command_line.define_data_flags()
 _WEIGHTS = {
   name: flags.DEFINE_string(
     name, '', f'Weights of {name} (.safetensors, .npz), or "no"; else ${"GAN_JAX_" + name.upper()}.'
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
     raise UserError('--run: name the folder of a run')
   folder, cache = Path(_RUN.value), command_line.cache_dir()
   trained = load_run.load_run(folder, _CHECKPOINT.value)
-  task = tasks.load_task(trained.config, cache, _DATA_DIR.value)
+  task = load_run.load_run_data(trained, cache, _DATA_DIR.value, _DATASET.value)
   networks = _networks(task, cache)
   split, seed = _SPLIT.value, _SEED.value
   report = task.full_report(trained.gan, trained.state, split, seed)
