@@ -2,13 +2,12 @@
 
   python -m experiments.train --flagfile=experiments/presets/mnist.flags --run=runs/mnist
 
-The same command resumes a run that stopped. Exit codes: 0 finished, or saved after SIGTERM; 2 a
-mistake in the flags, the folder or the data; 3 a value was not finite; 4 another process of the run
-was lost; 5 an alarm of --stop_on; 130 saved after Ctrl-C. On several hosts, start it on each (see
-experiments/launch/).
+The same command resumes a run that stopped; --from starts a new one from the checkpoint of another.
+Exit codes: 0 finished; 2 a mistake in the flags, the folder or the data; 3 a value was not finite;
+4 another process of the run was lost; 5 an alarm of --stop_on; 128 + N saved after signal N (130
+Ctrl-C, 143 SIGTERM). On several hosts, start it on each (see experiments/launch/).
 """
 
-import signal
 import sys
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from absl import flags
 from gan_jax.config.run_config import Config
 from gan_jax.distributed import devices, peer_watchdog, pmap, processes, sharding
 from gan_jax.distributed.processes import ProcessSpec
-from gan_jax.training import data_placement, train
+from gan_jax.training import data_placement, fork_run, train
+from gan_jax.training.fork_run import ForkSource
+from gan_jax.utils.errors import UserError
 
 from . import command_line, exit_codes
 
@@ -39,6 +40,10 @@ _PEER_TIMEOUT = flags.DEFINE_float(
   5,
   300,
 )
+_FROM = flags.DEFINE_string('from', None, 'Folder of a run to begin from, with changed settings.')
+_FROM_CHECKPOINT = flags.DEFINE_string(
+  'from_checkpoint', 'last', 'Checkpoint of --from: last, best, or a step.'
+)
 _SETTINGS = command_line.define_config_flags(Config)
 
 
@@ -49,8 +54,7 @@ def _print_line(line: str) -> None:
 def main(argv: list[str]) -> int:
   """Trains the run and prints what to do next."""
   del argv
-  config = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
-  folder = command_line.run_directory(_RUN.value, config.dataset)
+  config, folder, fork = _read_settings()
   devices.simulate_cpu_devices(_DEVICES.value)
   spec = ProcessSpec(_COORDINATOR.value, _N_PROCESSES.value, _PROCESS_ID.value)
   group = processes.join_group(spec, _print_line)
@@ -66,12 +70,29 @@ def main(argv: list[str]) -> int:
       sharding.SHARDED_PARAMS if _SHARD.value else _MAP.value,
       group,
       _STREAM.value,
+      fork,
     )
   if group.is_first or outcome.stopped_by is not None:
     _print_outcome(outcome, folder)
   if outcome.stopped_by is not None:
-    return exit_codes.EXIT_INTERRUPTED if outcome.stopped_by == signal.SIGINT else 0
+    return exit_codes.after_signal(outcome.stopped_by)
   return exit_codes.EXIT_ALARM if outcome.alarm else 0
+
+
+def _read_settings() -> tuple[Config, Path, ForkSource | None]:
+  """Returns the settings of the run, its folder, and the checkpoint of another run that it begins from."""
+  if _FROM.value is None:
+    if _FROM_CHECKPOINT.present:
+      raise UserError(
+        f'--from_checkpoint={_FROM_CHECKPOINT.value}: of which run? give --from=FOLDER'
+      )
+    config = Config(**{name: holder.value for name, holder in _SETTINGS.items()})
+    return config, command_line.run_directory(_RUN.value, config.dataset), None
+  if _RUN.value is None:
+    raise UserError(f'--from={_FROM.value}: give --run=FOLDER, a folder for the new run')
+  fork, folder = ForkSource(Path(_FROM.value), _FROM_CHECKPOINT.value), Path(_RUN.value)
+  given = {name: holder.value for name, holder in _SETTINGS.items() if holder.present}
+  return fork_run.fork_config(fork, folder, given), folder, fork
 
 
 def _print_outcome(outcome: train.Outcome, folder: Path) -> None:

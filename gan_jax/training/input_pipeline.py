@@ -100,6 +100,8 @@ class StreamingPipeline:
     data_key = train_step.split_run_key(key).data
     self._loader = HostLoader(data.train, data_key, batch_size, rows, self._n)
     self._first = 0  # number of the window's first minibatch
+    # Updates of D that a fixed ratio does not explain: a fork may begin from a run with another one.
+    self._surplus: int | None = None
     self.data = DeviceData((), sharding.replicate(data.held_out, devices))
     held_out = sharding.eval_copy(self.data.held_out, mapped)
     self.monitor_data = DeviceData(_monitor_examples(data.train, key), held_out)
@@ -126,9 +128,12 @@ class StreamingPipeline:
 
   def _d_updates(self, state: GanState, step: int) -> int:
     """Returns the discriminator updates before `step`; with a controlled k this waits for the device."""
-    if isinstance(self._ratio, UpdateRatio):
-      return int(self._ratio.updates_before(step))
-    return int(sharding.local_copy(state.d.count))
+    if not isinstance(self._ratio, UpdateRatio):
+      return int(sharding.local_copy(state.d.count))
+    explained = int(self._ratio.updates_before(step))
+    if self._surplus is None:
+      self._surplus = int(sharding.local_copy(state.d.count)) - explained
+    return explained + self._surplus
 
   def _steps_in_window(self, count: int, step: int, n: int) -> int:
     """Returns how many of the next n steps need no minibatch behind the window."""

@@ -14,8 +14,9 @@ from gan_jax.distributed import processes
 from gan_jax.distributed.processes import ProcessGroup
 from gan_jax.distributed.sharding import Devices
 from gan_jax.gan.gan import GanState
-from gan_jax.training import checkpoint_integrity, metric_writers, report, run_directory
+from gan_jax.training import checkpoint_integrity, fork_run, metric_writers, report, run_directory
 from gan_jax.training.checkpoints import Checkpoints, delete_surplus_checkpoints, open_checkpoints
+from gan_jax.training.fork_run import ForkSource, OpenedSource
 from gan_jax.training.loop_hooks import Hooks
 from gan_jax.training.loop_schedule import due_after, next_stop
 from gan_jax.training.session import Session, open_session
@@ -40,6 +41,7 @@ def train(
   mapped: str = 'pmap',
   group: ProcessGroup = processes.SINGLE_PROCESS,
   stream: str = 'auto',
+  fork: ForkSource | None = None,
 ) -> Outcome:
   """Trains the run in `folder` up to step `config.steps`; a stop signal saves first and returns early.
 
@@ -51,6 +53,7 @@ def train(
     mapped: how the step is mapped over devices: a name in `pmap.STEP_MAPS`, or `sharding.SHARDED_PARAMS`.
     group: the processes of the run.
     stream: a choice of `data_placement.STREAM`.
+    fork: a checkpoint of another run, from which a new run begins.
 
   Raises:
     UserError: where settings, folder or data cannot be used.
@@ -68,10 +71,15 @@ def train(
         if group.is_first:
           report.write_run_page(folder)  # a process that was killed may not have written it
         return Outcome(steps[-1], already=True)
+      open_source = lambda: None if steps else fork_run.open_source(fork, folder, config)
+      source = group.run_on_all(open_source)
       session = open_session(config, folder, devices, cache, mapped, stream, group)
       stack.callback(session.pipeline.close)
-      _describe_run(session)
-      state, steps = session.initial_state(), saved.steps()
+      _describe_run(session, source)
+      state = session.initial_state()
+      if source is not None:
+        _print_lines(group, fork_run.begin_fork(config, source, saved, state))
+      steps = saved.steps()
       if steps:
         state = group.run_on_all(lambda: saved.restore(steps[-1], state))
       if group.count == 1:
@@ -149,12 +157,20 @@ def _claim_folder(
     run_directory.check_shared_filesystem(folder, group)
 
 
-def _describe_run(session: Session) -> None:
-  """Writes config.json; raises UserError where the run was begun on other data."""
+def _print_lines(group: ProcessGroup, lines: list[str]) -> None:
+  if group.is_first:
+    print(*lines, sep='\n', file=sys.stderr, flush=True)
+
+
+def _describe_run(session: Session, source: OpenedSource | None) -> None:
+  """Writes config.json; raises UserError where the run, or its source, was begun on data that do not fit."""
   task, devices, group = session.task, session.devices, session.group
   group.require_same({'the data (sha256)': task.fingerprint})
+  if source is not None:
+    fork_run.check_shape(source, task.name, task.shape)
+  record = None if source is None else source.record
   kind = f'{len(devices)} x {devices[0].device_kind}'
   if group.count > 1:
     kind += f' in {group.count} processes'
   write = run_directory.write_description
-  group.run_on_first(lambda: write(session.folder, session.config, task, kind))
+  group.run_on_first(lambda: write(session.folder, session.config, task, kind, record))

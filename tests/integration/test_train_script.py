@@ -49,6 +49,7 @@ def test_help_has_the_common_flags_and_full_help_has_all(scripts):
   common = [field.name for field in fields if not field.metadata['rare']]
   process_flags = ['run', 'devices', 'map', 'shard_params', 'stream']  # not in config.json
   process_flags += ['coordinator', 'num_processes', 'process_id', 'peer_timeout']
+  process_flags += ['from', 'from_checkpoint']
   assert defined(brief.out) == [*process_flags, *common]
   assert defined(full.out) == [*process_flags, *(field.name for field in fields)]
   assert f'and {len(fields) - len(common)} more, by --helpfull' in brief.out
@@ -193,7 +194,7 @@ def test_a_run_stopped_twice_ends_like_an_uninterrupted_one(scripts, trained, en
   process.send_signal(signal.SIGSTOP)  # cannot end before the second process starts
   second_process = scripts(*command)
   commands.assert_mistake(second_process, f'--run={run}', 'another process is training this run')
-  first = stop(process, signal.SIGTERM, run, 0)
+  first = stop(process, signal.SIGTERM, run, 143)
   process = commands.start(*command, env=env)
   commands.wait_for_step(run, STEPS // 2 + 100, process)
   second = stop(process, signal.SIGINT, run, 130)
