@@ -27,7 +27,7 @@ _DEVICES = flags.DEFINE_integer('devices', 0, 'Devices per process; 0: all. A CP
 _MAP = flags.DEFINE_enum('map', 'pmap', list(pmap.STEP_MAPS), 'Map of the step over devices.')
 _SHARD, _STREAM = command_line.define_placement_flags(data_placement.STREAM)
 _COORDINATOR = flags.DEFINE_string(
-  'coordinator', '', 'HOST:PORT of process 0; empty where JAX detects it, or for one process.'
+  'coordinator', '', 'HOST:PORT of process 0; empty to let JAX detect it.'
 )
 _N_PROCESSES = flags.DEFINE_integer(
   'num_processes', 0, 'Processes of the run: 0 to let JAX detect them, 1 for a single one.'
