@@ -25,6 +25,7 @@ class CachedDataset(NamedTuple):
   folder: str  # of the source files; relative to the data folder if inside it
   contents: str = ''  # of an image folder only: SHA-256 of the file list
   skipped: tuple[str, ...] = ()  # of an image folder only: files that are not images
+  summary: dict[str, Any] = {}  # noqa: RUF012  of files only: what was read, converted and left out
 
 
 def cache_path(data_dir: epath.Path, name: str, image_size: int = 0) -> epath.Path:
@@ -34,10 +35,11 @@ def cache_path(data_dir: epath.Path, name: str, image_size: int = 0) -> epath.Pa
 
 def write_cache(path: pathlib.Path, cached: CachedDataset) -> None:
   """Writes the arrays uncompressed; equal arrays give equal bytes, since NumPy stores no date in an .npz."""
-  dataset, folder, contents, skipped = cached
+  dataset, folder, contents, skipped, summary = cached
   about: dict[str, Any] = dict(name=dataset.name, folder=folder, fingerprint=dataset.fingerprint)
   if contents:
-    about |= dict(contents=contents, skipped=skipped)
+    about |= dict(contents=contents, skipped=skipped, summary=summary)
+    about |= dict(class_names=dataset.class_names)
   np.savez(path, about=np.array(json.dumps(about)), **dataset.arrays())  # type: ignore
 
 
@@ -56,11 +58,19 @@ def read_cache(path: epath.Path) -> CachedDataset | None:
     return None
   except (OSError, ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile) as error:
     raise DamagedCacheError(str(error)) from error
-  dataset = dataset_lib.from_arrays(about['name'], loaded)
+  dataset = dataset_lib.from_arrays(about['name'], loaded, class_names=about.get('class_names', ()))
   if dataset.fingerprint != about['fingerprint']:
     raise DamagedCacheError('its sha256 differs from the recorded one')
   skipped = tuple(about.get('skipped', ()))
-  return CachedDataset(dataset, about['folder'], about.get('contents', ''), skipped)
+  return CachedDataset(
+    dataset, about['folder'], about.get('contents', ''), skipped, about.get('summary', {})
+  )
+
+
+def read_about(path: epath.Path) -> dict[str, Any]:
+  """Returns the description in a cache file; raises OSError where there is none."""
+  with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
+    return dict(json.loads(str(arrays['about'])))
 
 
 def _memory_map(path: pathlib.Path, names: list[str]) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ class Dataset(NamedTuple):
 
   If `stack` is above 1, each training example is made of that many independently drawn images of `train` by
   `image_arrays.stack_channels`; the validation and test splits hold images that are stacked already.
+  `class_names` holds the names of the labels 0, 1, ..., empty where the data bring none.
   """
 
   name: str
@@ -32,6 +33,7 @@ class Dataset(NamedTuple):
   test_labels: np.ndarray | None
   fingerprint: str
   stack: int = 1
+  class_names: tuple[str, ...] = ()
 
   @property
   def shape(self) -> tuple[int, int, int]:
@@ -46,7 +48,8 @@ class Dataset(NamedTuple):
       return 0
     held_out = (self.validation_labels, self.test_labels)
     counts = [int(labels.max()) + 1 for labels in held_out if labels is not None]
-    return max((int(self.train_labels.max()) + 1) ** self.stack, *counts)
+    n_train = max(int(self.train_labels.max()) + 1, len(self.class_names))
+    return max(n_train**self.stack, *counts)
 
   @property
   def n_base_classes(self) -> int:
@@ -72,10 +75,15 @@ class Dataset(NamedTuple):
     return {key: getattr(self, key) for key in ARRAY_NAMES if getattr(self, key) is not None}
 
 
-def from_arrays(name: str, arrays: Mapping[str, np.ndarray], stack: int = 1) -> Dataset:
+def from_arrays(
+  name: str, arrays: Mapping[str, np.ndarray], stack: int = 1, class_names: Sequence[str] = ()
+) -> Dataset:
   """Builds a data set from arrays by field name and computes its fingerprint."""
   fields: dict[str, Any] = {key: arrays.get(key) for key in ARRAY_NAMES}
-  return Dataset(name, **fields, fingerprint=hash_arrays(arrays, stack), stack=stack)
+  fingerprint = hash_arrays(arrays, stack)
+  return Dataset(
+    name, **fields, fingerprint=fingerprint, stack=stack, class_names=tuple(class_names)
+  )
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray], stack: int = 1) -> str:

@@ -1,4 +1,4 @@
-"""Loads and prepares data sets by name: registered ones, any image set of TFDS, folders of images."""
+"""Loads and prepares data sets by name: registered ones, any image set of TFDS, folders and files."""
 
 import contextlib
 import difflib
@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from etils import epath
 
-from gan_jax.data import downloads, image_folder, preparation, stacked_mnist, tfds_preparation
+from gan_jax.data import downloads, image_files, preparation, stacked_mnist, tfds_preparation
 from gan_jax.data.dataset import Dataset, UnknownDatasetError
 from gan_jax.data.progress import Progress
+from gan_jax.data.reader import ReadOptions
 from gan_jax.utils.errors import UserError
 
 DatasetLoader = Callable[[epath.Path, Progress, int], Dataset]
@@ -36,20 +37,28 @@ def load_dataset(
   progress: Progress | None = None,
   image_size: int = 0,
   strict: bool = False,
+  options: ReadOptions = ReadOptions(),  # noqa: B008
+  fingerprint: str = '',
 ) -> Dataset:
   """Loads a data set by name and prepares it first if needed; raises UserError.
 
   Args:
-    name: a key of DATASETS, the name of an image set of TFDS, or a path (`folder:PATH`).
+    name: a key of DATASETS, the name of an image set of TFDS, or a path (`folder:PATH`, `zip:PATH`, ...).
     data_dir: the folder or bucket (`gs://...`) of prepared data.
     progress: receives log lines and progress bars.
     image_size: if not 0, images are cropped and resized to squares of this many pixels a side.
-    strict: refuses a file of a folder that is no image, instead of skipping it.
+    strict: refuses an image file of a path that cannot be read, instead of leaving it out.
+    options: how a path is read: labels, background, splits and so on.
+    fingerprint: of the data of a run that goes on; loads a folder as an earlier version split it, if that
+      version cached arrays of this fingerprint.
   """
   path, progress = _open_data_dir(data_dir), progress or Progress()
-  _check_arguments(name, image_size, strict)
-  if image_folder.is_image_folder_name(name):
-    return image_folder.load_image_folder(name, path, progress, image_size, strict)
+  name = name.removeprefix('tfds:')
+  _check_arguments(name, image_size, strict, options)
+  if image_files.is_path_name(name):
+    return image_files.load_image_files(
+      name, path, progress, image_size, strict, options, fingerprint
+    )
   if name in DATASETS:
     return DATASETS[name](path, progress, image_size)
   with _suggest_names(name):
@@ -63,6 +72,7 @@ def prepare_dataset(
   sources: Mapping[str, downloads.DownloadSource] = downloads.DOWNLOAD_SOURCES,
   image_size: int = 0,
   strict: bool = False,
+  options: ReadOptions = ReadOptions(),  # noqa: B008
 ) -> epath.Path:
   """Prepares a data set if needed, logs the source of its files, and returns its folder.
 
@@ -70,10 +80,11 @@ def prepare_dataset(
   a TFDS set. Raises UserError.
   """
   path, progress = _open_data_dir(data_dir), progress or Progress()
-  _check_arguments(name, image_size, strict)
-  if image_folder.is_image_folder_name(name):
-    image_folder.load_image_folder(name, path, progress, image_size, strict)
-    return image_folder.image_folder_cache(name, path)
+  name = name.removeprefix('tfds:')
+  _check_arguments(name, image_size, strict, options)
+  if image_files.is_path_name(name):
+    image_files.load_image_files(name, path, progress, image_size, strict, options)
+    return image_files.image_files_cache(name, path)
   if name in DATASETS and name not in tfds_preparation.FINGERPRINTS:
     DATASETS[name](path, progress, image_size)
     return path
@@ -100,11 +111,17 @@ def _open_data_dir(data_dir: str | os.PathLike) -> epath.Path:
   return path
 
 
-def _check_arguments(name: str, image_size: int, strict: bool) -> None:
+def _check_arguments(name: str, image_size: int, strict: bool, options: ReadOptions) -> None:
   if image_size < 0:
     raise UserError(f'--image_size={image_size}: give the pixels a side, or 0 to keep the size')
-  if strict and not image_folder.is_image_folder_name(name):
+  if image_files.is_path_name(name):
+    return
+  if strict:
     raise UserError(f'--strict: it applies to folders of images only, not to {name}; leave it out')
+  for field, value, default in zip(ReadOptions._fields, options, ReadOptions(), strict=True):
+    if value != default:
+      reason = f'it applies to folders and files only, not to {name}'
+      raise UserError(f'--{field}={value}: {reason}; leave it out')
 
 
 @contextlib.contextmanager
@@ -121,6 +138,6 @@ def _suggest_names(name: str) -> Iterator[None]:
     mend = f'give one of {", ".join(DATASETS)}, an image set of TFDS by its name, or folder:PATH'
     if near:
       mend = f'near names: {", ".join(near)}'
-    if pathlib.Path(name).is_dir():
-      mend = f'a folder of images is written --dataset=folder:{name}'
+    if pathlib.Path(name).exists():
+      mend = f'a folder or file of images is written --dataset=folder:{name}'
     raise UserError(f'--dataset={name} is unknown; {mend}') from None

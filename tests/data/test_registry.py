@@ -218,7 +218,7 @@ def test_the_script_prints_counts_and_fingerprint_of_prepared_data(mnist):
   ('flags', 'message'),
   [
     (['--dataset=mnst'], 'near names: mnist'),
-    (['--dataset=folder:{file}'], '--dataset=folder:{file}: the folder {file} is no folder'),
+    (['--dataset=folder:{file}'], '--dataset=folder:{file}: it is empty, which is no kind of data'),
     (['--data_dir={file}'], '--data_dir={file} cannot be written'),
     (['--data_dir={file}/below'], '--data_dir={file}/below cannot be written'),
     (['--data_dir=ftp://x/y'], '--data_dir=ftp://x/y cannot be reached'),

@@ -156,6 +156,6 @@ def test_a_folder_with_images_of_two_sizes_is_an_error(tmp_path):
   Image.fromarray(PIXELS[0, ..., 0]).save(tmp_path / 'a.png')
   Image.fromarray(PIXELS[0, :4, :4, 0]).save(tmp_path / 'b.png')
   with pytest.raises(
-    UserError, match=r'b.png is 4 x 4 x 1 and a.png 8 x 8 x 1; give images of one'
+    UserError, match=r'1 of 2 images are 8x8 pixels, and b.png is 4x4: give images of one'
   ):
     sample_files.load_example_sets({'fake': str(tmp_path)})
