@@ -18,6 +18,7 @@ import jax
 from absl import app, flags, logging
 
 from gan_jax.config.run_config import Config
+from gan_jax.distributed import device_memory
 from gan_jax.utils.errors import AllProcessesError, DivergedError, UserError
 
 from . import exit_codes
@@ -74,6 +75,8 @@ def _run_main(main: Main, argv: list[str]) -> int:
   warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
   if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
     jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))
+  # Memory of a GPU is taken when it is needed: by default the first of several jobs would hold most of it.
+  os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
   with _one_line_errors():
     if len(argv) > 1:
@@ -143,7 +146,7 @@ def _system_limit(error: BaseException | None) -> str | None:
       return f'the disk is full{place}: free some space, then give the same command again'
     if where and code in _UNWRITABLE:
       return f'{where}: {os.strerror(code).lower()}; choose a place that can be written'
-    if 'RESOURCE_EXHAUSTED' in text or 'Out of memory' in text:
+    if device_memory.is_out_of_memory(error):
       return 'out of device memory: lower --batch_size, --k, --g_width or --d_width'
     error = error.__cause__
   return None

@@ -6,14 +6,15 @@ Verdicts are those of the sweep (--referee), or of experiments.referee on the fo
 members.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
 from absl import flags
 
-from gan_jax.config.run_config import Config
+from gan_jax.config import resume_compatibility
 from gan_jax.evaluation import tasks
-from gan_jax.sweep import plots, results_table
+from gan_jax.sweep import equal_compute, plots, results_table
 from gan_jax.sweep.results_table import RankingMetric
 from gan_jax.utils.errors import UserError
 
@@ -21,6 +22,7 @@ from . import command_line
 
 _SWEEPS = flags.DEFINE_list('sweeps', None, 'Folders of sweeps, with commas between.')
 _BY = flags.DEFINE_string('by', 'k', 'A setting that all sweeps vary.')
+_DATA_DIR, _DATASET = command_line.define_data_flags()
 _OUTPUT = flags.DEFINE_string('output', 'sweeps.png', 'File of the plot.')
 
 
@@ -35,11 +37,11 @@ def main(argv: list[str]) -> None:
       row._replace(values=row.values | _verdict(row))
       for row in results_table.read_csv(folder, [_BY.value])
     ]
-    try:
-      config = Config(**json.loads((folder / 'sweep.json').read_text())['flags'])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-      raise UserError(f'--sweeps={folder}: sweep.json cannot be read ({error!r})') from error
-    metric = RankingMetric(*tasks.load_task(config, command_line.cache_dir()).selection_metric)
+    config = resume_compatibility.config_from_json(equal_compute.read_sweep(folder)['flags'])
+    if _DATASET.value:
+      config = dataclasses.replace(config, dataset=_DATASET.value)
+    task = tasks.load_task(config, command_line.cache_dir(), _DATA_DIR.value)
+    metric = RankingMetric(*task.selection_metric)
     panels[config.dataset] = (rows, metric)
   plots.plot_side_by_side(Path(_OUTPUT.value), panels, _BY.value)
   print(f'  plot      {_OUTPUT.value}')

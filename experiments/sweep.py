@@ -41,7 +41,7 @@ from gan_jax.sweep import (
 from gan_jax.sweep.equal_compute import Comparison
 from gan_jax.sweep.results_table import ResultRow
 from gan_jax.sweep.search_space import Axis
-from gan_jax.training import stop_signals
+from gan_jax.training import run_description, stop_signals
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
 
@@ -89,10 +89,12 @@ def main(argv: list[str]) -> int:
   cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
   devices_lib.simulate_cpu_devices(_DEVICES.value, cores)
   comparison = _comparison(base, axes)
+  run_description.refuse_bucket(comparison.folder)
   equal_compute.check_comparison(comparison)
   _check_size(comparison)
   description = equal_compute.describe_sweep(
     base,
+    comparison.load_task(base).fingerprint,
     sweep=_SWEEP.value,
     seeds=_SEEDS.value,
     compute='none' if _STORE.value else _COMPUTE.value,
@@ -112,7 +114,7 @@ def main(argv: list[str]) -> int:
   if received and not ended:
     print(f'stopped by {received[0].name} and saved; go on with:')
     print(f'  {command_line.shell_command("sweep", *sys.argv[1:])}')
-    return exit_codes.EXIT_INTERRUPTED if received[0].name == 'SIGINT' else 0
+    return exit_codes.after_signal(received[0])
   _write_results(comparison, axes, rows)
   return 0
 
@@ -198,20 +200,36 @@ def _train_trials(
       return optuna_worker.TrialResult(None, {})
     worker_rows.extend(rows)
     results_table.write_tables(worker_folder, worker_rows)  # stays if the store is lost
-    value = results_table.mean_finite(row.metric for row in rows)
+    kept, value = results_table.seeds_score(metric.sign * row.metric for row in rows)
+    value = metric.sign * value if kept else math.nan
     label = search_space.label(setting)
-    print(f'trial {trial.number}: {label}: {metric.name} {value:.4g}', flush=True)
+    n_lost = sum(row.status not in ('finished', 'dropped') for row in rows)
+    note = f' ({n_lost} of {len(rows)} seeds lost)' if n_lost else ''
+    print(f'trial {trial.number}: {label}: {metric.name} {value:.4g}{note}', flush=True)
     attributes = {'rows': json.dumps(json_safe([row.to_columns() for row in rows]))}
     value = value if math.isfinite(value) else -metric.sign * math.inf  # the worst value
     return optuna_worker.TrialResult(value, attributes)
 
   ended = optuna_worker.run_trials(study, evaluate, stop)
-  rows = [
-    results_table.from_columns(columns, [axis.name for axis in axes])
-    for trial in study.planned_trials()
-    for columns in json.loads(trial.user_attrs.get('rows', '[]'))
-  ]
+  rows = [row for trial in study.planned_trials() for row in _rows_of(trial, axes, comparison)]
   return rows, ended
+
+
+def _rows_of(trial: Any, axes: list[Axis], comparison: Comparison) -> list[ResultRow]:
+  """Returns the rows of a finished trial; rows marked as failed for one in which workers died."""
+  names = [axis.name for axis in axes]
+  if 'rows' in trial.user_attrs:
+    rows = json.loads(trial.user_attrs['rows'])
+    return [results_table.from_columns(columns, names) for columns in rows]
+  params = trial.system_attrs.get('fixed_params', {}) | trial.params
+  if trial.state.name != 'FAIL' or not params.keys() >= set(names):
+    return []
+  setting = tuple((name, params[name]) for name in names)
+  seeds = range(comparison.base.seed, comparison.base.seed + comparison.seeds)
+  return [
+    ResultRow(equal_compute.G_UPDATES, setting, seed, 'failed', math.nan, {'run': ''})
+    for seed in seeds
+  ]
 
 
 def _write_results(comparison: Comparison, axes: list[Axis], rows: list[ResultRow]) -> None:

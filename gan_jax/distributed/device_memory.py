@@ -7,6 +7,24 @@ from typing import Any
 
 import jax
 
+from gan_jax.utils.errors import UserError
+
+
+class OutOfDeviceMemoryError(UserError):
+  """Reports a program that needs more memory than its device has free."""
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+  """Returns whether an error, or one that caused it, says that the memory of device or host is exhausted."""
+  while error is not None:
+    text = str(error)
+    if isinstance(error, (MemoryError, OutOfDeviceMemoryError)) or 'Out of memory' in text:
+      return True
+    if 'RESOURCE_EXHAUSTED' in text and 'No space left on device' not in text:
+      return True
+    error = error.__cause__
+  return False
+
 
 def available_host_bytes() -> int:
   """Returns the bytes that a process may take without swapping; outside Linux, all physical memory."""

@@ -7,16 +7,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gan_jax.config import dynamic_hyperparameters
+from gan_jax.config import dynamic_hyperparameters, resume_compatibility
 from gan_jax.config.run_config import Config
 from gan_jax.evaluation.tasks import Task
-from gan_jax.sweep import compute_budget, group_program, halving_scheduler, search_space
+from gan_jax.sweep import (
+  compute_budget,
+  group_program,
+  halving_scheduler,
+  search_space,
+  setting_checks,
+)
 from gan_jax.sweep.compute_budget import RunCost, UpdateFlops
 from gan_jax.sweep.group_program import GroupProgram, Member
 from gan_jax.sweep.progress_table import ProgressTable, PruningCallback
 from gan_jax.sweep.results_table import RankingMetric, ResultRow
 from gan_jax.sweep.search_space import Setting
-from gan_jax.training import load_run, metric_writers, run_directory, train_spec
+from gan_jax.training import (
+  load_run,
+  metric_writers,
+  run_description,
+  run_directory,
+  train_spec,
+)
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
 
@@ -66,36 +78,67 @@ def check_comparison(comparison: Comparison) -> None:
     )
   for setting in comparison.settings:
     search_space.apply_setting(base, setting)
+  setting_checks.check_settings(base, comparison.settings, comparison.load_task)
 
 
-def describe_sweep(base: Config, **options: Any) -> dict[str, Any]:
-  """Returns what must be equal in two processes of one sweep: its options and the flags of its base run."""
+def describe_sweep(base: Config, data: str, **options: Any) -> dict[str, Any]:
+  """Returns what two processes of one sweep share: options, flags of the base run, SHA-256 of the data."""
   flags = dataclasses.asdict(base)
   del flags['data_dir']  # may differ between hosts
-  return {**options, 'flags': flags}
+  return {**options, 'flags': flags, 'data': data}
 
 
 def open_sweep(folder: Path, description: dict[str, Any]) -> None:
   """Makes the directory of a sweep and writes sweep.json; raises UserError where it holds something else."""
   path = folder / 'sweep.json'
-  text = json.dumps(description, indent=2) + '\n'
-  if path.exists() and path.read_text() == text:
-    return
+  run_description.refuse_bucket(folder)
   if path.exists():
-    changed = changed_names(json.loads(path.read_text()), description)
-    raise UserError(
-      f'--run={folder}: this folder holds another sweep (other {changed}); '
-      'give the same command to go on, or another --run'
-    )
-  if folder.exists() and any(child.name[0] != '.' for child in folder.iterdir()):
+    changed = changed_names(read_sweep(folder), description)
+    if changed:
+      raise UserError(
+        f'--run={folder}: this folder holds another sweep (other {changed}); '
+        'give the same command to go on, or another --run'
+      )
+    return
+  if folder.exists() and not all(map(run_directory.is_bystander, folder.iterdir())):
     raise UserError(f'--run={folder}: this folder is not empty and holds no sweep; choose another')
   run_directory.create_run_directory(folder)
-  write_atomically(path, text.encode())
+  write_atomically(path, (json.dumps(description, indent=2) + '\n').encode())
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+  """Reads sweep.json, the description of a sweep; raises UserError where it is damaged or not there."""
+  try:
+    description = json.loads((folder / 'sweep.json').read_bytes())
+  except OSError as error:
+    reason = f'cannot be read ({error.strerror})'
+  except (ValueError, RecursionError):
+    reason = 'is damaged'
+  else:
+    if isinstance(description, dict) and isinstance(description.get('flags'), dict):
+      return description
+    reason = 'is damaged'
+  raise UserError(f'{folder / "sweep.json"} {reason}; name the folder of a sweep, or begin another')
 
 
 def changed_names(old: dict[str, Any], new: dict[str, Any]) -> str:
-  """Returns the names, with commas between, whose values differ in two descriptions of sweeps."""
-  return ', '.join(sorted(k for k in {*old, *new} if old.get(k) != new.get(k)))
+  """Returns the names, with commas between, whose values differ in two descriptions of sweeps.
+
+  Flags that an older version did not have had their defaults. Data at another path are the same where their
+  fingerprints are.
+  """
+  old, new = (dict(each) for each in (old, new))
+  if None in (old.get('data'), new.get('data')):  # an older version did not record them
+    old['data'] = new['data'] = None
+  flags = [each.pop('flags', {}) for each in (old, new)]
+  filled = [resume_compatibility.settings_with_defaults(each) | each for each in flags]
+  for each in filled:
+    each.pop('data_dir')
+  data_sets = [str(each['dataset']) for each in filled]
+  if new['data'] is not None and resume_compatibility.may_be_same_data(*data_sets):
+    filled[0]['dataset'] = filled[1]['dataset']
+  differ = lambda a, b: {k for k in {*a, *b} if a.get(k) != b.get(k)}
+  return ', '.join(sorted(differ(old, new) | {f'--{name}' for name in differ(*filled)}))
 
 
 def run_comparison(
@@ -128,6 +171,7 @@ def train_trial(
   one = comparison._replace(settings=[setting], halving=0)
   try:
     steps = {setting: search_space.apply_setting(one.base, setting).steps}
+    setting_checks.check_settings(one.base, [setting], one.load_task)
     runs = _runs_to_train(one, steps, G_UPDATES)
   except UserError:  # Optuna drew values that do not go together
     return []

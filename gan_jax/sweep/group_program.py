@@ -19,7 +19,6 @@ from gan_jax.gan.gan import Gan, GanState
 from gan_jax.gan.train_step import Hyperparameters, make_run_steps
 from gan_jax.sweep import member_mapping
 from gan_jax.training import nonfinite, train_spec
-from gan_jax.utils.errors import UserError
 
 _MEMORY_SHARE = 0.8  # of the free bytes of a device that a group may use
 _TRIAL_STEPS = 20  # training steps by which 'map' and 'vmap' are timed
@@ -164,8 +163,8 @@ def _compile_turns(program: GroupProgram, config: Config, room: int) -> GroupPro
   return dataclasses.replace(program, per_device=fit, call=call)
 
 
-def _too_large(needed: int, room: int) -> UserError:
-  return UserError(
+def _too_large(needed: int, room: int) -> device_memory.OutOfDeviceMemoryError:
+  return device_memory.OutOfDeviceMemoryError(
     f'not even one member fits: it needs {needed / 2**20:.0f} MiB of a device and {room / 2**20:.0f} MiB '
     'are free; lower --batch_size, --g_width or --d_width'
   )

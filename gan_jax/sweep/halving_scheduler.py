@@ -19,16 +19,18 @@ import jax
 
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.config.run_config import Config
+from gan_jax.distributed import device_memory
 from gan_jax.evaluation.tasks import Task
 from gan_jax.sweep import group_program
 from gan_jax.sweep.group_program import GroupProgram, Member
 from gan_jax.sweep.group_trainer import GroupTrainer, MemberResult
 from gan_jax.sweep.progress_table import SweepCallback
-from gan_jax.sweep.results_table import mean_finite
+from gan_jax.sweep.results_table import seeds_score
 from gan_jax.training import checkpoints, metric_writers, run_directory
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
 
+OUT_OF_MEMORY = 'out of memory'  # a status beside those of `group_trainer`
 _POLL_SECONDS = 2.0  # between attempts to lock groups that other processes train
 
 
@@ -63,16 +65,15 @@ def halving_steps(config: Config, halving: int) -> list[int]:
 
 
 def best_settings(scores: dict[str, float], settings: dict[str, str], halving: int) -> set[str]:
-  """Returns the settings that go on: one in `halving`, at least one, with the best mean scores.
+  """Returns the settings that go on: one in `halving`, at least one, the best by `seeds_score`.
 
   `scores` are those of members by name; `settings` are the members' settings. Members without a finite score
-  do not enter the mean, and a setting without any such member ranks last.
+  are lost seeds.
   """
   by_setting: dict[str, list[float]] = {}
   for name, setting in settings.items():
     by_setting.setdefault(setting, []).append(scores.get(name, math.nan))
-  means = {setting: mean_finite(x) for setting, x in by_setting.items()}
-  ranked = sorted(means, key=lambda x: -means[x] if math.isfinite(means[x]) else math.inf)
+  ranked = sorted(by_setting, key=lambda x: seeds_score(by_setting[x]), reverse=True)
   return set(ranked[: max(1, math.ceil(len(ranked) / halving))])
 
 
@@ -118,8 +119,11 @@ class _ProgramGroups:
     if stop():
       return False
     schedule, callback, done = self._schedule, self._callback, True
-    for folder, members in self.groups():
+    for folder, members in self._groups_or_lost(step):
       if _report_path(folder, step).exists():
+        continue
+      if _ran_out_of_memory(folder):
+        _write_lost(folder, step, members)
         continue
       try:
         with GroupTrainer(folder, members, self.program, callback, schedule.keep_best) as trainer:
@@ -132,7 +136,25 @@ class _ProgramGroups:
           _write_report(schedule, trainer, step)
       except run_directory.RunLockedError:
         done = False
+      except Exception as error:
+        if not device_memory.is_out_of_memory(error):
+          raise
+        _mark_lost(folder, step, members, callback)
     return done
+
+  def _groups_or_lost(self, step: int) -> list[tuple[Path, list[Member]]]:
+    """Returns `groups`; where not even one member fits into memory, all are one group, marked as lost."""
+    try:
+      return self.groups()
+    except Exception as error:
+      if not device_memory.is_out_of_memory(error):
+        raise
+    facts = {'size': len(self._members), 'how': self._schedule.mapping}
+    write_atomically(self._path, (json.dumps(facts) + '\n').encode())
+    ((folder, members),) = self.groups()
+    folder.mkdir(exist_ok=True)
+    _mark_lost(folder, step, members, self._callback)
+    return [(folder, members)]
 
 
 def train_members(
@@ -162,6 +184,26 @@ def _report_path(folder: Path, step: int) -> Path:
   return folder / f'rung_{step}.json'
 
 
+def _mark_lost(folder: Path, step: int, members: Sequence[Member], callback: SweepCallback) -> None:
+  """Marks the members of a group that ran out of memory; the other groups of the sweep go on."""
+  _write_lost(folder, step, members)
+  for member in members:
+    callback.on_early_end(member.name, OUT_OF_MEMORY, 0)
+
+
+def _write_lost(folder: Path, step: int, members: Sequence[Member]) -> None:
+  results = [MemberResult(m, OUT_OF_MEMORY, 0, 0, math.nan, {}, 0.0) for m in members]
+  records = [r._asdict() | {'member': r.member.name} for r in results]
+  report = json_safe({'scores': {}, 'results': records})
+  write_atomically(_report_path(folder, step), (json.dumps(report, indent=2) + '\n').encode())
+
+
+def _ran_out_of_memory(folder: Path) -> bool:
+  """Returns whether a group was marked as lost at an earlier halving."""
+  reports = (_read(path) for path in _report_paths(folder))
+  return any(r['status'] == OUT_OF_MEMORY for report in reports for r in report.get('results', ()))
+
+
 def _write_report(schedule: Schedule, trainer: GroupTrainer, step: int) -> None:
   """Writes the scores of a group at a step, and the results and run directories of a finished group."""
   report: dict[str, Any] = {'scores': trainer.scores(step)}
@@ -177,9 +219,8 @@ def _write_report(schedule: Schedule, trainer: GroupTrainer, step: int) -> None:
 def export_member(trainer: GroupTrainer, i: int, folder: Path) -> None:
   """Writes member `i` as a run directory: metrics, last state, and best state where one was kept."""
   member, program = trainer.members[i], trainer.program
-  if folder.exists():  # left by a process that was killed, perhaps incomplete
-    shutil.rmtree(folder)
   run_directory.create_run_directory(folder)
+  run_directory.delete_files_of_run(folder)  # of a process that was killed, perhaps incomplete
   with contextlib.closing(metric_writers.MetricWriter(folder, 0)) as metrics:
     for step, values in trainer.metrics.of_member(member.name):
       metrics.write(step, values)
@@ -194,6 +235,16 @@ def export_member(trainer: GroupTrainer, i: int, folder: Path) -> None:
   run_directory.write_description(folder, member.config, program.task, where)
 
 
+def _report_paths(folder: Path) -> list[Path]:
+  """Returns the reports of a group, without the copies that a sync tool may have left beside them."""
+  return sorted(x for x in folder.glob('rung_*.json') if x.stem.removeprefix('rung_').isdecimal())
+
+
+def _all_report_paths(folder: Path) -> list[Path]:
+  """Returns the reports of all groups of a sweep."""
+  return [path for group in sorted((folder / 'waves').glob('*/')) for path in _report_paths(group)]
+
+
 def _read(path: Path) -> dict[str, Any]:
   return json.loads(path.read_text())
 
@@ -201,7 +252,7 @@ def _read(path: Path) -> dict[str, Any]:
 def read_results(folder: Path, members: Sequence[Member]) -> list[MemberResult]:
   """Returns the results of the members whose groups in `folder` are finished, in the order of `members`."""
   results: dict[str, Any] = {}
-  for path in sorted((folder / 'waves').glob('*/rung_*.json')):
+  for path in _all_report_paths(folder):
     results |= {result['member']: result for result in _read(path).get('results', ())}
   ended = [(member, results[member.name]) for member in members if member.name in results]
   score = lambda result: math.nan if result['score'] is None else result['score']
@@ -210,7 +261,8 @@ def read_results(folder: Path, members: Sequence[Member]) -> list[MemberResult]:
 
 def delete_group_checkpoints(folder: Path) -> None:
   """Deletes the checkpoints of finished groups, whose members have run directories."""
-  for path in sorted((folder / 'waves').glob('*/rung_*.json')):
+  for path in _all_report_paths(folder):
     if 'results' in _read(path):
-      for name in ('checkpoints', 'best'):
-        shutil.rmtree(path.parent / name, ignore_errors=True)
+      for name in ('checkpoints', 'best/checkpoints'):
+        for checkpoint in (path.parent / name).glob('[0-9]*'):
+          shutil.rmtree(checkpoint, ignore_errors=True)

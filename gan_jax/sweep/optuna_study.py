@@ -140,8 +140,8 @@ def join_study(
   plan = [dict(each) for each in setting_product(axes)] if kind == 'grid' else [{}] * n_trials
   text = json.dumps({**description, 'sampler': kind, 'trials': len(plan)}, sort_keys=True)
   stored = shared.retry(lambda: shared.study.user_attrs).get(_DESCRIPTION, text)
-  if stored != text:
-    changed = changed_names(json.loads(stored), json.loads(text))
+  changed = changed_names(json.loads(stored), json.loads(text))
+  if changed:
     raise UserError(
       f'--store={url}: the study {name} is of another sweep (other {changed}); '
       'give the same flags to join it, or another --study'

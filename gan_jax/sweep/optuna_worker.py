@@ -20,6 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gan_jax.sweep.optuna_study import STORAGE_ERRORS, SharedStudy
 
+_DEATHS = 'gan_jax:deaths'  # system attribute of a trial: number of workers that died in it
+_MAX_DEATHS = 2  # after which no other worker takes the trial
 _HEARTBEAT = 'gan_jax:beat'  # system attribute of a trial: [id of its worker, number of heartbeats]
 
 
@@ -116,6 +118,8 @@ def _release_stale(
 ) -> None:
   """Puts back the running trials whose heartbeat has not changed for four intervals by this process's clock.
 
+  A trial in which two workers died is marked as failed instead: it may well kill a third.
+
   `watched` holds the last heartbeat of each trial and the time at which this process first read it.
   """
   for trial in trials:
@@ -128,4 +132,8 @@ def _release_stale(
       del watched[id_]
       fresh = shared.retry(functools.partial(shared.storage.get_trial, id_))
       if fresh.system_attrs.get(_HEARTBEAT) == beat:  # no other worker was faster
-        shared.set_state(trial, TrialState.WAITING)
+        deaths = fresh.system_attrs.get(_DEATHS, 0) + 1
+        note = functools.partial(shared.storage.set_trial_system_attr, id_, _DEATHS, deaths)
+        with contextlib.suppress(UpdateFinishedTrialError):
+          shared.retry(note)
+          shared.set_state(trial, TrialState.WAITING if deaths < _MAX_DEATHS else TrialState.FAIL)

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from gan_jax.sweep.results_table import RankingMetric, mean_finite
+from gan_jax.sweep.results_table import RankingMetric, seeds_score
 
 _LOG_SECONDS, _TERMINAL_SECONDS = 15.0, 1.0  # between two tables
 _N_SETTINGS = 8  # lines of a table
@@ -93,7 +93,9 @@ class ProgressTable(SweepCallback):
     for name, latest in self._latest.items():
       if name not in self._ended:
         by_setting.setdefault(self._settings[name], []).append(latest)
-    order = sorted(by_setting, key=lambda x: -statistics.mean(score for _, score in by_setting[x]))
+    lost = [self._settings[x] for x, how in self._ended.items() if not how.startswith('dropped')]
+    score_of = lambda x: seeds_score([*(y for _, y in by_setting[x]), *[math.nan] * lost.count(x)])
+    order = sorted(by_setting, key=score_of, reverse=True)
     for rank, setting in enumerate(order[:_N_SETTINGS], 1):
       values = [self._metric.sign * score for _, score in by_setting[setting]]
       step = max(step for step, _ in by_setting[setting])
@@ -129,7 +131,7 @@ class PruningCallback(SweepCallback):
     """Reports the mean of a step once all members that still train were evaluated at it."""
     scores = self._scores.setdefault(step, {})
     scores[name] = score
-    mean = mean_finite(scores.values())
+    _, mean = seeds_score([*scores.values(), *[math.nan] * len(self._ended)])
     if len(scores) + len(self._ended) == self._n_members and math.isfinite(mean):
       self._trial.report(self._sign * mean, step)
       self.should_prune = self._trial.should_prune()

@@ -27,7 +27,7 @@ class ResultRow(NamedTuple):
   compared: str  # the basis of the comparison: 'updates of G', 'gradients', 'examples' or 'flops'
   setting: Setting
   seed: int
-  status: str  # 'finished', 'diverged' or 'dropped'
+  status: str  # 'finished', 'diverged', 'dropped', 'out of memory' or 'failed'
   metric: float  # NaN where the run did not finish, or was not evaluated
   values: dict[str, Any]  # all other columns
 
@@ -144,12 +144,26 @@ def _mean(rows: Sequence[ResultRow], name: str) -> float:
   return mean_finite(x for x in values if isinstance(x, int | float))
 
 
+def seeds_score(scores: Iterable[float]) -> tuple[bool, float]:
+  """Returns a key that orders settings by the scores of their seeds, of which higher are better.
+
+  A lost seed, one without a finite score, counts as the worst of the others. A setting that lost most of its
+  seeds ranks below all others, whatever its survivors reached: they may have been lucky.
+  """
+  values = list(scores)
+  finite = [x for x in values if math.isfinite(x)]
+  if not finite:
+    return False, -math.inf
+  lost = len(values) - len(finite)
+  return 2 * lost <= len(values), (sum(finite) + lost * min(finite)) / len(values)
+
+
 def _table(rows: Sequence[ResultRow], metric: RankingMetric) -> list[str]:
   settings = group_by_setting(rows)
   summarize = lambda some: significance.summarize_seeds([r.metric for r in some])
   summaries = {setting: summarize(some) for setting, some in settings.items()}
-  rank = lambda x: -metric.sign * x.mean if x.n else math.inf
-  order = sorted(settings, key=lambda setting: rank(summaries[setting]))
+  rank = lambda setting: seeds_score(metric.sign * r.metric for r in settings[setting])
+  order = sorted(settings, key=rank, reverse=True)
   verdicts = any(row.values.get('verdict') for row in rows)
   lines = [
     f'| setting | {metric.name} | 95 % | D(x) | D(G(z)) | D per G | G updates | gradients | examples '

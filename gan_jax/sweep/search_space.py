@@ -15,7 +15,10 @@ _RANGE = re.compile(r'(log|lin)\(([^,()]+),([^,()]+),([^,()]+)\)')
 _NOT_SWEPT = {
   'seed': 'give --seeds=N instead',
   'stop_on': 'a sweep computes no alarms; --halving drops the worst settings',
-  'dataset': 'scores on different data cannot be compared; give each its own sweep',
+  **dict.fromkeys(
+    ('dataset', 'labels', 'split_fractions', 'background', 'layout', 'kind'),
+    'scores on different data cannot be compared; give each its own sweep',
+  ),
   **dict.fromkeys(
     ('data_dir', 'log_every', 'eval_every', 'checkpoint_every', 'keep', 'strict', 'referee_every'),
     'no result depends on it',

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,16 @@ def is_bystander(path: Path) -> bool:
   Runs and sweeps neither delete such files nor take them for another run.
   """
   return bool(_BYSTANDER.fullmatch(path.name)) or (path.name[0] == '.' and not is_temporary(path))
+
+
+def delete_files_of_run(folder: Path) -> None:
+  """Deletes what training wrote into a run's folder, and leaves everything else there."""
+  for name in ('config.json', 'metrics.jsonl', 'checksums.json', 'report.html', 'curves.png'):
+    (folder / name).unlink(missing_ok=True)
+  for checkpoint in (folder / 'checkpoints').glob('[0-9]*'):
+    shutil.rmtree(checkpoint, ignore_errors=True)
+  for events in folder.glob('events.*'):
+    events.unlink()
 
 
 def write_description(

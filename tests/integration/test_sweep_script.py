@@ -181,6 +181,24 @@ def test_mistakes_are_one_line_and_exit_code_2(args, fragment, scripts, tmp_path
   assert fragment in line
 
 
+def test_a_setting_that_cannot_work_is_refused_before_another_is_trained(scripts, tmp_path):
+  folder = tmp_path / 'new'
+  commands.assert_mistake(
+    scripts(
+      'sweep', f'--dataset={commands.DATASET}', '--network=r3gan', '--steps=2',
+      '--seeds=1', '--sweep=g_width=8,12', f'--run={folder}',
+    ),
+    'g_width=12: --g_width=12: r3gan has groups of 16 channels', '--g_width=16',
+  )  # fmt: skip
+  assert not folder.exists()
+
+
+def test_the_address_of_a_bucket_is_refused(scripts, tmp_path):
+  ended = scripts('sweep', *SMALL_RING, '--run=gs://bucket/sweep', cwd=tmp_path)
+  commands.assert_mistake(ended, '--run=gs://bucket/sweep: ', 'mount the bucket')
+  assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_without_a_sweep_raises(scripts, tmp_path):
   (tmp_path / 'file').touch()
   ended = scripts('sweep', *SMALL_RING, '--sweep=k=1', f'--run={tmp_path}')

@@ -309,11 +309,59 @@ def test_survivors_are_the_best_settings_by_the_mean_of_their_seeds():
   assert halving_scheduler.best_settings({}, settings, 2)  # at least one
 
 
+def test_a_setting_with_one_lucky_survivor_does_not_go_on():
+  settings = {f'{x}{i}': x for x in 'ab' for i in range(3)}
+  scores = {'a0': 10.0, 'a1': math.nan, 'b0': 1.0, 'b1': 2.0, 'b2': 1.0}
+  assert halving_scheduler.best_settings(scores, settings, 2) == {'b'}
+  assert halving_scheduler.best_settings(scores | {'a1': 9.0}, settings, 2) == {'a'}  # two of three
+
+
+def test_a_group_that_runs_out_of_memory_is_marked_and_the_others_go_on(
+  task, program, unbroken, tmp_path, monkeypatch
+):
+  small, large = members_of(CHANGES), members_of([{'g_width': 32}, {'g_width': 32, 'g_lr': 1e-3}])
+  large = [m._replace(name=f'large{i}') for i, m in enumerate(large)]
+
+  def compile_group_program(members, *args, **options):
+    if members[0].config.g_width == 32:
+      raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes')
+    return program
+
+  monkeypatch.setattr(group_program, 'compile_group_program', compile_group_program)
+  schedule = schedule_of(tmp_path, [*large, *small], halving=2)._replace(halving=0)
+  (tmp_path / 'waves').mkdir()
+  (tmp_path / 'waves' / '.DS_Store').touch()
+  for _ in range(2):  # the second time reads the reports
+    assert halving_scheduler.train_members(schedule, SweepCallback())
+    results = halving_scheduler.read_results(tmp_path, [*large, *small])
+    assert [r.status for r in results] == ['out of memory'] * 2 + ['finished'] * 4
+    assert [r.score for r in results[2:]] == [r.score for r in unbroken[1]]
+    assert math.isnan(results[0].score)
+
+
 def test_the_folder_of_another_sweep_raises(tmp_path):
-  equal_compute.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
-  equal_compute.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 2})
-  with pytest.raises(UserError, match=r'another sweep.*seeds'):
-    equal_compute.open_sweep(tmp_path / 'new', {'sweep': ['k=1'], 'seeds': 3})
+  describe = lambda seeds, data='a' * 64, **changes: equal_compute.describe_sweep(
+    dataclasses.replace(BASE, **changes), data, sweep=['k=1'], seeds=seeds
+  )
+  new = tmp_path / 'new'
+  new.mkdir()
+  for name in ('.gitignore', 'README.md'):
+    (new / name).touch()
+  equal_compute.open_sweep(new, describe(2, dataset='folder:here'))
+  for path in ('folder:here', 'folder:here/', 'folder:/moved/there'):
+    equal_compute.open_sweep(new, describe(2, dataset=path))
+  for other, name in (
+    (describe(3, dataset='folder:here'), 'seeds'),
+    (describe(2, dataset='folder:here', g_lr=0.5), '--g_lr'),
+    (describe(2, dataset='folder:here', data='b' * 64), 'data'),
+  ):
+    with pytest.raises(UserError, match=rf'another sweep \(other {name}\)'):
+      equal_compute.open_sweep(new, other)
+  older = describe(2, dataset='folder:here')
+  del older['data'], older['flags']['keep']
+  (new / 'sweep.json').write_text(json.dumps(older))
+  equal_compute.open_sweep(new, describe(2, dataset='folder:here'))
+  assert {x.name for x in new.iterdir()} == {'.gitignore', 'README.md', 'sweep.json'}
   (tmp_path / 'file').touch()
   with pytest.raises(UserError, match='holds no sweep'):
     equal_compute.open_sweep(tmp_path, {})
@@ -325,11 +373,13 @@ def test_an_exported_member_has_its_devices_and_events(tmp_path, program):
     trainer.train(1)
     halving_scheduler.export_member(trainer, 0, tmp_path / 'm0')
     (tmp_path / 'm0' / 'config.json').unlink()  # as after a kill in its middle
+    (tmp_path / 'm0' / 'notes.txt').write_text('the good one')
     halving_scheduler.export_member(trainer, 0, tmp_path / 'm0')
   described = json.loads((tmp_path / 'm0' / 'config.json').read_text())
   assert 'a population of 4 (map)' in described['ran_on'][0]['devices']
   (events,) = (tmp_path / 'm0').glob('events.*')
   assert b'd_loss' in events.read_bytes()
+  assert (tmp_path / 'm0' / 'notes.txt').read_text() == 'the good one'
 
 
 def test_all_finite_is_false_for_the_member_with_a_nan_only():

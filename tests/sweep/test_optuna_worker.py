@@ -96,6 +96,26 @@ def test_a_trial_whose_worker_died_is_taken_over(store):
   assert claimed.number in {trial.number for trial in shared.planned_trials()}
 
 
+def test_a_trial_in_which_two_workers_died_is_given_to_no_third(store):
+  shared, deaths = join(store, heartbeat=0.1), 0
+  poisoned = shared.planned_trials()[0].number
+
+  def die_in_the_first(trial, lost):
+    nonlocal deaths
+    if trial.number == poisoned:
+      deaths += 1
+      raise KeyboardInterrupt  # leaves the trial running, as a kill does
+    return evaluate(trial, lost)
+
+  for _ in range(2):
+    with pytest.raises(KeyboardInterrupt):
+      optuna_worker.run_trials(shared, die_in_the_first)
+  assert optuna_worker.run_trials(shared, die_in_the_first)
+  assert deaths == 2
+  states = [trial.state for trial in shared.planned_trials()]
+  assert states == [TrialState.FAIL] + [TrialState.COMPLETE] * 5
+
+
 def test_a_trial_with_heartbeats_is_not_taken_over(store):
   slow, quick = join(store, heartbeat=0.1), join(store, heartbeat=0.1)
   calls = []

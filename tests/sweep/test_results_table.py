@@ -52,6 +52,35 @@ def test_the_summary_ranks_settings_and_counts_significant_differences(rows):
   assert text.count('## At equal') == 2
 
 
+@pytest.mark.parametrize(
+  ('scores', 'expected'),
+  [
+    ([1.0, 2.0, 3.0], (True, 2.0)),
+    ([1.0, 2.0, math.nan], (True, 4 / 3)),  # a lost seed counts as the worst of the others
+    ([1.0, math.nan], (True, 1.0)),
+    ([9.0, math.nan, math.inf], (False, 9.0)),
+    ([math.nan], (False, -math.inf)),
+    ([], (False, -math.inf)),
+  ],
+)
+def test_lost_seeds_count_against_their_setting(scores, expected):
+  assert results_table.seeds_score(scores) == pytest.approx(expected)
+
+
+def test_one_lucky_survivor_of_three_does_not_lead_the_table():
+  """The distance is lower for the survivor than for any run of the other setting."""
+  row = lambda k, seed, metric: ResultRow(
+    'updates of G', (('k', k),), seed, 'finished' if metric < 9 else 'diverged', metric, {}
+  )
+  rows = [row('5', 0, 0.01), *(row('5', i, math.nan) for i in (1, 2))]
+  rows += [row('1', i, 1.0 + i / 10) for i in range(3)]
+  text = results_table.summary_text(rows, METRIC, 'a title')
+  first, second = (line for line in text.splitlines() if line.startswith('| k='))
+  assert first.startswith('| k=1 | 1.1 +- 0.1 |')
+  assert second.startswith('| k=5 |')
+  assert second.endswith('| 2 |')
+
+
 def test_best_median_and_worst_are_those_of_the_metric(rows):
   found = results_table.best_median_worst(rows, METRIC)
   assert found['best'].metric == 0.0
