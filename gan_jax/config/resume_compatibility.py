@@ -12,6 +12,8 @@ from gan_jax.utils.errors import UserError
 _CHANGEABLE = {
   *('accumulate', 'data_dir', 'log_every', 'eval_every'),
   *('referee_every', 'stop_on', 'checkpoint_every', 'keep'),
+  # How files are read: the fingerprint decides whether the data are the same.
+  *('labels', 'split_fractions', 'background', 'layout', 'kind'),
 }
 _REGISTERED_NAME = re.compile(r'\w+(/[\w.-]+)?')  # of a data set; every other name is a path
 

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+from gan_jax.data.reader.options import KINDS, LAYOUTS
 from gan_jax.gan import learning_rate_schedules, optimizers, update_ratio
 from gan_jax.gan.augment import AUGMENTATIONS
 from gan_jax.gan.latents import LATENTS
@@ -28,10 +29,17 @@ _rare = functools.partial(_setting, rare=True)  # shown by --helpfull only
 class Settings:
   """Holds every setting that the result of a run depends on; each field is a flag of the same name."""
 
-  dataset: str = _setting('mnist', 'TFDS image set, stacked_mnist, folder:PATH, or synthetic data.')
+  dataset: str = _setting(
+    'mnist', 'TFDS set, stacked_mnist, synthetic data, or folder:PATH, zip:PATH.'
+  )
   data_dir: str = _setting('', 'Folder of prepared data; by default $GAN_JAX_DATA_DIR, or data.')
   image_size: int = _setting(0, 'Resize images to this many pixels a side; 0 for their own size.')
   strict: bool = _rare(False, 'Refuse an image folder with a file that cannot be read.')
+  labels: str = _rare('auto', 'Labels of files: none, folders, or a file of paths and labels.')
+  split_fractions: str = _rare('', 'Training, validation, test: 0.8,0.1,0.1; or 1,0,0 for all.')
+  background: str = _rare('white', 'Colour behind transparent pixels of files.')
+  layout: str = _rare('auto', 'Axes of arrays of images in files.', LAYOUTS)
+  kind: str = _rare('auto', 'What arrays in files hold.', KINDS)
   contrast: float = _rare(0.0, 'Scale of global contrast normalisation (2014: 55); 0 for none.')
   conditional: bool = _setting(False, 'Condition both networks on the label.')
   network: str = _setting('mlp', 'Pair of networks.', NETWORKS)

@@ -65,7 +65,7 @@ def load_run_data(
   """
   config = dataclasses.replace(run.config, dataset=dataset) if dataset else run.config
   try:
-    task = load_task(config, cache, data_dir)
+    task = load_task(config, cache, data_dir, run.fingerprint)
   except UserError as error:
     if dataset:
       raise

@@ -17,7 +17,7 @@ from gan_jax.distributed.sharding import Devices
 from gan_jax.evaluation.tasks import Task, load_task
 from gan_jax.gan.gan import Gan, GanState, Metrics
 from gan_jax.gan.train_step import make_run_steps
-from gan_jax.training import data_placement, input_pipeline
+from gan_jax.training import data_placement, input_pipeline, run_description
 from gan_jax.training.input_pipeline import InputPipeline, ProgramCalls
 from gan_jax.training.train_spec import build_train_spec, initial_state_fn, train_spec_fn
 
@@ -106,7 +106,7 @@ def open_session(
   Raises:
     UserError: in every process, where settings, devices and data do not fit together.
   """
-  task = group.run_on_all(lambda: _open_task(config, devices, cache))
+  task = group.run_on_all(lambda: _open_task(config, folder, devices, cache))
   wanted = group.run_on_all(lambda: data_placement.should_stream(stream, task, devices))
   # If the images do not fit into one host, all hosts must run the program that streams.
   streaming = 'yes' in group.allgather('yes' if wanted else 'no')
@@ -124,8 +124,10 @@ def open_session(
   return Session(*fixed, pipeline, run_steps, monitor_fn, mapped, group)
 
 
-def _open_task(config: Config, devices: Devices, cache: Path | None) -> Task:
+def _open_task(config: Config, folder: Path, devices: Devices, cache: Path | None) -> Task:
   validation.check_batch(config, len(devices))
-  task = load_task(config, cache)
+  begun = run_description.has_description(folder)
+  fingerprint = run_description.read_description(folder).fingerprint if begun else None
+  task = load_task(config, cache, fingerprint=fingerprint)
   validation.check_batch_size(config, task.n_train)
   return task
