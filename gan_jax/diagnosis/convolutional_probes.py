@@ -23,17 +23,15 @@ LARGEST_WHOLE = 40  # longest side, in pixels, of images that are seen whole
 _CROP = 32  # side of a crop, in pixels
 _N_RANDOM_CROPS = 5  # of an image whose logit is computed, beside those of its four corners
 _BATCH = 64  # examples of each set
-_MAX_STEPS = 400
-_MIN_STEPS = 150
+_STEPS = (100, 300)  # at least and at most
 _VALIDATE_EVERY = 25  # steps
 _PATIENCE = 4  # validations without a better cross-entropy
 _ENOUGH = 0.01  # nats, a cross-entropy below which training ends
-_N_VALIDATION = 1000  # examples of each set, at most, by which the step is chosen
+_N_VALIDATION = 768  # examples of each set, at most, by which the step is chosen
 _CHUNK = 256  # images or crops whose logits are computed together
 _RATE = 2e-3
 _WEIGHT_DECAY = 1e-2
 _AVERAGE_DECAY = 0.9  # of the moving average of parameters, per step
-_DROPOUT = 0.3
 _CORNERS = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
 
 Params = Any
@@ -43,22 +41,25 @@ ArrayLike: TypeAlias = Array | np.ndarray
 class ProbeNetwork(nn.Module):
   """Maps images with coordinates to a logit, by features averaged over all places and by features of places."""
 
-  channels: int
+  channels: int  # of the first convolution; twice as many after each further one
   depth: int  # number of convolutions with stride 2
+  full_resolution: bool = False  # whether a convolution with stride 1 is the first
+  as_matmul: bool | None = None  # see `Conv`
 
   @nn.compact
-  def __call__(self, x: Array, train: bool) -> Array:
+  def __call__(self, x: Array) -> Array:
     """Maps inputs [n, h, w, k] to logits [n]."""
-    he_normal = lambda fan_in: (nn.initializers.normal((2 / fan_in) ** 0.5), nn.initializers.zeros)
-    x = nn.relu(Conv(self.channels, layer_init=he_normal)(x))
+    conv = functools.partial(Conv, as_matmul=self.as_matmul)
+    channels = self.channels
+    if self.full_resolution:
+      x, channels = nn.relu(conv(channels)(x)), 2 * channels
     pooled = []
     for i in range(self.depth):
-      x = nn.relu(Conv(self.channels * 2 ** (i + 1), 4, 2, 1, layer_init=he_normal)(x))
+      x = nn.relu(conv(channels * 2**i, 4, 2, 1)(x))
       pooled.append(x.mean(axis=(1, 2)))
-    placed = nn.Dropout(_DROPOUT, deterministic=not train)(x.reshape(x.shape[0], -1))
-    placed = nn.relu(nn.Dense(2 * self.channels)(placed))
+    placed = nn.relu(nn.Dense(2 * self.channels)(x.reshape(x.shape[0], -1)))
     x = jnp.concatenate([*pooled, placed], axis=1)
-    return nn.Dense(1, kernel_init=nn.initializers.zeros)(x)[:, 0]
+    return nn.Dense(1)(x)[:, 0]
 
 
 class Pixels(NamedTuple):
@@ -91,13 +92,14 @@ def fit_convolutional_probe(
   deviation = np.maximum(some.std(axis=(0, 1, 2)), 8)
   scale = np.stack([some.mean(axis=(0, 1, 2)), deviation]).astype(np.float32)
   held_out = [_first_crops(x.validation[:_N_VALIDATION], rng) for x in (real, fake)]
-  key = jax.random.key(seed)
   batch = _draw_batch(rng, sets)
-  params = _init(network, key, _inputs(*batch, scale))
-  state = (params, _optimizer().init(params), params)
+  params = _draw_parameters(network, rng, batch, scale)
+  state = (params, _zero_optimizer_state(params), params)
+  # Few examples are soon known by heart.
+  max_steps = min(_STEPS[1], _STEPS[0] + min(map(len, sets)) // 8)
   best, best_params, since = math.inf, params, 0
-  for step in range(1, _MAX_STEPS + 1):
-    state = _train_step(network, jax.random.fold_in(key, step), *state, *batch, scale)
+  for step in range(1, max_steps + 1):
+    state = _train_step(network, *state, *batch, scale)
     batch = _draw_batch(rng, sets)
     if step % _VALIDATE_EVERY:
       continue
@@ -106,7 +108,7 @@ def fit_convolutional_probe(
     best, best_params, since = (
       (value, state[2], 0) if value < best else (best, best_params, since + 1)
     )
-    if best < _ENOUGH or (since >= _PATIENCE and step >= _MIN_STEPS):
+    if best < _ENOUGH or (since >= _PATIENCE and step >= _STEPS[0]):
       break
   return FittedProbe(name, network, jax.tree.map(np.asarray, best_params), scale)
 
@@ -158,9 +160,7 @@ def _first_crops(images: np.ndarray, rng: np.random.Generator) -> Pixels:
   return _crop(images, _random_places(rng, len(images)))
 
 
-def _draw_batch(
-  rng: np.random.Generator, sets: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _draw_batch(rng: np.random.Generator, sets: tuple[np.ndarray, np.ndarray]) -> Pixels:
   """Draws a batch, first real images and then as many fakes."""
   drawn = np.concatenate([x[rng.integers(0, len(x), _BATCH)] for x in sets])
   return _first_crops(drawn, rng)
@@ -200,23 +200,41 @@ def _inputs(values: ArrayLike, corner: ArrayLike, pitch: ArrayLike, scale: Array
 def _apply(
   network: ProbeNetwork, params: Params, values: Array, corner: Array, pitch: Array, scale: Array
 ) -> Array:
-  return jnp.asarray(network.apply(params, _inputs(values, corner, pitch, scale), train=False))
+  # Called from Python, XLA's own convolutions are the faster ones for a forward pass.
+  network = network.clone(as_matmul=False)
+  return jnp.asarray(network.apply(params, _inputs(values, corner, pitch, scale)))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _init(network: ProbeNetwork, key: Array, inputs: Array) -> Params:
-  return network.init(key, inputs[:1], train=False)
+def _draw_parameters(
+  network: ProbeNetwork, rng: np.random.Generator, batch: Pixels, scale: np.ndarray
+) -> Params:
+  """Draws weights from N(0, 2 / fan-in) (He et al., 2015) on the host: `network.init` compiles for seconds."""
+  init = lambda x: network.init(jax.random.key(0), _inputs(x.values, x.corner, x.pitch, scale))
+  shapes = jax.eval_shape(init, batch)
+
+  def draw(shape: jax.ShapeDtypeStruct) -> np.ndarray:
+    if len(shape.shape) == 1 or shape.shape[-1] == 1:  # a bias, or the output
+      return np.zeros(shape.shape, np.float32)
+    deviation = (2 / math.prod(shape.shape[:-1])) ** 0.5
+    return rng.normal(0, deviation, shape.shape).astype(np.float32)
+
+  return jax.tree.map(draw, shapes)
+
+
+def _zero_optimizer_state(params: Params) -> optax.OptState:
+  """Returns the state of Adam before the first step, without compiling anything."""
+  shapes = jax.eval_shape(_optimizer().init, params)
+  return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
 
 def _optimizer() -> optax.GradientTransformation:
-  rate = optax.cosine_decay_schedule(_RATE, _MAX_STEPS, alpha=0.05)
+  rate = optax.cosine_decay_schedule(_RATE, _STEPS[1], alpha=0.05)
   return optax.adamw(rate, weight_decay=_WEIGHT_DECAY)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _train_step(
   network: ProbeNetwork,
-  key: Array,
   params: Params,
   opt_state: optax.OptState,
   average: Params,
@@ -230,7 +248,7 @@ def _train_step(
 
   def loss_fn(params: Params) -> Array:
     inputs = _inputs(values, corner, pitch, scale)
-    logits = jnp.asarray(network.apply(params, inputs, train=True, rngs={'dropout': key}))
+    logits = jnp.asarray(network.apply(params, inputs))
     return jax.nn.softplus(-target * logits).mean()
 
   updates, opt_state = _optimizer().update(jax.grad(loss_fn)(params), opt_state, params)

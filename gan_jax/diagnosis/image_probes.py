@@ -1,5 +1,7 @@
 """Trains probes that look at images themselves: boosted trees on statistics, and convolutional networks."""
 
+import functools
+
 import numpy as np
 
 from gan_jax.diagnosis import boosted_trees, convolutional_probes
@@ -9,8 +11,8 @@ from gan_jax.diagnosis.probe_types import ExampleParts, ProbeScores
 from gan_jax.metrics.image_statistics import image_statistics, pool_images
 
 NETWORKS = {
-  'convolutional, 8 channels': ProbeNetwork(8, 2),
-  'convolutional, 16 channels': ProbeNetwork(16, 3),
+  'convolutional, 8 channels': ProbeNetwork(8, 2, full_resolution=True),
+  'convolutional, 24 channels': ProbeNetwork(24, 3),
 }
 _POOLED_SIDE = 32  # pixels, of the whole image where networks see crops
 
@@ -35,8 +37,10 @@ def score_statistics(seed: int, real: ExampleParts, fake: ExampleParts) -> Probe
   rows = [[image_statistics(part) for part in parts] for parts in (real, fake)]
   train, validation, test = zip(*rows, strict=True)
   model = boosted_trees.fit_boosted_trees(seed, train, validation)
-  predict = lambda part: tuple(boosted_trees.predict_logits(model, x) for x in part)
-  return calibrate_scores('trees on statistics of pixels', predict(validation), predict(test))
+  predict = functools.partial(boosted_trees.predict_logits, model)
+  held_out = (predict(validation[0]), predict(validation[1]))
+  tested = (predict(test[0]), predict(test[1]))
+  return calibrate_scores('trees on statistics of pixels', held_out, tested)
 
 
 def _score_network(probe: FittedProbe, real: ExampleParts, fake: ExampleParts) -> ProbeScores:

@@ -148,7 +148,7 @@ def _border_statistics(images: np.ndarray) -> list[np.ndarray]:
 
 
 def _gradient_statistics(x: np.ndarray, n_residuals: int = 6) -> list[np.ndarray]:
-  """Returns moments of differences of neighbours in x [n, h, w], their phases, and profiles of rows and columns.
+  """Returns moments of differences of neighbours in x [n, h, w], their phases, and profiles.
 
   The first `n_residuals` differences have moments: across, down, both again, diagonal, Laplacian.
   """
@@ -210,7 +210,7 @@ def _cosine_transform() -> np.ndarray:
 
 
 def _block_statistics(x: np.ndarray) -> list[np.ndarray]:
-  """Returns sizes and shares near 0 of cosine coefficients of 8x8 blocks, and contrasts of 8 and of 2 pixels."""
+  """Returns sizes and shares near 0 of cosine coefficients of 8x8 blocks, and contrasts."""
   n, h, w = x.shape
   corners = [x[:, i : h // 2 * 2 : 2, j : w // 2 * 2 : 2] for i in (0, 1) for j in (0, 1)]
   highest, lowest = (functools.reduce(f, corners) for f in (np.maximum, np.minimum))
