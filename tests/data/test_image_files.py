@@ -293,7 +293,7 @@ def test_a_missing_or_empty_folder_is_a_one_line_error(tmp_path):
   assert 'this folder holds no image' in refused(tmp_path / 'empty')
   assert 'there is no such file or folder' in refused(tmp_path / 'nowhere')
   assert 'it is empty, which is no kind of data' in refused(tmp_path / 'file')
-  with pytest.raises(UserError, match='--dataset=folder:: it names no path; name a folder, .zip'):
+  with pytest.raises(UserError, match='--dataset=folder:: it names no path; name a folder'):
     data.load_dataset('folder:', tmp_path)
 
 

@@ -127,7 +127,10 @@ def _load_member(
     # field that follow, then the content.
     raw.seek(info.header_offset + 26)
     raw.seek(sum(struct.unpack('<HH', raw.read(4))), os.SEEK_CUR)
-    return _map(path, raw.tell() + start, shape, is_fortran, dtype)
+    offset = raw.tell()
+  if zlib.crc32(_map(path, offset, (info.file_size,), False, np.dtype(np.uint8)).data) != info.CRC:
+    raise NotNumbersError('a checksum that is wrong')
+  return _map(path, offset + start, shape, is_fortran, dtype)
 
 
 def _read_into(file: IO[bytes], content: bytearray) -> int:

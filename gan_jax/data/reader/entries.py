@@ -1,7 +1,12 @@
 """Defines the files of a source one by one, and which names are never data."""
 
+import hashlib
+import lzma
 import re
+import tarfile
+import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from gan_jax.data.reader.summary import ReadSummary
@@ -12,6 +17,16 @@ _SPLIT_WORDS = {
   **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'validation'),
   **dict.fromkeys(('test', 'testing', 'tst'), 'test'),
 }
+
+
+DAMAGE = (
+  OSError,
+  EOFError,
+  ValueError,
+  zlib.error,
+  lzma.LZMAError,
+  tarfile.TarError,
+)  # of archives
 
 
 class UnreadableFileError(Exception):
@@ -50,6 +65,17 @@ class Source(Protocol):
   def entries(self, summary: ReadSummary) -> Iterator[Entry]:
     """Yields the files in a fixed order and counts what is left out; raises UserError."""
     ...
+
+
+def file_stamp(path: Path) -> str:
+  """Returns the SHA-256 of a file's size and modification time."""
+  status = path.stat()
+  return hashlib.sha256(f'{status.st_size} {status.st_mtime_ns}'.encode()).hexdigest()
+
+
+def short_reason(error: BaseException) -> str:
+  """Returns the message of an error on one line of at most 100 characters."""
+  return ' '.join(str(error).split())[:100] or type(error).__name__
 
 
 def is_hidden(part: str) -> bool:

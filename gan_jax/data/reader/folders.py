@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gan_jax.data.reader import archives, parquet
+from gan_jax.data.reader import parquet, tar_archives, zip_archives
 from gan_jax.data.reader.entries import (
   Entry,
   Source,
@@ -105,9 +105,9 @@ def _is_note(name: str) -> bool:
 def _container_opener(name: str) -> Callable[[str, Path], Source] | None:
   lower = name.lower()
   if lower.endswith('.zip'):
-    return archives.ZipSource
-  if lower.endswith(archives.TAR_SUFFIXES):
-    return archives.TarSource
+    return zip_archives.ZipSource
+  if lower.endswith(tar_archives.TAR_SUFFIXES):
+    return tar_archives.TarSource
   return parquet.ParquetSource if lower.endswith('.parquet') else None
 
 

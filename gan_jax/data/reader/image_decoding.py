@@ -15,6 +15,7 @@ from gan_jax.data.reader.summary import NOT_IMAGES, OTHER, TOO_LARGE
 # EPS needs Ghostscript and WMF Windows; the others are stubs that Pillow identifies and cannot decode.
 _UNSUPPORTED = {'EPS', 'WMF', 'BUFR', 'GRIB', 'HDF5', 'MPEG'}
 _FREQUENT = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF')
+_TGA_END = b'TRUEVISION-XFILE.\0'  # TGA has no signature at its start
 _ORIENTATION = 0x0112
 _EXIF_KEYS = {'exif', 'Raw profile type exif', 'xmp', 'XML:com.adobe.xmp'}  # where Pillow keeps it
 _MODE_NAMES = {'I': '32 bits', 'F': 'float'}
@@ -46,7 +47,8 @@ def decode_image(
   It is cropped and resized if `image_size` is not 0. Raises NotAnImageError.
   """
   try:
-    file = PIL.Image.open(io.BytesIO(content), formats=_formats(suffix_of(name)))
+    suffix = '.tga' if content.endswith(_TGA_END) else suffix_of(name)
+    file = PIL.Image.open(io.BytesIO(content), formats=_formats(suffix))
   except PIL.Image.DecompressionBombError:
     raise NotAnImageError(TOO_LARGE) from None
   except MemoryError:

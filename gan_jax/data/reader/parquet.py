@@ -2,13 +2,12 @@
 
 import contextlib
 import functools
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gan_jax.data.reader.entries import Entry
+from gan_jax.data.reader.entries import Entry, file_stamp
 from gan_jax.data.reader.options import MAX_FILE_BYTES
 from gan_jax.data.reader.summary import NOT_IMAGES, TOO_LARGE, ReadSummary
 from gan_jax.utils.errors import UserError
@@ -67,8 +66,7 @@ class ParquetSource:
 
   def stamp(self) -> str:
     """Returns the SHA-256 of the file's size and modification time."""
-    status = self._path.stat()
-    return hashlib.sha256(f'{status.st_size} {status.st_mtime_ns}'.encode()).hexdigest()
+    return file_stamp(self._path)
 
   def entries(self, summary: ReadSummary) -> Iterator[Entry]:
     """Yields the images in the order of the rows."""

@@ -7,8 +7,7 @@ import numpy as np
 
 from gan_jax.data.progress import Progress
 from gan_jax.data.reader import array_files
-from gan_jax.data.reader.archives import TarSource, ZipSource, file_stamp, is_tar
-from gan_jax.data.reader.entries import Source
+from gan_jax.data.reader.entries import Source, file_stamp
 from gan_jax.data.reader.folders import FolderSource
 from gan_jax.data.reader.image_set import ImageSet
 from gan_jax.data.reader.options import ReadOptions
@@ -16,6 +15,8 @@ from gan_jax.data.reader.parquet import ParquetSource
 from gan_jax.data.reader.read_arrays import read_arrays
 from gan_jax.data.reader.read_files import read_files
 from gan_jax.data.reader.summary import ReadSummary
+from gan_jax.data.reader.tar_archives import TarSource, is_tar
+from gan_jax.data.reader.zip_archives import ZipSource
 from gan_jax.utils.errors import UserError
 
 PREFIXES = ('folder:', 'zip:', 'tar:', 'webdataset:', 'npz:', 'npy:', 'parquet:')

@@ -1,32 +1,28 @@
-"""Lists the files of .zip and .tar archives, whose content is read in place and never unpacked."""
+"""Lists the files of a .tar archive, compressed or not, which is read from start to end and never unpacked."""
 
 import bz2
 import contextlib
 import functools
 import gzip
-import hashlib
 import lzma
-import os
-import struct
 import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
 from gan_jax.data.reader.entries import (
+  DAMAGE,
   Entry,
-  UnreadableFileError,
   clean_path,
+  file_stamp,
   is_hidden,
+  short_reason,
 )
 from gan_jax.data.reader.options import MAX_FILE_BYTES
 from gan_jax.data.reader.summary import HIDDEN, TOO_LARGE, ReadSummary
 from gan_jax.utils.errors import UserError
 
 TAR_SUFFIXES = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
-_ZIP_HEADER = struct.Struct('<4s22xHH')  # signature, and lengths of the name and the extra fields
 _BLOCK = tarfile.BLOCKSIZE
 _PLAIN_TYPES = (tarfile.REGTYPE, tarfile.XHDTYPE)
 _MAX_HEADER = 2**20  # bytes of a long name or of extended attributes
@@ -35,84 +31,6 @@ _DECOMPRESSORS: dict[bytes, Any] = {
   b'BZh': bz2.open,
   b'\xfd7zXZ\x00': lzma.open,
 }
-_DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError)
-
-
-def file_stamp(path: Path) -> str:
-  """Returns the SHA-256 of a file's size and modification time."""
-  status = path.stat()
-  return hashlib.sha256(f'{status.st_size} {status.st_mtime_ns}'.encode()).hexdigest()
-
-
-class ZipSource:
-  """Lists the files of a .zip archive; raises UserError if its directory cannot be read."""
-
-  class_names: tuple[str, ...] = ()
-
-  def __init__(self, given: str, path: Path) -> None:
-    self._path = path
-    try:
-      self._file = path.open('rb')
-      self._archive = zipfile.ZipFile(self._file)
-    except (*_DAMAGE, zipfile.BadZipFile, NotImplementedError, IndexError) as error:
-      raise UserError(
-        f'{given}: it is no readable .zip ({_reason(error)}); copy it again'
-      ) from None
-
-  def stamp(self) -> str:
-    """Returns the SHA-256 of the archive's size and modification time."""
-    return file_stamp(self._path)
-
-  def entries(self, summary: ReadSummary) -> Iterator[Entry]:
-    """Yields the files in alphabetical order."""
-    for info in sorted(self._archive.infolist(), key=lambda info: info.filename):
-      path = clean_path(info.filename)
-      if info.is_dir() or not path:
-        continue
-      if any(map(is_hidden, path.split('/'))):
-        summary.leave_out(HIDDEN, path)
-      elif info.flag_bits & 1:
-        summary.leave_out('encrypted', path)
-      elif (info.external_attr >> 16) & 0o170000 == 0o120000:
-        summary.leave_out('links of an archive', path)
-      elif info.file_size > MAX_FILE_BYTES:
-        summary.leave_out(TOO_LARGE, path)
-      else:
-        yield Entry(path, functools.partial(self._read, info), info.file_size, path)
-
-  def _read(self, info: zipfile.ZipInfo) -> bytes:
-    """Returns the content of a member; raises UnreadableFileError.
-
-    A stored or deflated member is read at its offset, at a quarter of the cost of `ZipFile.open`.
-    """
-    try:
-      if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        with self._archive.open(info) as file:
-          return file.read(info.file_size)
-      content = self._read_at_offset(info)
-      if info.compress_type == zipfile.ZIP_DEFLATED:
-        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, info.file_size + 1)
-    except Exception as error:  # of zipfile and of its decompressors
-      raise UnreadableFileError(_reason(error)) from error
-    if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
-      raise UnreadableFileError('its checksum is wrong')
-    return content
-
-  def _read_at_offset(self, info: zipfile.ZipInfo) -> bytes:
-    """Returns the compressed bytes of a member, which follow a header of 30 bytes, a name and extra fields."""
-    if info.compress_size > MAX_FILE_BYTES:
-      raise ValueError('too large')
-    guess = len(info.filename.encode('utf-8', 'surrogateescape')) + len(info.extra)
-    block = os.pread(
-      self._file.fileno(), _ZIP_HEADER.size + guess + info.compress_size, info.header_offset
-    )
-    signature, name_length, extra_length = _ZIP_HEADER.unpack_from(block)
-    if signature != b'PK\3\4':
-      raise ValueError('a wrong header')
-    start = _ZIP_HEADER.size + name_length + extra_length
-    if start + info.compress_size > len(block):
-      return os.pread(self._file.fileno(), info.compress_size, info.header_offset + start)
-    return block[start : start + info.compress_size]
 
 
 class TarSource:
@@ -144,8 +62,8 @@ class TarSource:
             continue
           content = _read_exactly(file, padded)[:size]
           yield Entry(path, functools.partial(_identity, content), size, path)
-    except _DAMAGE as error:
-      where = f'damaged after {n:,} files ({_reason(error)})'
+    except DAMAGE as error:
+      where = f'damaged after {n:,} files ({short_reason(error)})'
       raise UserError(f'{self._given}: the .tar is {where}; copy it again') from None
 
 
@@ -155,16 +73,12 @@ def is_tar(path: Path) -> bool:
     with _open_decompressed(path) as file:
       tarfile.TarInfo.frombuf(file.read(_BLOCK), 'utf-8', 'surrogateescape')
       return True
-  except (*_DAMAGE, tarfile.HeaderError):
+  except (*DAMAGE, tarfile.HeaderError):
     return False
 
 
 def _identity(content: bytes) -> bytes:
   return content
-
-
-def _reason(error: BaseException) -> str:
-  return ' '.join(str(error).split())[:100] or type(error).__name__
 
 
 @contextlib.contextmanager
