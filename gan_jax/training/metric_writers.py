@@ -14,9 +14,8 @@ from gan_jax.utils.files import write_atomically
 
 _TEXTS = ('alarm', 'says', 'member')
 _COUNTS = ('step', 'at')
-_MONITORS = {
-  f'watch_{name}' for name in MonitorHistory._fields[1:]
-}  # a record has all of them, or none
+# Of these a record has all, or none.
+_MONITORS = {f'watch_{name}' for name in (*MonitorHistory._fields[1:], 'spread', 'overfit')}
 SCORE_KEY = 'score'  # key of the score that selects the best checkpoint; higher is better
 
 

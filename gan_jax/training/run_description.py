@@ -15,6 +15,7 @@ FILE = 'config.json'
 _MAX_BYTES = 16 * 2**20  # of the file, which has some kilobytes
 _MAX_VALUES = 2**26  # of one example
 _MAX_CLASSES = 2**20
+_MAX_REASON = 300  # characters of an error
 _BUCKET = re.compile(r'[a-z][a-z0-9+.-]+:/')  # gs://, which a Path makes gs:/
 
 
@@ -45,7 +46,9 @@ def read_description(folder: Path) -> RunDescription:
     config = resume_compatibility.config_from_json(flags)
   except UserError as error:
     mend = f'open the run with the version that wrote it{_writer(values)}, or restore the file'
-    raise UserError(f'--run={folder}: config.json: {error}; {mend}') from None
+    reason = ' '.join(str(error).split())
+    reason = reason if len(reason) <= _MAX_REASON else f'{reason[:_MAX_REASON]}...'
+    raise UserError(f'--run={folder}: config.json: {reason}; {mend}') from None
   shape = tuple(values['shape'])
   return RunDescription(config, shape, values['n_classes'], values.get('data'), values)
 

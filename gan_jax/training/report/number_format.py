@@ -1,12 +1,14 @@
 """Formats the numbers of a report for reading, and tells numbers from what a damaged file may hold."""
 
-import math
 from typing import Any, TypeGuard
+
+_LIMIT = 1e300  # beyond it charts overflow
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-  """Returns whether `value` is a finite int or float (a bool is not)."""
-  return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+  """Returns whether `value` is an int or a float (a bool is not) that is finite and can be drawn."""
+  number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  return number and -_LIMIT < value < _LIMIT
 
 
 def format_value(value: Any) -> str:
@@ -15,7 +17,7 @@ def format_value(value: Any) -> str:
     return 'yes' if value else 'no'
   if not isinstance(value, (int, float)):
     return '–' if value is None else str(value)
-  if not math.isfinite(value):
+  if not -_LIMIT < value < _LIMIT:
     return '–'
   if abs(value) < 1e15 and (value == int(value) or abs(value) >= 1000):
     return f'{value:,.0f}'.replace('-', '−')

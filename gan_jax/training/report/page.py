@@ -54,7 +54,7 @@ def write_run_page(folder: Path) -> Path:
   if not (folder / 'config.json').exists():
     raise UserError(f'--run={folder}: there is no run here (no config.json)')
   config = _read_json(folder / 'config.json')
-  flags = config.get('flags') or {}
+  flags = _flags(config)
   records = read_metrics(folder / 'metrics.jsonl')
   verdict, evaluations = _read_json(folder / 'referee.json'), _read_evaluations(folder)
   step = max((r['step'] for r in records if is_number(r.get('step'))), default=0)
@@ -72,7 +72,7 @@ def write_run_page(folder: Path) -> Path:
     'protocols': _protocols(('referee', verdict), *evaluations),
   }
   path = folder / FILENAME
-  write_atomically(path, _template().render(values).encode())
+  write_atomically(path, _template().render(values).encode(errors='replace'))
   return path
 
 
@@ -100,7 +100,7 @@ def _read_json(path: Path) -> Values:
   """Reads a JSON object; returns {} for a missing or damaged file."""
   try:
     values = json.loads(path.read_text())
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):
     return {}
   return values if isinstance(values, dict) else {}
 
@@ -122,16 +122,23 @@ def _protocols(*sources: tuple[str, Values]) -> list[tuple[str, list[tuple[str, 
   return [(title, tables.protocol_rows(protocol)) for title, protocol in given]
 
 
+def _flags(config: Values) -> Values:
+  """Returns the flags of a config.json, without values that no flag can have."""
+  flags = config.get('flags')
+  given = flags.items() if isinstance(flags, dict) else ()
+  return {name: x for name, x in given if isinstance(x, str | bool) or x is None or is_number(x)}
+
+
 def _config_values(folder: Path, config: Values) -> Values:
   """Returns the template's values from a config.json: flags, machine, and commands to repeat the run."""
-  flags = config.get('flags') or {}
+  flags, ran_on = _flags(config), config.get('ran_on')
   changed, others = tables.flag_rows(flags)
   return {
     'run': str(folder),
     'about': [str(flags[name]) for name in ('dataset', 'network', 'loss') if flags.get(name)],
     'changed_flags': changed,
     'other_flags': others,
-    'machine': (config.get('ran_on') or [{}])[-1],
+    'machine': ran_on[-1] if isinstance(ran_on, list) and ran_on else {},
     'data': config.get('data'),
     'train_command': tables.train_command(flags, str(folder)),
     'evaluate_command': tables.script_command('evaluate', f'--run={folder}'),

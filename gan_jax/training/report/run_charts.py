@@ -152,8 +152,9 @@ def _equilibrium(flags: Values) -> list[tuple[str, str, float]]:
   if flags.get('loss') not in LOSSES:
     return []
   loss = LOSSES[flags['loss']]
-  loss = smooth_labels(loss, flags['label_smoothing']) if flags.get('label_smoothing') else loss
-  loss = scale_discriminator_loss(loss, flags.get('d_loss_weight', 1.0))
+  smoothing, weight = flags.get('label_smoothing'), flags.get('d_loss_weight')
+  loss = smooth_labels(loss, smoothing) if is_number(smoothing) and smoothing else loss
+  loss = scale_discriminator_loss(loss, weight if is_number(weight) else 1.0)
   undecided = jnp.full(1, loss.equilibrium_output)
   players = (('D', 'critic', loss.discriminator), ('G', 'fake', loss.generator))
   return [(name, color, float(fn(undecided, undecided))) for name, color, fn in players]
