@@ -15,8 +15,10 @@ from gan_jax.data.dataset import Dataset
 _SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
-def load(cache: epath.Path, folder: Path, image_size: int, fingerprint: str) -> Dataset | None:
+def load(data_dir: epath.Path, folder: Path, image_size: int, fingerprint: str) -> Dataset | None:
   """Returns the arrays of this fingerprint if the files of `folder` are those that they were decoded from."""
+  digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+  cache = data_dir / 'folders' / f'{folder.name}-{digest}'
   file = cache / (f'decoded-{image_size}.npz' if image_size else 'decoded.npz')
   try:
     cached = array_cache.read_cache(file)

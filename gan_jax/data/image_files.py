@@ -55,7 +55,7 @@ def load_image_files(
   path = reader.resolve_path(given, name)
   folder = data_dir / _cache_name(path)
   if fingerprint and path.is_dir():
-    earlier = earlier_folder_cache.load(folder, path, image_size, fingerprint)
+    earlier = earlier_folder_cache.load(data_dir, path, image_size, fingerprint)
     if earlier is not None:
       progress.log(
         f'{name}: the splits by file name of an earlier version, with which this run was begun'

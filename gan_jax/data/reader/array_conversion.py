@@ -12,6 +12,7 @@ Note = Callable[[str], None]
 _OVERSHOOT = 0.01  # of a range of pixels, by which rounding may exceed it
 _CHANNELS = (1, 3, 4)  # of images: grey, RGB, RGBA
 _CHUNK = 2**24  # numbers converted at once
+_MIN_BYTE_RANGE = 64  # fractions below that, such as floats in [0, 3], are no pixels in [0, 255]
 _RANGES = ((0, 1, 255.0), (-1, 1, 127.5), (0, 255, 1.0))  # least, most, factor to 8 bits
 
 
@@ -27,7 +28,8 @@ def convert_array(given: str, x: np.ndarray, options: ReadOptions, note: Note) -
   if options.kind == 'points' or (options.kind == 'auto' and x.ndim == 2):
     if x.dtype == np.uint8 and options.kind == 'auto':
       note(f'read as points [n, d], {_axes(x)}; --kind=images reads flattened images')
-    return np.asarray(x, np.float32)
+    points = np.asarray(x, np.float32)
+    return points if x.ndim < 4 else points.reshape(len(x), -1)
   x = _as_nhwc(given, x, options, note)
   low, high, finite = _value_range(x)
   if not finite:
@@ -132,8 +134,14 @@ def _image_range(x: np.ndarray, low: float, high: float) -> tuple[float, float, 
   for least, most, factor in _RANGES:
     margin = _OVERSHOOT * (most - least)
     if least - margin <= low and high <= most + margin and high > most / 100:
+      if most == 255 and high < _MIN_BYTE_RANGE and not _holds_integers(x):
+        return None
       return least, most, factor
   return None
+
+
+def _holds_integers(x: np.ndarray) -> bool:
+  return x.dtype.kind != 'f' or all((x[s] == np.rint(x[s])).all() for s in chunks(x))
 
 
 def _range_error(given: str, low: float, high: float) -> UserError:

@@ -27,7 +27,16 @@ _LABEL_NAMES = ('labels', 'label', 'y', 'targets', 'target', 'classes')
 _SMALL = 2**26  # bytes of an array that may be compressed by any factor
 _MAX_COMPRESSION = 200  # beyond that: a larger array counts as a decompression bomb
 _DAMAGE = (
-  *(OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, OverflowError, RuntimeError),
+  *(
+    OSError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    SyntaxError,
+    OverflowError,
+    RuntimeError,
+  ),
   *(NotImplementedError, tokenize.TokenError, struct.error, zlib.error, zipfile.BadZipFile),
 )
 

@@ -51,7 +51,7 @@ def n_cores() -> int:
 class DecodePool:
   """Decodes the files of a source into `spool`, and counts them in `summary`.
 
-  `side_files` holds the content of files of labels by path: dataset.json, and the .cls of WebDatasets.
+  `side_files` holds the content of files of labels by name: dataset.json, and the .cls of WebDatasets.
   """
 
   def __init__(
@@ -67,7 +67,7 @@ class DecodePool:
   def decode(self, source: Source, progress: Progress) -> list[ImageRecord]:
     """Decodes all files, in their order; raises UserError where the source cannot be listed."""
     records: list[ImageRecord] = []
-    entries = progress.track(source.entries(self._summary), None, 'decoding images')
+    entries = progress.track(source.entries(self._summary), source.n_files, 'decoding images')
     with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(n_cores()) as threads:
       warnings.simplefilter('ignore')  # about large images and unusual metadata
       waiting: collections.deque[tuple[int, concurrent.futures.Future[list[_Result]]]] = (
@@ -109,7 +109,7 @@ class DecodePool:
     try:
       if entry.size > (64 if entry.path.endswith('.cls') else _MAX_SIDE_FILE):
         raise UnreadableFileError
-      self.side_files[entry.path] = entry.load()
+      self.side_files[entry.name] = entry.load()
       self._summary.leave_out('files of labels', entry.name)
     except (OSError, UnreadableFileError):
       self._summary.leave_out(NOT_IMAGES, entry.name)

@@ -54,9 +54,10 @@ class Entry(NamedTuple):
 
 
 class Source(Protocol):
-  """Lists the files of a folder, an archive or a table."""
+  """Lists the files of a folder, an archive or a table; `class_names` are those of integer labels."""
 
   class_names: tuple[str, ...]
+  n_files: int | None  # None where the source must be read to count them
 
   def stamp(self) -> str:
     """Returns the SHA-256 of names, sizes and modification times: equal as long as nothing has changed."""

@@ -23,7 +23,8 @@ class FolderLayout(NamedTuple):
   splits: list[str]
   classes: list[str | None]
   keep: list[bool]
-  notes: list[str]
+  split_notes: list[str]
+  class_notes: list[str]
 
 
 def find_layout(
@@ -40,7 +41,7 @@ def find_layout(
 
   Raises UserError where --labels=folders fits no folders.
   """
-  parts = _strip_common(paths)
+  parts = _strip_common(paths, 2 if labels == 'folders' else 1)
   found, keep, notes = list(splits), [True] * len(paths), []
   if not any(splits):
     found, keep = _split_folders(parts)
@@ -52,15 +53,15 @@ def find_layout(
     shown = [f'{name} {counts[name]:,}' for name in ('train', 'validation', 'test') if counts[name]]
     notes.append('splits by folder or file: ' + ', '.join(shown))
   if labels == 'none' or has_labels:
-    return FolderLayout(found, [None] * len(paths), keep, notes)
+    return FolderLayout(found, [None] * len(paths), keep, notes, [])
   classes, told = _class_folders(given, parts, found, keep, labels == 'folders')
-  return FolderLayout(found, classes, keep, notes + told)
+  return FolderLayout(found, classes, keep, notes, told)
 
 
-def _strip_common(paths: Sequence[str]) -> list[list[str]]:
-  """Returns the parts of each path below the folder that holds all of them."""
+def _strip_common(paths: Sequence[str], least: int) -> list[list[str]]:
+  """Returns the parts of each path below the folder that holds all of them, at least `least` parts."""
   parts = [path.split('/') for path in paths]
-  while parts and len(parts[0]) > 1 and all(len(p) > 1 and p[0] == parts[0][0] for p in parts):
+  while all(len(p) > least and p[0] == parts[0][0] for p in parts):
     parts = [p[1:] for p in parts]
   return parts
 

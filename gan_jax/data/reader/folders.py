@@ -32,11 +32,19 @@ class FolderSource:
   def __init__(self, given: str, folder: Path) -> None:
     self._given, self._folder = given, folder
     self._files, self._left_out = _list_files(given, folder)
+    self._refuse_tfds()
     self._containers = self._open_containers()
+    self.n_files = None if self._containers else len(self._files)
     names = [each.class_names for each in self._containers.values()]
     self.class_names: tuple[str, ...] = (
       names[0] if names and names.count(names[0]) == len(names) else ()
     )
+
+  def _refuse_tfds(self) -> None:
+    is_tfds = any(name.endswith('dataset_info.json') for name in self._files)
+    if is_tfds and any('.array_record' in name or '.tfrecord' in name for name in self._files):
+      mend = 'give --dataset=NAME with the --data_dir that holds it, or tfds:NAME/SPLIT for a set of examples'
+      raise UserError(f'{self._given}: this folder is a data set that TFDS prepared; {mend}')
 
   def _open_containers(self) -> dict[str, Source]:
     """Opens the archives and Parquet files of a folder that holds nothing else but small notes."""

@@ -27,6 +27,7 @@ class ParquetSource:
       mend = 'install it by `pip install pyarrow`, or write the images to a folder'
       raise UserError(f'{given}: a Parquet file needs pyarrow; {mend}') from None
     self._given, self._path = given, path
+    self.n_files: int | None = None
     self._kinds: Any = pyarrow.types
     with self._one_line():
       schema = pyarrow.parquet.read_schema(path)

@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 
 from gan_jax.data.progress import Progress
 from gan_jax.data.reader import array_files
@@ -102,6 +103,8 @@ def _open_source(given: str, path: Path) -> Source | None:
     return ParquetSource(given, path)
   if path.name.lower().endswith(('.tar', '.tgz')) or is_tar(path):
     return TarSource(given, path)
+  if path.suffix.lower() in PIL.Image.registered_extensions():
+    raise UserError(f'{given}: it is one image; name the folder or the archive of all of them')
   found = f'it begins with {start!r}' if start else 'it is empty'
   mend = 'give a folder of images, or a .zip, .tar, .npz, .npy or .parquet'
   raise UserError(f'{given}: {found}, which is no kind of data that can be read; {mend}')

@@ -10,6 +10,7 @@ from gan_jax.data.progress import Progress
 from gan_jax.data.reader import class_labels, folder_layout
 from gan_jax.data.reader.decode_pool import DecodePool, ImageRecord
 from gan_jax.data.reader.entries import Source
+from gan_jax.data.reader.folders import FolderSource
 from gan_jax.data.reader.image_set import ImageSet, Pixels
 from gan_jax.data.reader.options import ReadOptions
 from gan_jax.data.reader.summary import ReadSummary, enumerate_names, plural
@@ -34,7 +35,8 @@ def read_files(
         'transparent'
       )
     if not records:
-      raise _nothing_error(given, summary, pool.damaged)
+      what = 'this folder' if isinstance(source, FolderSource) else 'it'
+      raise _nothing_error(f'{given}: {what} holds no image', given, summary, pool.damaged)
     mapped = np.memmap(spool, np.uint8, 'r').view(np.ndarray)
   offsets = np.fromiter((record.offset for record in records), np.int64, len(records))
   pixels = Pixels(mapped, offsets, [record.shape for record in records])
@@ -46,7 +48,11 @@ def read_files(
     options.labels if options.labels in ('none', 'folders') else 'auto',
     where != '',
   )
-  summary.notes += layout.notes
+  if options.split_fractions and any(layout.splits):
+    summary.notes.append('--split_fractions puts the splits of the folders or files together')
+  else:
+    summary.notes += layout.split_notes
+  summary.notes += layout.class_notes
   if layout.classes[0] is not None or any(layout.classes):
     labels, where = [str(each) for each in layout.classes], 'folder'
   rows = [i for i, keep in enumerate(layout.keep) if keep]
@@ -72,14 +78,16 @@ def read_files(
   )
 
 
-def _nothing_error(given: str, summary: ReadSummary, damaged: Sequence[str]) -> UserError:
+def _nothing_error(
+  start: str, given: str, summary: ReadSummary, damaged: Sequence[str]
+) -> UserError:
   if not summary.n_files:
-    return UserError(f'{given}: this folder holds no image; name another')
+    return UserError(f'{start}; name another')
   if damaged:
     reason = f'none of {plural(len(damaged), "file")} is an image that Pillow can read'
     first = f'{enumerate_names(damaged[:1])} cannot be read as an image'
     return UserError(f'{given}: {reason}: {first}; take it out')
-  return UserError(f'{given}: this folder holds no image: {summary.line()}; name another')
+  return UserError(f'{start}: {summary.line()}; name another')
 
 
 def _source_labels(
@@ -91,23 +99,22 @@ def _source_labels(
   summary: ReadSummary,
 ) -> tuple[Sequence[class_labels.Label] | None, str, tuple[str, ...]]:
   """Returns the labels that a file or the source gives, where they are from ('' to ask folders), and names."""
-  paths = [record.path for record in records]
+  names = [record.name for record in records]
   if options.labels in ('none', 'folders'):
     return None, '', ()
   if options.labels != 'auto':
-    full = [record.name for record in records]
-    return class_labels.labels_of_file(given, full, options.labels), 'file of labels', ()
+    return class_labels.labels_of_file(given, names, options.labels), 'file of labels', ()
   labels = [record.label for record in records]
   if all(label is not None for label in labels):
     return [label for label in labels if label is not None], 'column of labels', source.class_names
-  found = class_labels.labels_of_webdataset(paths, side_files)
+  found = class_labels.labels_of_webdataset(names, side_files)
   if found is not None:
     return found, '.cls files', ()
   jsons = [path for path in side_files if not path.endswith('.cls')]
   if jsons:
     path = min(jsons, key=lambda each: each.count('/'))
     root = path[: len(path) - len('dataset.json')]
-    below = [each.removeprefix(root) for each in paths]
+    below = [each.removeprefix(root) for each in names]
     is_stylegan, found = class_labels.labels_of_dataset_json(given, below, side_files[path])
     if is_stylegan:
       if found is None:

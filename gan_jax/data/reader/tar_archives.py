@@ -40,6 +40,7 @@ class TarSource:
   """
 
   class_names: tuple[str, ...] = ()
+  n_files: int | None = None
 
   def __init__(self, given: str, path: Path) -> None:
     self._given, self._path = given, path

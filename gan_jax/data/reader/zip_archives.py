@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gan_jax.data.reader.entries import (
-  DAMAGE,
   Entry,
   UnreadableFileError,
   clean_path,
@@ -29,15 +28,17 @@ class ZipSource:
   """Lists the files of a .zip archive; raises UserError if its directory cannot be read."""
 
   class_names: tuple[str, ...] = ()
+  n_files: int | None = None
 
   def __init__(self, given: str, path: Path) -> None:
     self._path = path
     try:
       with zipfile.ZipFile(path) as archive:
         self._members = sorted(archive.infolist(), key=lambda info: info.filename)
-    except (*DAMAGE, zipfile.BadZipFile, NotImplementedError, IndexError) as error:
+      self.n_files = len(self._members)
+    except Exception as error:  # zipfile raises many kinds on damaged archives
       raise UserError(
-        f'{given}: it is no readable .zip ({short_reason(error)}); copy it again'
+        f'{given}: it cannot be read as a .zip ({short_reason(error)}); copy it again'
       ) from None
 
   def stamp(self) -> str:
@@ -48,7 +49,7 @@ class ZipSource:
     """Yields the files in alphabetical order."""
     for info in self._members:
       path = clean_path(info.filename)
-      if info.is_dir() or not path:
+      if not path or info.filename.endswith('/'):
         continue
       if any(map(is_hidden, path.split('/'))):
         summary.leave_out(HIDDEN, path)
