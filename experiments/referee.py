@@ -3,8 +3,7 @@
   python -m experiments.referee --run=runs/mnist
   python -m experiments.referee --real=train.npz --heldout=test.npz --fake=samples.npz
 
-A file holds one array [n, ...] of points, or of images as uint8 [n, h, w, c]; a folder holds
-images. Prints the verdict on the first line, and the statistics that decided it after it.
+Reads what training reads: folders, .zip, .tar, .npz, .npy and .parquet of images or points. Prints the verdict on the first line, and the statistics that decided it after it.
 """
 
 import json
@@ -15,6 +14,7 @@ from typing import Any
 from absl import flags
 
 from gan_jax.data import sample_files
+from gan_jax.data.reader import ReadOptions
 from gan_jax.diagnosis import (
   diagnostic_statistics,
   fresh_discriminators,
@@ -26,18 +26,22 @@ from gan_jax.training import diagnose_run, report
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
 
-from . import command_line
+from . import command_line, reading_flags
 
 _RUN = flags.DEFINE_string('run', None, 'Folder of a run; uses its discriminator and metrics too.')
 _CHECKPOINT = flags.DEFINE_string(
   'checkpoint', 'last', 'Checkpoint of the run: last, best, or a step.'
 )
 _WEIGHTS = flags.DEFINE_enum('weights', 'raw', ['raw', 'ema'], 'Weights of G: last or averaged.')
-_REAL = flags.DEFINE_string('real', None, 'Training data: an .npz, .npy or folder of images.')
+_REAL = flags.DEFINE_string('real', None, 'Training data: a folder, .zip, .tar, .npz or .parquet.')
 _HELDOUT = flags.DEFINE_string('heldout', None, 'Held-out data, in the same format.')
 _FAKE = flags.DEFINE_string('fake', None, 'Samples, in the same format.')
 _JSON = flags.DEFINE_string('json', None, 'File for verdict, statistics and protocol as JSON.')
 _PAGE = flags.DEFINE_string('page', None, 'File for the verdict page, as HTML with plots.')
+_OPTIONS = reading_flags.define_reading_flags('background', 'layout', 'kind')
+_IMAGE_SIZE = flags.DEFINE_integer(
+  'image_size', 0, 'Resize images of files to this many pixels a side.', 0
+)
 _SEED = flags.DEFINE_integer('seed', 0, "Seed of the probes, and of a run's samples.")
 
 
@@ -52,7 +56,9 @@ def main(argv: list[str]) -> None:
       Path(_RUN.value), _CHECKPOINT.value, _WEIGHTS.value, _SEED.value, command_line.cache_dir()
     )
   else:
-    record, text = diagnose_sample_files(_REAL.value, _HELDOUT.value, _FAKE.value, _SEED.value)
+    files = (_REAL.value, _HELDOUT.value, _FAKE.value)
+    options = _OPTIONS()
+    record, text = diagnose_sample_files(*files, _SEED.value, options, _IMAGE_SIZE.value)
   print(text)
   if _JSON.value:
     write_atomically(Path(_JSON.value), (json.dumps(record, indent=2) + '\n').encode())
@@ -61,7 +67,12 @@ def main(argv: list[str]) -> None:
 
 
 def diagnose_sample_files(
-  real: str | None, heldout: str | None, fake: str | None, seed: int
+  real: str | None,
+  heldout: str | None,
+  fake: str | None,
+  seed: int,
+  options: ReadOptions = ReadOptions(),  # noqa: B008
+  image_size: int = 0,
 ) -> tuple[dict[str, Any], str]:
   """Returns the verdict on files of samples as JSON and as text; raises UserError."""
   if not heldout or not fake:
@@ -71,6 +82,8 @@ def diagnose_sample_files(
   sets = sample_files.load_example_sets(
     {name: path for name, path in paths.items() if path},
     lambda line: print(f'note: {line}', file=sys.stderr),
+    options,
+    image_size,
   )
   for name in ('heldout', 'fake'):
     if len(sets[name]) < fresh_discriminators.MIN_EXAMPLES:
