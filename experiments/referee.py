@@ -3,7 +3,8 @@
   python -m experiments.referee --run=runs/mnist
   python -m experiments.referee --real=train.npz --heldout=test.npz --fake=samples.npz
 
-Reads what training reads: folders, .zip, .tar, .npz, .npy and .parquet of images or points. Prints the verdict on the first line, and the statistics that decided it after it.
+Reads what training reads: folders, .zip, .tar, .npz, .npy and .parquet of images or points. Prints
+the verdict on the first line, and the statistics that decided it after it.
 """
 
 import json
