@@ -16,6 +16,7 @@ from absl import flags
 from gan_jax.diagnosis import diagnostic_statistics, verdict_formatting, verdict_rules
 from gan_jax.diagnosis.diagnostic_statistics import (
   ReferenceStatistics,
+  RunEvidence,
   compute_reference_statistics,
 )
 from gan_jax.utils.errors import UserError
@@ -70,7 +71,7 @@ def _diagnose_missing_cases(folder: Path, cases: list[Case]) -> None:
     began = time.monotonic()
     if loaded is None or loaded[0] != (case.dataset, case.seed):
       data = _load_data(case.dataset, case.seed)
-      reference = compute_reference_statistics(data.train, data.held_out, data.embedding, case.seed)
+      reference = _reference(data, case)
       loaded = (case.dataset, case.seed), data, reference
     record = diagnose_case(case, loaded[1], loaded[2])
     write_atomically(path, json.dumps(record).encode())
@@ -80,6 +81,12 @@ def _diagnose_missing_cases(folder: Path, cases: list[Case]) -> None:
       f'  ({time.monotonic() - began:.1f} s)',
       flush=True,
     )
+
+
+def _reference(data: BenchmarkData, case: Case) -> ReferenceStatistics:
+  return compute_reference_statistics(
+    data.train, data.held_out, lambda _: data.embedding, case.seed
+  )
 
 
 def _load_data(name: str, seed: int) -> BenchmarkData:
@@ -94,9 +101,9 @@ def diagnose_case(
   """Returns the referee's verdict on a case as JSON, with the right verdicts under 'truth'."""
   built = fault_cases.build_case(case, data)
   if built.train is not data.train:
-    reference = compute_reference_statistics(built.train, data.held_out, data.embedding, case.seed)
+    reference = _reference(data._replace(train=built.train), case)
   statistics = diagnostic_statistics.compute_diagnostic_statistics(
-    reference, built.fake, built.outputs, built.history
+    reference, built.fake, RunEvidence(outputs=built.outputs, history=built.history)
   )
   verdict = verdict_rules.decide_verdict(statistics)
   protocol = {'case': {'world': case.dataset, 'kind': case.fault, 'seed': case.seed}}

@@ -7,6 +7,7 @@ Reads what training reads: folders, .zip, .tar, .npz, .npy and .parquet of image
 the verdict on the first line, and the statistics that decided it after it.
 """
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -18,7 +19,6 @@ from gan_jax.data import sample_files
 from gan_jax.data.reader import ReadOptions
 from gan_jax.diagnosis import (
   diagnostic_statistics,
-  fresh_discriminators,
   verdict_formatting,
   verdict_rules,
 )
@@ -39,6 +39,9 @@ _HELDOUT = flags.DEFINE_string('heldout', None, 'Held-out data, in the same form
 _FAKE = flags.DEFINE_string('fake', None, 'Samples, in the same format.')
 _JSON = flags.DEFINE_string('json', None, 'File for verdict, statistics and protocol as JSON.')
 _PAGE = flags.DEFINE_string('page', None, 'File for the verdict page, as HTML with plots.')
+_SPLIT = flags.DEFINE_enum(
+  'split', 'validation', ['validation', 'test'], "Held-out data of a run; 'test' for the last word."
+)
 _OPTIONS = reading_flags.define_reading_flags('background', 'layout', 'kind')
 _IMAGE_SIZE = flags.DEFINE_integer(
   'image_size', 0, 'Resize images of files to this many pixels a side.', 0
@@ -54,7 +57,12 @@ def main(argv: list[str]) -> None:
     raise UserError('give either --run=FOLDER, or --heldout=FILE --fake=FILE (and --real=FILE)')
   if _RUN.value:
     record, text = diagnose_run.diagnose_checkpoint(
-      Path(_RUN.value), _CHECKPOINT.value, _WEIGHTS.value, _SEED.value, command_line.cache_dir()
+      Path(_RUN.value),
+      _CHECKPOINT.value,
+      _WEIGHTS.value,
+      _SEED.value,
+      command_line.cache_dir(),
+      split=_SPLIT.value,
     )
   else:
     files = (_REAL.value, _HELDOUT.value, _FAKE.value)
@@ -86,25 +94,25 @@ def diagnose_sample_files(
     options,
     image_size,
   )
+  n_needed = diagnostic_statistics.MIN_EXAMPLES
   for name in ('heldout', 'fake'):
-    if len(sets[name]) < fresh_discriminators.MIN_EXAMPLES:
+    if len(sets[name]) < n_needed:
       raise UserError(
-        f'--{name}={paths[name]}: {len(sets[name])} examples; give at least '
-        f'{fresh_discriminators.MIN_EXAMPLES} to train probes, and {verdict_rules.MIN_EXAMPLES} for a verdict'
+        f'--{name}={paths[name]}: {len(sets[name])} finite examples, of which nothing can be said; '
+        f'give at least {n_needed}, better 5,000'
       )
   train, held_out = sets.get('real'), sets['heldout']
-  data = held_out if train is None else train
   images = held_out.ndim == 4
-  embedding = (
-    embeddings.image_embedding(data, None, '') if images else embeddings.point_embedding(data)
+  fit = functools.partial(embeddings.image_embedding, features=None, name='') if images else None
+  reference = diagnostic_statistics.compute_reference_statistics(
+    train, held_out, fit or embeddings.point_embedding, seed
   )
-  reference = diagnostic_statistics.compute_reference_statistics(train, held_out, embedding, seed)
   statistics = diagnostic_statistics.compute_diagnostic_statistics(reference, sets['fake'])
   protocol = {
     **paths,
     **{f'n_{name}': n for name, n in statistics.set_sizes.items()},
     'sha256': {name: sample_files.hash_examples(x) for name, x in sets.items()},
-    'features': embedding.name,
+    'features': reference.embedding.name,
     'seed': seed,
   }
   verdict = verdict_rules.decide_verdict(statistics)

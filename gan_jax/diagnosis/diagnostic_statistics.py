@@ -7,42 +7,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.diagnosis import fresh_discriminators
+from gan_jax.config.run_config import Config
+from gan_jax.diagnosis import divergence_parts, separation as separation_lib
 from gan_jax.diagnosis.discriminator_calibration import (
   DiscriminatorOutputs,
   DiscriminatorStatistics,
   compute_discriminator_statistics,
 )
+from gan_jax.diagnosis.divergence_parts import DivergencePart
 from gan_jax.diagnosis.duality_gap import DualityGap
-from gan_jax.diagnosis.fresh_discriminators import NOISE_LEVELS
+from gan_jax.diagnosis.separation import CLIP, ExtraProbe, FitEmbedding, Separation
 from gan_jax.diagnosis.training_monitors import MonitorHistory
 from gan_jax.metrics import (
   cell_occupancy,
+  copy_search,
   feature_scores,
   frechet_distance,
-  jsd_bound,
   kmeans,
   memorisation as memorisation_lib,
   precision_recall,
   support_size,
-  two_sample_test,
 )
 from gan_jax.metrics.cell_occupancy import CellOccupancy
 from gan_jax.metrics.content_order import shuffle_by_content
+from gan_jax.metrics.copy_search import CopyReport
 from gan_jax.metrics.embeddings import Embedding
-from gan_jax.metrics.jsd_bound import JsdBound
+from gan_jax.metrics.energy_distance import energy_distance
 from gan_jax.metrics.nearest_neighbours import nearest_neighbour
 from gan_jax.metrics.precision_recall import PrecisionRecall
-from gan_jax.metrics.two_sample_test import C2st
 
-N_NOISELESS_PROBE = 20_000  # examples of each set for probes without added noise
-N_NOISY_PROBE = 5000  # for probes with added noise, and for real against real
+MIN_EXAMPLES = 100  # held-out examples, and samples, below which nothing can be said
 N_MOMENTS = 10_000  # for Frechet distances and cell occupancies
 N_NEIGHBOURS = 5000  # for statistics of nearest neighbours
-_N_TRAIN = 50_000  # training examples among which copies are searched
+N_DISTANCE = 4000  # for energy distances
+_N_TRAIN = 20_000  # training examples for AuthPct and C_T; copies are searched among all
 _N_CELLS = 25
 _SUPPORT_BATCH = 700  # samples among which near-duplicates are searched
-_CLIP = 100.0  # standard deviations of the data, to which embedded samples are clipped
+# The range of pixels bounds images; float32 squares of points must not overflow.
+_MOST = 1e15
 
 
 class MemorisationScores(NamedTuple):
@@ -79,10 +81,28 @@ class ReferenceStatistics(NamedTuple):
 
   set_sizes: dict[str, int]  # of 'train' and 'held_out'
   embedding: Embedding
+  fit_embedding: FitEmbedding
+  seed: int
   key: jax.Array  # for the comparison with samples
+  train: np.ndarray | None  # in an order by content
+  held_out: np.ndarray
   data: EmbeddedData
-  null_bound: JsdBound
   null_scores: SampleScores
+
+
+class RunEvidence(NamedTuple):
+  """Holds what only the run that made the samples can tell; None or False where it is not known."""
+
+  config: Config | None = None
+  outputs: DiscriminatorOutputs | None = None
+  history: MonitorHistory | None = None
+  duality_gap: DualityGap | None = None
+  rates_are_zero: bool = False  # the run's learning-rate schedules have ended at 0
+  extra_probe: ExtraProbe | None = None  # its own discriminator, to be trained anew
+  class_shares: tuple[np.ndarray, np.ndarray] | None = None  # of real and fake examples [classes]
+  other_fake: np.ndarray | None = (
+    None  # samples of the averaged weights beside the last ones, or vice versa
+  )
 
 
 class DiagnosticStatistics(NamedTuple):
@@ -92,45 +112,51 @@ class DiagnosticStatistics(NamedTuple):
   """
 
   set_sizes: dict[str, int]  # of 'train', 'held_out' and 'fake'
-  all_finite: bool  # no sample is infinite or NaN
+  finite_share: float  # of samples
   spread_ratio: float  # largest ratio, over coordinates, of the std of samples to that of data
-  probe_bounds: list[tuple[float, JsdBound]]  # (std of added noise, lower bound on the divergence)
-  null_bound: JsdBound  # without noise
-  two_sample_test: C2st
+  separation: Separation
+  parts: list[DivergencePart]  # of the divergence, the largest first
   scores: SampleScores
   null_scores: SampleScores
+  copies: CopyReport | None = None  # None without training data
+  config: Config | None = None  # of the run
+  distances: tuple[float, float] | None = (
+    None  # energy distances to data, of samples and of other weights'
+  )
   discriminator: DiscriminatorStatistics | None = None  # of the run's own discriminator
   history: MonitorHistory | None = None
   duality_gap: DualityGap | None = None
-  rates_are_zero: bool = False  # the run's learning-rate schedules have ended at 0
+  rates_are_zero: bool = False
 
 
 def compute_reference_statistics(
-  train: np.ndarray | None, held_out: np.ndarray, embedding: Embedding, seed: int = 0
+  train: np.ndarray | None, held_out: np.ndarray, fit_embedding: FitEmbedding, seed: int = 0
 ) -> ReferenceStatistics:
   """Embeds training and held-out data [n, ...] and scores real data in the place of samples.
 
   Training data replace the samples, or half of the held-out data where training data are few or None.
   Without training data memorisation is not measured. The order of the examples has no effect.
+  `fit_embedding` is applied to training data; without any, probes refit it to parts that they do not score.
   """
   train, held_out = (
     train if train is None else shuffle_by_content(train),
     shuffle_by_content(held_out),
   )
+  embedding = fit_embedding(held_out if train is None else train)
   key = jax.random.key(seed)
-  null_key, cell_key, memorisation_key, rest_key = jax.random.split(key, 4)
+  _, cell_key, memorisation_key, rest_key = jax.random.split(key, 4)
   support_key = jax.random.fold_in(key, 4)
   if train is not None and len(train) >= min(len(held_out), N_NEIGHBOURS):
     real, substitute = held_out, train
   else:
     real, substitute = np.split(held_out, [len(held_out) // 2])
-  rows, fake = embedding.full(real[:N_NOISELESS_PROBE]), embedding.full(substitute[:N_MOMENTS])
+  rows, fake = embedding.full(real[:N_MOMENTS]), embedding.full(substitute[:N_MOMENTS])
   n_cells = min(_N_CELLS, len(fake) // 40 + 1)
   held_out_raw = embedding.raw(real[:N_NEIGHBOURS])
   n_duplicates = min(_SUPPORT_BATCH, len(held_out_raw)) * 2 // 3
   data = EmbeddedData(
     rows,
-    frechet_distance.moments(rows[:N_MOMENTS]),
+    frechet_distance.moments(rows),
     kmeans.fit_centres(cell_key, jnp.asarray(fake[:N_NEIGHBOURS]), n_cells),
     None if train is None else embedding.raw(train[:_N_TRAIN]),
     held_out_raw,
@@ -139,13 +165,15 @@ def compute_reference_statistics(
   scores = _score(support_key, data, fake, embedding.raw(substitute[:N_NEIGHBOURS]))
   last_raw = embedding.raw(held_out[-N_NEIGHBOURS:])
   memorised = _score_copies(memorisation_key, data, last_raw)
-  logits = _probe_logits(null_key, rows[:N_NOISY_PROBE], fake[:N_NOISY_PROBE], 0.0)
   return ReferenceStatistics(
     {'train': 0 if train is None else len(train), 'held_out': len(held_out)},
     embedding,
+    fit_embedding if train is None else lambda _: embedding,
+    seed,
     rest_key,
+    train,
+    held_out,
     data,
-    jsd_bound.jsd_bound(*logits),
     scores._replace(memorisation=memorised),
   )
 
@@ -153,53 +181,60 @@ def compute_reference_statistics(
 def compute_diagnostic_statistics(
   reference: ReferenceStatistics,
   fake: np.ndarray,
-  outputs: DiscriminatorOutputs | None = None,
-  history: MonitorHistory | None = None,
-  duality_gap: DualityGap | None = None,
-  rates_are_zero: bool = False,
+  run: RunEvidence | None = None,
+  thorough: bool = True,
 ) -> DiagnosticStatistics:
   """Computes all statistics of samples `fake` [m, ...], of which those that are not finite are left out.
 
-  `outputs` of D and what follows are those of the run that made the samples, where known.
+  `run` is that of the run that made the samples, where one is known. Without `thorough` there are no probes
+  under noise, on which no verdict rests. Raises ValueError for fewer than `MIN_EXAMPLES` finite samples.
   """
-  set_sizes, embedding, key, data, null_bound, null_scores = reference
+  run = run or RunEvidence()
+  embedding, data, held_out = reference.embedding, reference.data, reference.held_out
   finite = np.isfinite(fake.reshape(len(fake), -1)).all(axis=1)
-  enough = finite.sum() >= fresh_discriminators.MIN_EXAMPLES
-  kept = shuffle_by_content(fake[finite]) if enough else np.zeros_like(fake)
-  rows = embedding.full(kept[:N_NOISELESS_PROBE])
-  std = rows.std(axis=0, dtype=np.float64)  # float32 would overflow
+  if finite.sum() < MIN_EXAMPLES:
+    raise ValueError(f'{finite.sum()} finite samples: at least {MIN_EXAMPLES} are needed')
+  kept = shuffle_by_content(fake[finite])
+  if kept.dtype != np.uint8:
+    kept = np.clip(kept, -_MOST, _MOST)
+  unclipped = embedding.full(kept[:N_MOMENTS])
+  std = unclipped.std(axis=0, dtype=np.float64)
   spread_ratio = float(np.max(std / np.maximum(data.held_out.std(axis=0), 1e-3)))
-  rows = np.clip(rows, -_CLIP, _CLIP)
-  *keys, last_key = jax.random.split(key, len(NOISE_LEVELS) + 1)
-  probes = zip(keys, NOISE_LEVELS, strict=True)
-  logits = [_probe_logits(key, data.held_out, rows, sigma) for key, sigma in probes]
-  bounds = [jsd_bound.jsd_bound(*each) for each in logits]
-  raw = np.clip(embedding.raw(kept[:N_NEIGHBOURS]), -_CLIP, _CLIP)
-  memorised = _score_copies(last_key, data, raw)
+  separation = separation_lib.measure_separation(
+    reference.seed, held_out, kept, reference.fit_embedding, run.extra_probe, thorough
+  )
+  raw = np.clip(embedding.raw(kept[:N_NEIGHBOURS]), -CLIP, CLIP)
+  scores = _score(reference.key, data, np.clip(unclipped, -CLIP, CLIP), raw)
+  by_vectors = next(x for x in separation.probes if x.name == embedding.name).bound.value
+  train = reference.train
   return DiagnosticStatistics(
-    set_sizes | {'fake': len(fake)},
-    bool(finite.all()),
+    reference.set_sizes | {'fake': len(fake)},
+    float(finite.mean()),
     spread_ratio,
-    list(zip(NOISE_LEVELS, bounds, strict=True)),
-    null_bound,
-    two_sample_test.c2st(*logits[0]),
-    _score(last_key, data, rows, raw)._replace(memorisation=memorised),
-    null_scores,
-    None if outputs is None else compute_discriminator_statistics(outputs),
-    history,
-    duality_gap,
-    rates_are_zero,
+    separation,
+    divergence_parts.divide_divergence(
+      separation.bound.value, by_vectors, scores.cells, run.class_shares, held_out.ndim == 4
+    ),
+    scores._replace(memorisation=_score_copies(reference.key, data, raw)),
+    reference.null_scores,
+    None if train is None else copy_search.search_copies(train, held_out, kept, reference.seed),
+    run.config,
+    _distances(embedding, held_out, kept, run.other_fake),
+    None if run.outputs is None else compute_discriminator_statistics(run.outputs),
+    run.history,
+    run.duality_gap,
+    run.rates_are_zero,
   )
 
 
-def _probe_logits(
-  key: jax.Array, real: np.ndarray, fake: np.ndarray, sigma: float
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns a probe's logits of test examples of `real` [n, d] and `fake` [m, d] under noise of std `sigma`."""
-  n = min(N_NOISY_PROBE if sigma else N_NOISELESS_PROBE, len(real), len(fake))
-  sets = (jnp.asarray(real[:n]), jnp.asarray(fake[:n]))
-  real_logits, fake_logits, _ = fresh_discriminators.train_probes(key, *sets, sigma, n)
-  return np.asarray(real_logits), np.asarray(fake_logits)
+def _distances(
+  embedding: Embedding, held_out: np.ndarray, fake: np.ndarray, other: np.ndarray | None
+) -> tuple[float, float] | None:
+  """Returns the energy distances to held-out data of samples and of `other` ones, in vectors."""
+  if other is None or not np.isfinite(other).all():
+    return None
+  sets = [np.clip(embedding.full(x[:N_DISTANCE]), -CLIP, CLIP) for x in (held_out, fake, other)]
+  return energy_distance(sets[0], sets[1]), energy_distance(sets[0], sets[2])
 
 
 def _score(key: jax.Array, data: EmbeddedData, rows: np.ndarray, raw: np.ndarray) -> SampleScores:

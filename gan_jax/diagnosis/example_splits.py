@@ -49,7 +49,7 @@ def paired_splits(
   validation or test part that occur in an earlier part of either set are left out, unless they are the
   most. With several folds each example is in the test part of one; with one fold the test part has 20 %.
   """
-  salt = np.uint64(0x9E3779B97F4A7C15) * np.uint64(seed + 1)
+  salt = mix_bits(np.asarray([seed + 1], np.uint64))
   hashes = [mix_bits(content_hashes(x) ^ salt) for x in (real, fake)]
   orders = [np.argsort(h, kind='stable') for h in hashes]
   for fold in range(folds):
@@ -63,7 +63,7 @@ def paired_splits(
 
 def _cut(order: np.ndarray, folds: int) -> SplitIndices:
   n = len(order)
-  n_fitted = n - n // folds if folds > 1 else int(sum(SHARES) * n)
+  n_fitted = n - n // folds if folds > 1 else round(sum(SHARES) * n)
   shares = np.cumsum(SHARES) / sum(SHARES)
   reference, train = (int(share * n_fitted) for share in shares[:2])
   return SplitIndices(*np.split(order, [reference, train, n_fitted]))
@@ -71,7 +71,9 @@ def _cut(order: np.ndarray, folds: int) -> SplitIndices:
 
 def _without_repeats(parts: list[SplitIndices], hashes: list[np.ndarray]) -> list[SplitIndices]:
   """Leaves out rows of later parts whose content occurs in an earlier part of either set."""
-  seen = np.concatenate([h[np.concatenate(part[:2])] for h, part in zip(hashes, parts, strict=True)])
+  seen = np.concatenate(
+    [h[np.concatenate(part[:2])] for h, part in zip(hashes, parts, strict=True)]
+  )
   for name in ('validation', 'test'):
     used = []
     for i, h in enumerate(hashes):

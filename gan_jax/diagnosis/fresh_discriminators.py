@@ -1,10 +1,9 @@
-"""Trains fresh discriminators, called probes, on samples of a frozen generator and held-out data.
+"""Trains fresh discriminators, called probes, on vectors of held-out data and of a frozen generator's samples.
 
 Their test cross-entropy bounds the divergence of samples from data. Probes of several widths train as one
 program; kernel densities of a part of the examples are further inputs.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -13,12 +12,12 @@ import numpy as np
 import optax
 from jax import lax
 
+from gan_jax.diagnosis.probe_calibration import calibrate_scores
+from gan_jax.diagnosis.probe_types import ProbeScores
 from gan_jax.metrics.nearest_neighbours import kth_squared_distance, squared_distances
 
 NOISE_LEVELS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)  # standard deviations, in units of the data's
-SPLIT_SHARES = (0.4, 0.3, 0.1)  # of `ProbeSplits` but for the last, which is the rest
 HIDDEN_WIDTHS = (0, 16, 64)  # units per hidden layer of each probe; 0 is a linear probe
-MIN_EXAMPLES = 200  # of each set
 _BATCH = 256  # examples of each set
 _STEPS = 400
 _VALIDATE_EVERY = 25  # steps
@@ -36,12 +35,6 @@ class ProbeSplits(NamedTuple):
   train: jax.Array
   validation: jax.Array  # selects the step and the width
   test: jax.Array
-
-
-def split_examples(examples: jax.Array, n: int) -> ProbeSplits:
-  """Splits the first n of examples [n, ...] in their order."""
-  cuts = np.cumsum([int(share * n) for share in SPLIT_SHARES])
-  return ProbeSplits(*jnp.split(examples[:n], cuts.tolist()))
 
 
 def kernel_density_features(points: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Array:
@@ -165,22 +158,35 @@ def _train_probe(key: jax.Array, width: jax.Array, real: ProbeSplits, fake: Prob
   return lax.fori_loop(0, _STEPS // _VALIDATE_EVERY, train_and_validate, start)
 
 
-@functools.partial(jax.jit, static_argnames='n')
-def train_probes(
-  key: jax.Array, real: jax.Array, fake: jax.Array, sigma: float | jax.Array, n: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Trains a probe of each width to separate the first n rows of `real` and of `fake` [m, d].
+def train_vector_probes(
+  seed: int, name: str, real: ProbeSplits, fake: ProbeSplits, sigma: float = 0.0
+) -> ProbeScores:
+  """Trains a probe of each width to separate real from fake rows, and returns the scores of the best.
 
-  Noise of std `sigma` is added to both. Returns the best probe's logits of real and of fake test rows,
-  [s] each, and all probes' validation cross-entropies [widths], by which the best was selected.
+  Noise of std `sigma` is added to all rows. Validation rows select the step and the width, and calibrate.
+  """
+  key = jax.random.key(seed)
+  logits, _ = _train_and_apply(key, real, fake, sigma)
+  # By probe: real and fake validation logits, real and fake test logits.
+  per_probe = zip(*(np.asarray(x) for x in logits), strict=True)
+  scores = [calibrate_scores(name, tuple(x[:2]), tuple(x[2:])) for x in per_probe]
+  return min(scores, key=lambda probe: probe.validation_cross_entropy)
+
+
+@jax.jit
+def _train_and_apply(
+  key: jax.Array, real: ProbeSplits, fake: ProbeSplits, sigma: float | jax.Array
+) -> tuple[tuple[jax.Array, ...], jax.Array]:
+  """Returns all probes' logits of real and fake validation rows and test rows, [widths, n_i] each.
+
+  Also returns the validation cross-entropies [widths] by which the step was chosen.
   """
   input_key, probe_key = jax.random.split(key)
-  splits = (split_examples(real, n), split_examples(fake, n))
-  inputs = prepare_probe_inputs(input_key, *splits, jnp.asarray(sigma))
+  inputs = prepare_probe_inputs(input_key, real, fake, jnp.asarray(sigma))
   # One program for all widths, by masks.
   widths, keys = jnp.asarray(HIDDEN_WIDTHS), jax.random.split(probe_key, len(HIDDEN_WIDTHS))
   probes = jax.vmap(lambda key, width: _train_probe(key, width, *inputs))(keys, widths)
-  chosen = jnp.argmin(probes.best_cross_entropy)
-  best = jax.tree.map(lambda x: x[chosen], probes.best_params)
-  real_logits, fake_logits = (apply_probe(best, widths[chosen], x.test) for x in inputs)
-  return real_logits, fake_logits, probes.best_cross_entropy
+  apply = jax.vmap(apply_probe, in_axes=(0, 0, None))
+  sets = (inputs[0].validation, inputs[1].validation, inputs[0].test, inputs[1].test)
+  logits = tuple(apply(probes.best_params, widths, x) for x in sets)
+  return logits, probes.best_cross_entropy

@@ -3,6 +3,7 @@
 import math
 
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
+from gan_jax.diagnosis.separation import FAMILY_WISE_ERROR
 
 ADVICE: dict[str, tuple[str, ...]] = {
   'converged': ('nothing; --seed=1, 2, ... show whether other seeds converge too',),
@@ -42,18 +43,19 @@ ADVICE: dict[str, tuple[str, ...]] = {
     '--r1=1: a penalty damps cycles',
     '--g_b1=0 --d_b1=0: no momentum; meanwhile --checkpoint=best is the one to use',
   ),
-  'not enough evidence': ('give more held-out examples or more samples',),
+  'not enough evidence': ('give more held-out examples and more samples, better 5,000 of each',),
 }
 # Keys of `_facts` by relevance; other facts replace those that are unknown.
 _RELEVANT_FACTS = {
   'converged': ('probe', 'coverage', 'memorisation'),
-  'still improving': ('history', 'probe', 'coverage'),
-  'G behind': ('probe', 'coverage', 'discriminator'),
-  'D too weak': ('probe', 'discriminator', 'coverage'),
+  'still improving': ('history', 'probe', 'part'),
+  'G behind': ('probe', 'part', 'discriminator'),
+  'D too weak': ('probe', 'discriminator', 'part'),
   'D too strong': ('slope', 'discriminator', 'probe'),
   'D overfitted': ('overfitting', 'discriminator', 'probe'),
-  'mode collapse': ('coverage', 'probe', 'discriminator'),
+  'mode collapse': ('part', 'probe', 'coverage'),
   'memorised training data': ('memorisation', 'probe', 'coverage'),
+  'not enough evidence': ('probe', 'coverage'),
   'diverged or cycling': ('extent', 'history', 'probe'),
 }
 
@@ -71,20 +73,16 @@ def explain_verdict(
 def _facts(s: DiagnosticStatistics, distinguishable: bool) -> dict[str, str]:
   """Returns a sentence for each part of the statistics that is known."""
   scores, null = s.scores.precision_recall, s.null_scores.precision_recall
-  bound, null_bound = s.probe_bounds[0][1], s.null_bound.value
-  interval = f'{bound.value:.3f} [{bound.low:.3f}, {bound.high:.3f}]'
-  separates = (
-    f'a fresh probe separates samples from held-out data: JSD at least {interval} of {math.log(2):.3f} nats'
-    if distinguishable
-    else f'no fresh probe separates samples from held-out data: JSD bound {interval} nats'
-  )
   facts = {
-    'probe': f'{separates} (real against real: {null_bound:.3f})',
+    'probe': _probe_fact(s, distinguishable),
     'coverage': (
       f'coverage {scores.coverage:.2f} (real {null.coverage:.2f}), density {scores.density:.2f} '
       f'(real {null.density:.2f}), {s.scores.cells.missing:.0%} of the data in cells without samples'
     ),
   }
+  if s.parts and distinguishable:
+    part = s.parts[0]
+    facts['part'] = f'the largest part is {part.name}, {part.nats:.3f} nats: {part.detail}'
   if s.discriminator is not None:
     d = s.discriminator
     facts['discriminator'] = (
@@ -96,12 +94,11 @@ def _facts(s: DiagnosticStatistics, distinguishable: bool) -> dict[str, str]:
       '(50 % without overfitting)'
     )
     facts['slope'] = f'mean slope of the generator loss at samples: {d.generator_loss_slope:.3g}'
-  memorisation, null_memorisation = s.scores.memorisation, s.null_scores.memorisation
-  if memorisation is not None and null_memorisation is not None:
+  if s.copies is not None:
+    c = s.copies
     facts['memorisation'] = (
-      f'{memorisation.authentic:.0f} % of samples are authentic '
-      f'(held-out data: {null_memorisation.authentic:.0f} %), {memorisation.near:.0%} are as near '
-      'to training data as the nearest 5 % of held-out data'
+      f'{c.exact:.1%} of samples equal one of {c.n_train:,} training examples (held-out data: '
+      f'{c.exact_held_out:.1%}); {c.near:.1%} are nearer to one than 99 % of held-out data are'
     )
   if s.history is not None:
     h = s.history
@@ -111,10 +108,29 @@ def _facts(s: DiagnosticStatistics, distinguishable: bool) -> dict[str, str]:
     )
     if not math.isnan(h.drift[-1]):
       facts['history'] += f'; G is {h.drift[-1]:.2g} mean distances from its moving average'
-  if not s.all_finite:
-    facts['extent'] = 'some samples are infinite or NaN'
+  if s.finite_share < 1:
+    facts['extent'] = f'{1 - s.finite_share:.1%} of samples are infinite or NaN'
   elif s.spread_ratio > 30:
     facts['extent'] = (
       f'the standard deviation of samples is {s.spread_ratio:.3g} times that of the data'
     )
   return facts
+
+
+def _probe_fact(s: DiagnosticStatistics, distinguishable: bool) -> str:
+  """Says what fresh probes prove."""
+  separation = s.separation
+  best, n = separation.probes[0], len(separation.probes)
+  interval = f'{best.bound.value:.3f} [{best.bound.low:.3f}, {best.bound.high:.3f}]'
+  by_chance = f'p = {separation.p:.1g} over {n} probes' if n > 1 else f'p = {separation.p:.1g}'
+  if distinguishable:
+    return (
+      f'a fresh probe ({best.name}) separates samples from held-out data: JSD at least {interval} of '
+      f'{math.log(2):.3f} nats (chance: up to {best.chance:.3f}; {by_chance})'
+    )
+  if separation.p < FAMILY_WISE_ERROR:
+    return f'samples differ from held-out data by a JSD of {interval} nats ({by_chance}): too little to matter'
+  return (
+    f'no fresh probe separates samples from held-out data: JSD bound {interval} nats, {by_chance}; '
+    f'one of {separation.detectable:.3f} nats would have been found in nine of ten cases'
+  )

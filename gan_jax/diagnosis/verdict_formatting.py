@@ -3,20 +3,20 @@
 from typing import Any
 
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics, SampleScores
-from gan_jax.diagnosis.verdict_rules import MIN_EXAMPLES, Verdict, compute_symptoms
+from gan_jax.diagnosis.separation import ProbeEvidence
+from gan_jax.diagnosis.verdict_rules import Verdict, compute_symptoms
 
 
 def verdict_as_json(
   verdict: Verdict, statistics: DiagnosticStatistics, protocol: dict[str, Any]
 ) -> dict[str, Any]:
   """Converts a verdict to the content of a referee.json; `protocol` tells how it was made."""
-  enough = statistics.set_sizes['fake'] >= MIN_EXAMPLES
   return {
     'verdict': verdict.name,
     'confidence': round(verdict.confidence, 3),
     'facts': list(verdict.facts),
     'advice': list(verdict.advice),
-    'signs': compute_symptoms(statistics)._asdict() if enough else None,
+    'signs': compute_symptoms(statistics)._asdict(),
     'evidence': statistics_as_json(statistics),
     'protocol': protocol,
   }
@@ -26,15 +26,15 @@ def statistics_as_json(statistics: DiagnosticStatistics) -> dict[str, Any]:
   """Converts statistics to numbers, lists and dicts, under the keys that the report page reads."""
   s, scores, null = statistics, statistics.scores, statistics.null_scores
   cells = scores.cells
-  ladder = [
-    {'sigma': sigma, 'bound': b.value, 'low': b.low, 'high': b.high} for sigma, b in s.probe_bounds
-  ]
-  ladder[0] |= {'null': s.null_bound.value, 'null_high': s.null_bound.high}
+  separation = s.separation
+  rungs = [(0.0, separation.probes[0]), *separation.ladder]
   values: dict[str, Any] = {
     'n': s.set_sizes,
-    'finite': s.all_finite,
-    'ladder': ladder,
-    'c2st': s.two_sample_test._asdict(),
+    'finite': s.finite_share,
+    'ladder': [{'sigma': sigma} | _probe_as_json(probe) for sigma, probe in rungs],
+    'probes': [{'name': probe.name} | _probe_as_json(probe) for probe in separation.probes],
+    'test': {'p': separation.p, 'detectable': separation.detectable},
+    'parts': [part._asdict() for part in s.parts],
     'own': None,
     'manifold': scores.precision_recall._asdict(),
     'manifold_null': null.precision_recall._asdict(),
@@ -47,6 +47,8 @@ def statistics_as_json(statistics: DiagnosticStatistics) -> dict[str, Any]:
       **{name: getattr(cells, name) for name in ('divergence', 'missing', 'width')},
     },
   }
+  if s.copies is not None:
+    values['copies'] = s.copies._asdict()
   if scores.memorisation is not None and null.memorisation is not None:
     values['memorisation'] = scores.memorisation._asdict()
     values['memorisation_null'] = null.memorisation._asdict()
@@ -68,6 +70,12 @@ def statistics_as_json(statistics: DiagnosticStatistics) -> dict[str, Any]:
   return values
 
 
+def _probe_as_json(probe: ProbeEvidence) -> dict[str, float]:
+  bound = probe.bound
+  values = {'bound': bound.value, 'low': bound.low, 'high': bound.high}
+  return values | {'chance': probe.chance, 'auc': probe.auc, 'p': probe.p}
+
+
 def verdict_as_text(
   verdict: Verdict, statistics: DiagnosticStatistics, protocol: dict[str, Any]
 ) -> str:
@@ -75,20 +83,23 @@ def verdict_as_text(
   lines = [f'verdict: {verdict.name} (confidence {verdict.confidence:.0%})']
   lines += [f'  because {fact}' for fact in verdict.facts]
   lines += [f'  change  {advice}' for advice in verdict.advice]
-  if verdict.name != 'not enough evidence':
-    lines += _statistics_table(statistics)
+  lines += _statistics_table(statistics)
   lines.append('protocol: ' + ', '.join(f'{key} {value}' for key, value in protocol.items()))
   return '\n'.join(lines)
 
 
 def _statistics_table(s: DiagnosticStatistics) -> list[str]:
-  bounds = ', '.join(f'{sigma:g}: {bound.value:.3f}' for sigma, bound in s.probe_bounds)
-  fake, null, test = _score_column(s.scores), _score_column(s.null_scores), s.two_sample_test
-  lines = [
-    f'  JSD bound of a fresh probe, nats, by the std of added noise: {bounds}',
+  ladder = ', '.join(f'{sigma:g}: {probe.bound.value:.3f}' for sigma, probe in s.separation.ladder)
+  fake, null = _score_column(s.scores), _score_column(s.null_scores)
+  lines = [f'  {"fresh probe":<42}{"JSD bound, nats":>26}{"chance":>8}{"p":>9}']
+  for probe in s.separation.probes:
+    interval = f'{probe.bound.value:.3f} [{probe.bound.low:.3f}, {probe.bound.high:.3f}]'
+    lines.append(f'  {probe.name:<42}{interval:>26}{probe.chance:>8.3f}{probe.p:>9.1g}')
+  lines += [f'  {part.nats:.3f} nats by {part.name}: {part.detail}' for part in s.parts]
+  lines += [
+    f'  bound by vectors under added noise, by its std: {ladder}',
     f'  {"":<22}{"samples":>12}{"real data":>12}',
     *(f'  {name:<22}{value:>12.4g}{null[name]:>12.4g}' for name, value in fake.items()),
-    f'  two-sample test: accuracy {test.accuracy:.3f} on {test.n:,} examples, p = {test.p:.2g}',
   ]
   if s.duality_gap is not None:
     gap = s.duality_gap

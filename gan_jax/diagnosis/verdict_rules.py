@@ -11,10 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
+from gan_jax.diagnosis.separation import FAMILY_WISE_ERROR
 from gan_jax.diagnosis.verdict_advice import ADVICE, explain_verdict
 
 VERDICTS = tuple(ADVICE)
-MIN_EXAMPLES = 1000  # held-out examples, and samples, that a verdict needs
+NEGLIGIBLE = 0.01  # nats, which a classifier of 56 % accuracy proves
+
+
+# Where probes find nothing, and would not have found a divergence of so many nats, nothing is known.
+UNDECIDED = 0.03
 
 
 class Verdict(NamedTuple):
@@ -42,11 +47,6 @@ class Symptoms(NamedTuple):
 
 def decide_verdict(statistics: DiagnosticStatistics) -> Verdict:
   """Decides the verdict, with a confidence from the margin of its rule."""
-  n = statistics.set_sizes
-  if min(n['held_out'], n['fake']) < MIN_EXAMPLES:
-    counts = f'{n["held_out"]:,} held-out examples and {n["fake"]:,} samples'
-    facts: tuple[str, ...] = (f'{counts}: {MIN_EXAMPLES:,} of each are needed',)
-    return Verdict('not enough evidence', 1.0, facts, ADVICE['not enough evidence'])
   symptoms = compute_symptoms(statistics)
   name, margin = _apply_rules(statistics, symptoms)
   confidence = 0.5 + 0.49 * math.tanh(2 * max(margin, 0.0))
@@ -71,11 +71,14 @@ def compute_symptoms(s: DiagnosticStatistics) -> Symptoms:
 
 def _apply_rules(statistics: DiagnosticStatistics, symptoms: Symptoms) -> tuple[str, float]:
   """Returns the first verdict whose symptom is present, and its margin."""
-  if not statistics.all_finite:
+  if statistics.finite_share < 1:
     return 'diverged or cycling', 1.0
   if symptoms.memory > 0:
     return 'memorised training data', symptoms.memory
   if symptoms.differs <= 0:
+    detectable = statistics.separation.detectable
+    if detectable > UNDECIDED:
+      return 'not enough evidence', (detectable - UNDECIDED) / UNDECIDED
     return 'converged', -symptoms.differs
   faults = (
     ('D overfitted', symptoms.overfit),
@@ -91,26 +94,29 @@ def _apply_rules(statistics: DiagnosticStatistics, symptoms: Symptoms) -> tuple[
 
 
 def _distinguishable(s: DiagnosticStatistics) -> float:
-  """Compares the largest lower bound over noise levels with the bound of real against real data."""
-  bound = s.probe_bounds[0][1]
-  excess = max(b.low for _, b in s.probe_bounds) - max(s.null_bound.high, 0.0)
-  noise = 0.004
-  clear = (bound.low - 0.02) / 0.02 if bound.low > 0.02 else -1.0
-  return max((excess - noise) / (2 * noise), clear)
+  """Returns the symptom of a difference that is both certain and larger than `NEGLIGIBLE`.
+
+  Of few examples a bound says little, but what they can prove at all is not negligible.
+  """
+  separation = s.separation
+  certain = math.log10(FAMILY_WISE_ERROR / max(separation.p, 1e-12)) / 2
+  size = max(separation.bound.value, min(separation.detectable, 2 * NEGLIGIBLE))
+  return min(certain, (size - NEGLIGIBLE) / NEGLIGIBLE)
 
 
 def _memorised(s: DiagnosticStatistics) -> float:
-  scores, null = s.scores.memorisation, s.null_scores.memorisation
-  if scores is None or null is None:
+  """Returns the symptom of copies: equal to training data, or nearer to them than held-out data are."""
+  if s.copies is None:
     return -1.0
-  authentic = scores.authentic / max(null.authentic, 1e-9)
-  return (0.6 - authentic) / 0.3
+  equal = (s.copies.exact - s.copies.exact_held_out - 0.05) / 0.05
+  near = (s.copies.near - 0.2) / 0.2 if s.copies.p < 1e-4 else -1.0
+  return max(equal, near)
 
 
 def _proves_less_than_half(s: DiagnosticStatistics) -> float:
   if s.discriminator is None:
     return -1.0
-  by_probe, by_d = s.probe_bounds[0][1].value, max(s.discriminator.held_out_bound.value, 0.0)
+  by_probe, by_d = s.separation.bound.value, max(s.discriminator.held_out_bound.value, 0.0)
   return (0.5 - by_d / max(by_probe, 1e-9)) / 0.25
 
 
@@ -119,7 +125,7 @@ def _blind(s: DiagnosticStatistics) -> float:
   d = s.discriminator
   if d is None or d.output_std < 1e-4:  # a constant D may have been strong before
     return -1.0
-  share = max(d.held_out_bound.value, 0.0) / max(s.probe_bounds[0][1].value, 1e-9)
+  share = max(d.held_out_bound.value, 0.0) / max(s.separation.bound.value, 1e-9)
   ranked = 0.0 if s.history is None else float(np.median(s.history.own[-6:])) - 0.5
   return min((0.15 - share) / 0.15, (0.1 - ranked) / 0.1)
 

@@ -1,23 +1,30 @@
 """Decides the referee's verdict on a checkpoint: from its samples, its discriminator and the run's monitors."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gan_jax.config import dynamic_hyperparameters
 from gan_jax.diagnosis import duality_gap, verdict_formatting, verdict_rules
 from gan_jax.diagnosis.diagnostic_statistics import (
+  DiagnosticStatistics,
   ReferenceStatistics,
+  RunEvidence,
   compute_diagnostic_statistics,
   compute_reference_statistics,
 )
 from gan_jax.diagnosis.discriminator_calibration import collect_discriminator_outputs
+from gan_jax.diagnosis.discriminator_retraining import retrain_discriminator
 from gan_jax.diagnosis.duality_gap import DualityGap
+from gan_jax.diagnosis.probe_types import ExampleParts, ProbeScores
 from gan_jax.diagnosis.training_monitors import monitor_history_from_records
 from gan_jax.evaluation.tasks import Task, load_task
+from gan_jax.evaluation.tasks.task import ComparisonSets
 from gan_jax.gan.learning_rate_schedules import SCHEDULES_OF_RUN_LENGTH
 from gan_jax.training import metric_writers, report
 from gan_jax.training.load_run import LoadedRun, load_run
@@ -25,6 +32,7 @@ from gan_jax.training.train_spec import train_spec_fn
 from gan_jax.utils.files import json_safe, write_atomically
 
 VERDICT_FILE = 'referee.json'
+OTHER_WEIGHTS = {'raw': 'ema', 'ema': 'raw'}
 
 
 def diagnose_checkpoint(
@@ -51,20 +59,7 @@ def diagnose_checkpoint(
   task = load_task(run.config, cache)
   sets = task.comparison_sets(run.gan, run.state, weights, seed, split)
   references = {} if references is None else references
-  contrast, embedding = run.config.contrast, sets.embedding
-  data = (task.name, task.fingerprint, task.shape, contrast, embedding.name, seed, split)
-  if data not in references:
-    references[data] = compute_reference_statistics(sets.train, sets.held_out, embedding, seed)
-  records = metric_writers.read_metrics(folder / 'metrics.jsonl')
-  records = [record for record in records if record['step'] <= run.step]
-  statistics = compute_diagnostic_statistics(
-    references[data],
-    sets.fake,
-    collect_discriminator_outputs(run.gan, run.state, task, weights, seed),
-    monitor_history_from_records(records, run.config.ema_decay),
-    _duality_gap(run, task, seed),
-    _rates_are_zero(run),
-  )
+  statistics = compute_run_statistics(folder, run, task, sets, weights, seed, references)
   verdict = verdict_rules.decide_verdict(statistics)
   protocol = {
     'run': str(folder),
@@ -74,7 +69,7 @@ def diagnose_checkpoint(
     'weights': weights,
     **{f'n_{name}': n for name, n in statistics.set_sizes.items()},
     'split': split if task.n_train else f'{split}, fresh draws',
-    'features': embedding.name,
+    'features': sets.embedding.name,
     'seed': seed,
   }
   record = json_safe(verdict_formatting.verdict_as_json(verdict, statistics, protocol))
@@ -85,6 +80,63 @@ def diagnose_checkpoint(
   write_atomically(folder / VERDICT_FILE, (json.dumps(record, indent=2) + '\n').encode())
   report.write_run_page(folder)
   return record, verdict_formatting.verdict_as_text(verdict, statistics, protocol)
+
+
+def compute_run_statistics(
+  folder: Path,
+  run: LoadedRun,
+  task: Task,
+  sets: ComparisonSets,
+  weights: str,
+  seed: int,
+  references: dict[Any, ReferenceStatistics],
+  thorough: bool = True,
+) -> DiagnosticStatistics:
+  """Computes all that a verdict on `run` in `folder` rests on, and with `thorough` what pages show beside it.
+
+  `references` hold statistics of real data by data set, and are filled.
+  """
+  embedding = sets.embedding
+  data = (
+    task.fingerprint,
+    task.shape,
+    run.config.contrast,
+    embedding.name,
+    seed,
+    len(sets.held_out),
+  )
+  if data not in references:
+    references[data] = compute_reference_statistics(
+      sets.train, sets.held_out, lambda _: embedding, seed
+    )
+  records = metric_writers.read_metrics(folder / 'metrics.jsonl')
+  records = [record for record in records if record['step'] <= run.step]
+  other = task.comparison_sets(run.gan, run.state, OTHER_WEIGHTS[weights], seed, 'validation').fake
+  evidence = RunEvidence(
+    run.config,
+    collect_discriminator_outputs(run.gan, run.state, task, weights, seed),
+    monitor_history_from_records(records, run.config.ema_decay),
+    _duality_gap(run, task, seed) if thorough else None,
+    _rates_are_zero(run),
+    # A conditional D needs labels, which samples beside held-out data do not have.
+    None if run.gan.n_classes else functools.partial(_retrain_discriminator, run),
+    _class_shares(sets.class_fractions),
+    other,
+  )
+  return compute_diagnostic_statistics(references[data], sets.fake, evidence, thorough)
+
+
+def _retrain_discriminator(
+  run: LoadedRun, seed: int, real: ExampleParts, fake: ExampleParts
+) -> ProbeScores:
+  return retrain_discriminator(seed, run.gan, run.state, real, fake)
+
+
+def _class_shares(fractions: dict[str, list[float]] | None) -> tuple[np.ndarray, np.ndarray] | None:
+  """Returns the shares of real and of fake examples by class, where a classifier gave both."""
+  if fractions is None or len(fractions) < 2:
+    return None
+  return np.asarray(fractions['real']), np.asarray(fractions['fake'])
 
 
 def _rates_are_zero(run: LoadedRun) -> bool:

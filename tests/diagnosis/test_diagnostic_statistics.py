@@ -21,7 +21,7 @@ from gan_jax.diagnosis.training_monitors import MonitorHistory, monitor_history_
 from gan_jax.diagnosis.verdict_formatting import statistics_as_json
 from gan_jax.metrics import embeddings
 
-N = 2000
+N = 2500  # one split
 COMPILE_OPTIMIZED = True  # the probes run longer than they compile
 
 
@@ -34,7 +34,7 @@ def points(seed):
 @functools.cache
 def reference(with_train=True):
   train = points(0) if with_train else None
-  return compute_reference_statistics(train, points(1), embeddings.point_embedding(points(0)))
+  return compute_reference_statistics(train, points(1), embeddings.point_embedding)
 
 
 @functools.cache
@@ -49,8 +49,9 @@ def copied():
 
 def test_a_perfect_sampler_scores_as_data_do():
   s = perfect()
-  assert abs(s.probe_bounds[0][1].value) < 0.03
-  assert abs(s.null_bound.value) < 0.03  # of 400 test examples
+  assert abs(s.separation.bound.value) < 0.03
+  assert s.separation.p > 0.01
+  assert s.parts == []
   scores, null = s.scores, s.null_scores
   coverage = null.precision_recall.coverage
   assert scores.precision_recall.coverage == pytest.approx(coverage, abs=0.05)
@@ -72,20 +73,20 @@ def test_without_training_data_memorisation_is_unknown():
   assert 'memorisation' not in statistics_as_json(s)
 
 
-def test_samples_that_are_not_finite_are_reported_and_left_out():
+def test_samples_that_are_not_finite_are_counted_and_left_out():
   broken = points(2).copy()
   broken[::2] = np.nan
   s = compute_diagnostic_statistics(reference(), broken)
-  assert not s.all_finite
+  assert s.finite_share == 0.5
+  assert s.separation.p > 0.01  # the rest is judged
   assert math.isfinite(s.scores.frechet_distance)
-  nothing = compute_diagnostic_statistics(reference(), np.full_like(broken, np.inf))
-  assert not nothing.all_finite
-  assert all(math.isfinite(bound.value) for _, bound in nothing.probe_bounds)
+  with pytest.raises(ValueError, match='0 finite samples'):
+    compute_diagnostic_statistics(reference(), np.full_like(broken, np.inf))
 
 
 def test_samples_far_from_the_data_have_finite_statistics():
   s = compute_diagnostic_statistics(reference(), 1e20 * points(2))
-  assert s.probe_bounds[0][1].value == pytest.approx(math.log(2), abs=0.01)
+  assert s.separation.bound.value == pytest.approx(math.log(2), abs=0.01)
   assert s.spread_ratio > 1e10
 
 
@@ -151,5 +152,5 @@ def test_the_order_of_rows_has_no_effect():
   by_first = lambda x: x[np.argsort(x[:, 0])]
   expected = statistics_as_json(perfect())
   train, held_out, fake = (by_first(points(i)) for i in range(3))
-  real = compute_reference_statistics(train, held_out, embeddings.point_embedding(points(0)))
+  real = compute_reference_statistics(train, held_out, embeddings.point_embedding)
   assert statistics_as_json(compute_diagnostic_statistics(real, fake)) == expected

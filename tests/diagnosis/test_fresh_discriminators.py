@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan_jax.data.synthetic import SYNTHETIC, optimal_discriminator
-from gan_jax.diagnosis import fresh_discriminators
+from gan_jax.diagnosis import example_splits, fresh_discriminators
 from gan_jax.metrics import jsd_bound
 from tests.helpers.perturbed_densities import PERTURBED_DENSITIES
 
@@ -20,8 +20,13 @@ def draw(sample, seed, n):
 
 
 def probe_bound(real, fake, sigma=0.0, seed=0):
-  logits = fresh_discriminators.train_probes(jax.random.key(seed), real, fake, sigma, len(real))[:2]
-  return jsd_bound.jsd_bound(*(np.asarray(x) for x in logits))
+  (split,) = example_splits.paired_splits(real, fake, 1, seed)
+  parts = [
+    fresh_discriminators.ProbeSplits(*part.take(x))
+    for part, x in ((split.real, real), (split.fake, fake))
+  ]
+  probe = fresh_discriminators.train_vector_probes(seed, 'points', *parts, sigma)
+  return jsd_bound.jsd_bound(probe.real, probe.fake)
 
 
 def bound_and_divergence(data, perturbed, n, seed=0):
@@ -74,13 +79,6 @@ def test_noise_hides_finer_differences():
   fake = draw(PERTURBED_DENSITIES['ring']['wide'].sample, 2, 4000)
   assert probe_bound(real, fake).value > 0.1
   assert probe_bound(real, fake, sigma=0.5).value < 0.01
-
-
-def test_splits_share_no_example():
-  splits = fresh_discriminators.split_examples(jnp.arange(1000)[:, None], 900)
-  examples = np.concatenate([np.asarray(x)[:, 0] for x in splits])
-  assert sorted(examples) == list(range(900))
-  assert [len(x) for x in splits] == [360, 270, 90, 180]
 
 
 def test_kernel_density_features_are_log_ratios_of_kernel_densities():
