@@ -174,7 +174,9 @@ def _changed_settings(old: Config, new: Config, player: str, names: tuple[str, .
   if player == 'd':
     fields = [name for name in fields if name != 'latent_size']
   pairs = [(name, getattr(new, name), getattr(old, name)) for name in fields]
-  return ''.join(f', --{name} is {now} in place of {was}' for name, now, was in pairs if now != was)
+  text = lambda value: 'the default' if value in (0, '') else value
+  changes = ((name, text(now), text(was)) for name, now, was in pairs if now != was)
+  return ''.join(f', --{name} is {now} in place of {was}' for name, now, was in changes)
 
 
 @contextlib.contextmanager

@@ -127,7 +127,7 @@ def test_another_rate_k_or_loss_keeps_everything(ring):
   ('changes', 'line', 'anew'),
   [
     ({'d_width': 32}, 'd: starts anew, --d_width is 32 in place of 16', 'd'),
-    ({'g_depth': 3}, 'g: starts anew, --g_depth is 3 in place of 0', 'g'),
+    ({'g_depth': 3}, 'g: starts anew, --g_depth is 3 in place of the default', 'g'),
     ({'latent_size': 3}, 'g: starts anew, --latent_size is 3 in place of 2', 'g'),
     (
       {'d_optimizer': 'sgd', 'd_b1': 0.0},
