@@ -87,6 +87,7 @@ bench-referee: setup
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist
 	$(BIN)/python -m experiments.prepare_data --dataset=fashion_mnist
 	$(BIN)/python -m experiments.bench_referee
+	$(BIN)/python -m experiments.bench_interventions
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
