@@ -1,8 +1,10 @@
 """Draws grids of generated images, their nearest training images and interpolations, from fixed latents."""
 
 import io
+import itertools
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
@@ -11,9 +13,11 @@ from gan_jax.data import Dataset
 from gan_jax.data.image_arrays import image_grid
 from gan_jax.evaluation import sampling
 from gan_jax.gan.gan import Gan, GanState, Weights
-from gan_jax.gan.latents import interpolate_latents
+from gan_jax.gan.latents import Latent, interpolate_latents
 from gan_jax.metrics.nearest_neighbours import nearest_image
 from gan_jax.utils.files import write_atomically
+
+_MIN_HEIGHT = 128  # pixels of an animation
 
 
 def save_png(path: Path, image: np.ndarray, scale: int = 2) -> None:
@@ -23,6 +27,33 @@ def save_png(path: Path, image: np.ndarray, scale: int = 2) -> None:
   file = io.BytesIO()
   Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(file, 'png')
   write_atomically(path, file.getvalue())
+
+
+def save_animation(path: Path, frames: np.ndarray, fps: float) -> None:
+  """Writes frames uint8 [n, h, w, 1 or 3] as an endless animated .webp or .gif, at least 128 pixels high."""
+  scale = max(1, -(-_MIN_HEIGHT // frames.shape[1]))
+  pixels = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+  pictures = [Image.fromarray(x[:, :, 0] if x.shape[2] == 1 else x) for x in pixels]
+  path.parent.mkdir(parents=True, exist_ok=True)
+  file = io.BytesIO()
+  options = {'lossless': True} if path.suffix == '.webp' else {}
+  duration = max(1, round(1000 / fps))  # milliseconds
+  pictures[0].save(
+    file,
+    path.suffix[1:],
+    save_all=True,
+    append_images=pictures[1:],
+    duration=duration,
+    loop=0,
+    **options,
+  )
+  write_atomically(path, file.getvalue())
+
+
+def latent_path(latent: Latent, latents: jax.Array, n: int) -> jax.Array:
+  """Returns a path [(m - 1) n + 1, size] through m latents [m, size], with n steps from each to the next."""
+  legs = [interpolate_latents(latent, a, b, n + 1)[:-1] for a, b in itertools.pairwise(latents)]
+  return jnp.concatenate([*legs, latents[-1:]])
 
 
 def save_sample_grids(

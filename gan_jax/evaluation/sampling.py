@@ -2,7 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from gan_jax.utils.errors import UserError
 N_SAMPLES = 10_000  # samples that an evaluation scores, as Goodfellow et al. (2014)
 SAMPLING_STREAM = 0x5A17  # folded into the seed, so that no latent of training is drawn again
 _BATCH = 1000
+_MAX_SEEDS = 100_000
 
 
 def generator_weights(state: GanState, which: str) -> Weights:
@@ -31,6 +33,30 @@ def fixed_latents(latent: Latent, seed: int, n: int) -> jax.Array:
   """Returns the first n latents [n, size] of `seed`, the same in every picture and evaluation."""
   key = jax.random.fold_in(jax.random.key(seed), SAMPLING_STREAM)
   return sample_latents(latent, example_keys(key, n, None))
+
+
+def seed_latents(latent: Latent, seeds: Sequence[int]) -> jax.Array:
+  """Returns the first latent of each seed, [n, size], so that each sample can be drawn again alone."""
+  first = lambda seed: fixed_latents(latent, seed, 1)[0]
+  return jax.vmap(first)(jnp.asarray(seeds, jnp.uint32))
+
+
+def parse_seeds(text: str) -> list[int]:
+  """Returns the seeds that a text such as '0-63' or '3,17,40-42' lists; raises UserError."""
+  seeds: list[int] = []
+  for part in text.split(','):
+    match = re.fullmatch(r'\s*(\d{1,10})\s*(?:-\s*(\d{1,10})\s*)?', part, re.ASCII)
+    if not match:
+      raise UserError(f'--seeds={text}: write seeds as 0-63, or as 3,17,40-42')
+    first, last = int(match[1]), int(match[2] or match[1])
+    if not first <= last < 2**31:
+      raise UserError(
+        f'--seeds={text}: give seeds from 0 to {2**31 - 1}, the lower end of a range first'
+      )
+    if len(seeds) + last - first >= _MAX_SEEDS:
+      raise UserError(f'--seeds={text}: give at most {_MAX_SEEDS:,} seeds')
+    seeds.extend(range(first, last + 1))
+  return seeds
 
 
 def generate_batches(
@@ -68,9 +94,11 @@ def _compiled_generator(gan: Gan) -> Callable[..., jax.Array]:
   return jax.jit(functools.partial(sample, gan))
 
 
-def generate_samples(gan: Gan, weights: Weights, latents: jax.Array) -> np.ndarray:
+def generate_samples(
+  gan: Gan, weights: Weights, latents: jax.Array, labels: jax.Array | None = None
+) -> np.ndarray:
   """Returns the generator's outputs float32 [n, ...] for `latents` [n, size]: points, or images in [-1, 1]."""
-  return np.concatenate([np.asarray(x) for x in generate_batches(gan, weights, latents)])
+  return np.concatenate([np.asarray(x) for x in generate_batches(gan, weights, latents, labels)])
 
 
 def generate_images(

@@ -40,6 +40,18 @@ def sample_latents(latent: Latent, keys: Array) -> Array:
   return jax.vmap(lambda key: LATENTS[latent.name](key, latent.size))(keys)
 
 
+def truncate_latents(latents: Array, bound: float) -> Array:
+  """Maps normal latents [n, size] to normal ones truncated to [-bound, bound], quantile by quantile.
+
+  The truncated prior of Brock et al. (2019), who draw values outside the bound again. A map keeps each sample
+  recognisable: as the bound grows the latents become those of the prior.
+  """
+  root = jnp.sqrt(2.0)
+  inside = jax.scipy.special.erf(bound / root)
+  truncated = root * jax.scipy.special.erfinv(jax.scipy.special.erf(latents / root) * inside)
+  return jnp.clip(truncated, -bound, bound)
+
+
 def interpolate_latents(latent: Latent, start: Array, end: Array, n: int) -> Array:
   """Returns a path of n latents [n, size] from `start` to `end` [size] through regions likely under the prior.
 

@@ -27,6 +27,8 @@ class LoadedRun(NamedTuple):
   shape: tuple[int, ...]  # of one example
   folder: Path
   fingerprint: str | None  # SHA-256 of the data; None where it is not recorded
+  class_names: tuple[str, ...] = ()  # () where the data bring none
+  class_counts: tuple[int, ...] = ()  # of training examples; () where they are not recorded
 
 
 def load_run(folder: Path, which: str) -> LoadedRun:
@@ -46,7 +48,8 @@ def load_run(folder: Path, which: str) -> LoadedRun:
     like = jax.tree.map(struct, jax.eval_shape(init, jax.random.key(0)))
     state = saved.restore(step, like)
     run_description.print_defaults(folder, run)
-    return LoadedRun(config, model, state, step, shape, folder, run.fingerprint)
+    classes = (run.class_names, run.class_counts)
+    return LoadedRun(config, model, state, step, shape, folder, run.fingerprint, *classes)
 
 
 def load_run_data(

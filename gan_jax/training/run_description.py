@@ -26,6 +26,8 @@ class RunDescription(NamedTuple):
   shape: tuple[int, ...]  # of one example
   n_classes: int  # 0 without labels
   fingerprint: str | None  # SHA-256 of the data
+  class_names: tuple[str, ...]  # () where the data bring none, or an older version wrote the file
+  class_counts: tuple[int, ...]  # of training examples; () where they are not known
   values: dict[str, Any]  # the whole file
 
 
@@ -50,7 +52,8 @@ def read_description(folder: Path) -> RunDescription:
     reason = reason if len(reason) <= _MAX_REASON else f'{reason[:_MAX_REASON]}...'
     raise UserError(f'--run={folder}: config.json: {reason}; {mend}') from None
   shape = tuple(values['shape'])
-  return RunDescription(config, shape, values['n_classes'], values.get('data'), values)
+  classes = (tuple(values.get(name, ())) for name in ('class_names', 'class_counts'))
+  return RunDescription(config, shape, values['n_classes'], values.get('data'), *classes, values)
 
 
 def print_defaults(folder: Path, run: RunDescription) -> None:
@@ -117,8 +120,17 @@ def _is_description(values: dict[str, Any]) -> bool:
     and 0 <= n_classes <= _MAX_CLASSES
     and isinstance(values.get('data'), str | None)
     and isinstance(values.get('ran_on', []), list)
+    and _is_list_of(str, values.get('class_names', []), n_classes)
+    and _is_list_of(int, values.get('class_counts', []), n_classes)
     and _is_fork(values.get('forked_from'))
   )
+
+
+def _is_list_of(kind: type, values: Any, n: int) -> bool:
+  """Returns whether a value of JSON is an empty list, or one of n texts or of n numbers from 0 on."""
+  if not isinstance(values, list) or len(values) not in (0, n):
+    return False
+  return all(type(x) is kind and (kind is str or x >= 0) for x in values)
 
 
 def _is_fork(record: Any) -> bool:

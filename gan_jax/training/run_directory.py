@@ -119,6 +119,8 @@ def write_description(
     'data': fingerprint,
     'shape': task.shape,
     'n_classes': task.n_classes,
+    'class_names': task.class_names,
+    'class_counts': task.class_counts,
     'ran_on': earlier if earlier[-1:] == [environment] else [*earlier, environment],
   }
   if fork is not None or 'forked_from' in old:

@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 
 from gan_jax.distributed.randomness import example_keys
-from gan_jax.gan.latents import LATENTS, Latent, interpolate_latents, sample_latents
+from gan_jax.gan.latents import (
+  LATENTS,
+  Latent,
+  interpolate_latents,
+  sample_latents,
+  truncate_latents,
+)
 
 KEYS = example_keys(jax.random.key(0), 4000, None)
 
@@ -67,3 +73,14 @@ def test_interpolation_between_equal_latents_stands_still():
   latent = Latent('normal', 8)
   a = sample_latents(latent, KEYS[:1])[0]
   np.testing.assert_allclose(interpolate_latents(latent, a, a, 3), jnp.stack([a] * 3), atol=1e-6)
+
+
+def test_truncation_keeps_the_quantiles_of_a_normal_prior():
+  """Independent check: SciPy's truncated normal has the same quantiles."""
+  z = sample_latents(Latent('normal', 4), example_keys(jax.random.key(0), 500, None))
+  for bound in (0.5, 1.0, 2.0):
+    truncated = np.asarray(truncate_latents(z, bound))
+    expected = stats.truncnorm.ppf(stats.norm.cdf(np.asarray(z, float)), -bound, bound)
+    np.testing.assert_allclose(truncated, expected, atol=2e-3)
+    assert np.abs(truncated).max() <= bound
+  np.testing.assert_allclose(truncate_latents(z, 9.0), z, atol=5e-3)

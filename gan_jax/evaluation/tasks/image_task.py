@@ -49,6 +49,25 @@ class ImageTask:
       return 'frechet', False
     return ('parzen', True) if self.scorer.uses_parzen else ('pixel_frechet', False)
 
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """Returns the names of the classes; () where the data bring none."""
+    names = self.dataset.class_names
+    if not names or self.dataset.stack > 1:
+      return ()
+    return (
+      *names,
+      *map(str, range(len(names), self.n_classes)),
+    )  # held-out data may have more classes
+
+  @property
+  def class_counts(self) -> tuple[int, ...]:
+    """Returns the number of training examples of each class; () without labels, or for stacked images."""
+    labels = self.dataset.train_labels
+    if labels is None or self.dataset.stack > 1:
+      return ()
+    return tuple(np.bincount(labels, minlength=self.n_classes).tolist())
+
   @functools.cached_property
   def mean_image(self) -> np.ndarray:
     """Returns the mean training image [h, w, c] in [0, 1]."""

@@ -28,6 +28,8 @@ class SyntheticTask:
 
   distribution: SyntheticDistribution
   n_classes: int = 0
+  class_names: tuple[str, ...] = ()
+  class_counts: tuple[int, ...] = ()
   n_train: int | None = None
   mean_image: np.ndarray | None = None
   streamable = False

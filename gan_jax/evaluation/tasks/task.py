@@ -52,6 +52,14 @@ class Task(Protocol):
     """Returns the number of classes; 0 without labels."""
 
   @property
+  def class_names(self) -> tuple[str, ...]:
+    """Returns the names of the classes; () where the data bring none."""
+
+  @property
+  def class_counts(self) -> tuple[int, ...]:
+    """Returns the number of training examples of each class; () without labels, or for stacked images."""
+
+  @property
   def n_train(self) -> int | None:
     """Returns the number of training examples; None for an endless data set."""
 
