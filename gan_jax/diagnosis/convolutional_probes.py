@@ -20,8 +20,8 @@ from gan_jax.diagnosis.probe_types import ExampleParts
 from gan_jax.gan.networks.conv_as_matmul import Conv
 
 LARGEST_WHOLE = 40  # longest side, in pixels, of images that are seen whole
-_CROP = 32  # side of a crop, in pixels
-_N_RANDOM_CROPS = 5  # of an image whose logit is computed, beside those of its four corners
+CROP = 32  # side of a crop, in pixels
+_N_RANDOMCROPS = 5  # of an image whose logit is computed, beside those of its four corners
 _BATCH = 64  # examples of each set
 _STEPS = (100, 300)  # at least and at most
 _VALIDATE_EVERY = 25  # steps
@@ -44,6 +44,7 @@ class ProbeNetwork(nn.Module):
   channels: int  # of the first convolution; twice as many after each further one
   depth: int  # number of convolutions with stride 2
   full_resolution: bool = False  # whether a convolution with stride 1 is the first
+  shift: int = 0  # pixels, by which images that are seen whole are moved at random in training
   as_matmul: bool | None = None  # see `Conv`
 
   @nn.compact
@@ -92,7 +93,7 @@ def fit_convolutional_probe(
   deviation = np.maximum(some.std(axis=(0, 1, 2)), 8)
   scale = np.stack([some.mean(axis=(0, 1, 2)), deviation]).astype(np.float32)
   held_out = [_first_crops(x.validation[:_N_VALIDATION], rng) for x in (real, fake)]
-  batch = _draw_batch(rng, sets)
+  batch = _draw_batch(rng, sets, network.shift)
   params = _draw_parameters(network, rng, batch, scale)
   state = (params, _zero_optimizer_state(params), params)
   # Few examples are soon known by heart.
@@ -100,7 +101,7 @@ def fit_convolutional_probe(
   best, best_params, since = math.inf, params, 0
   for step in range(1, max_steps + 1):
     state = _train_step(network, *state, *batch, scale)
-    batch = _draw_batch(rng, sets)
+    batch = _draw_batch(rng, sets, network.shift)
     if step % _VALIDATE_EVERY:
       continue
     logits = [_pixel_logits(network, state[2], x, scale) for x in held_out]
@@ -115,26 +116,27 @@ def fit_convolutional_probe(
 
 def predict_logits(probe: FittedProbe, images: np.ndarray, seed: int = 0) -> np.ndarray:
   """Returns the logits [n] of uint8 images [n, h, w, c], of large ones by the mean over nine crops."""
-  if not _is_cropped(images.shape):
+  if not is_cropped(images.shape):
     return _pixel_logits(probe.network, probe.params, _whole(images), probe.scale)
   rng = np.random.default_rng([seed, 9])
   total = np.zeros(len(images))
-  places = [*_CORNERS, *[None] * _N_RANDOM_CROPS]
+  places = [*_CORNERS, *[None] * _N_RANDOMCROPS]
   for place in places:
     at = rng.random((len(images), 2)) if place is None else np.tile(place, (len(images), 1))
-    total += _pixel_logits(probe.network, probe.params, _crop(images, at), probe.scale)
+    total += _pixel_logits(probe.network, probe.params, crop(images, at), probe.scale)
   return total / len(places)
 
 
-def _is_cropped(shape: tuple[int, ...]) -> bool:
+def is_cropped(shape: tuple[int, ...]) -> bool:
+  """Tells whether networks see crops of images of `shape` [n, h, w, c]."""
   return max(shape[1:3]) > LARGEST_WHOLE
 
 
 def _whole(images: np.ndarray) -> Pixels:
-  return _crop(images, np.zeros((len(images), 2)), images.shape[1:3])
+  return crop(images, np.zeros((len(images), 2)), images.shape[1:3])
 
 
-def _crop(images: np.ndarray, at: np.ndarray, shape: tuple[int, int] = (_CROP, _CROP)) -> Pixels:
+def crop(images: np.ndarray, at: np.ndarray, shape: tuple[int, int] = (CROP, CROP)) -> Pixels:
   """Cuts crops of `shape` out of images [n, h, w, c] at relative places `at` [n, 2] in [0, 1]."""
   size = np.asarray(images.shape[1:3])
   shape = tuple(np.minimum(shape, size))
@@ -155,15 +157,22 @@ def _random_places(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _first_crops(images: np.ndarray, rng: np.random.Generator) -> Pixels:
-  if not _is_cropped(images.shape):
+  if not is_cropped(images.shape):
     return _whole(images)
-  return _crop(images, _random_places(rng, len(images)))
+  return crop(images, _random_places(rng, len(images)))
 
 
-def _draw_batch(rng: np.random.Generator, sets: tuple[np.ndarray, np.ndarray]) -> Pixels:
+def _draw_batch(
+  rng: np.random.Generator, sets: tuple[np.ndarray, np.ndarray], shift: int
+) -> Pixels:
   """Draws a batch, first real images and then as many fakes."""
   drawn = np.concatenate([x[rng.integers(0, len(x), _BATCH)] for x in sets])
-  return _first_crops(drawn, rng)
+  if not shift or is_cropped(drawn.shape):
+    return _first_crops(drawn, rng)
+  padded = np.pad(drawn, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode='edge')
+  places = rng.integers(0, 2 * shift + 1, (len(drawn), 2)) / (2 * shift)
+  moved = crop(padded, places, drawn.shape[1:3]).values
+  return _whole(moved)
 
 
 def _pixel_logits(
@@ -178,7 +187,9 @@ def _pixel_logits(
   return np.concatenate(found)[:n]
 
 
-def _inputs(values: ArrayLike, corner: ArrayLike, pitch: ArrayLike, scale: ArrayLike) -> Array:
+def network_inputs(
+  values: ArrayLike, corner: ArrayLike, pitch: ArrayLike, scale: ArrayLike
+) -> Array:
   """Returns inputs [n, h, w, 2 c + 2]: scaled pixels, differences to their neighbours, and coordinates."""
   x = jnp.asarray(values).astype(jnp.float32)
   padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode='edge')
@@ -202,14 +213,16 @@ def _apply(
 ) -> Array:
   # Called from Python, XLA's own convolutions are the faster ones for a forward pass.
   network = network.clone(as_matmul=False)
-  return jnp.asarray(network.apply(params, _inputs(values, corner, pitch, scale)))
+  return jnp.asarray(network.apply(params, network_inputs(values, corner, pitch, scale)))
 
 
 def _draw_parameters(
   network: ProbeNetwork, rng: np.random.Generator, batch: Pixels, scale: np.ndarray
 ) -> Params:
   """Draws weights from N(0, 2 / fan-in) (He et al., 2015) on the host: `network.init` compiles for seconds."""
-  init = lambda x: network.init(jax.random.key(0), _inputs(x.values, x.corner, x.pitch, scale))
+  init = lambda x: network.init(
+    jax.random.key(0), network_inputs(x.values, x.corner, x.pitch, scale)
+  )
   shapes = jax.eval_shape(init, batch)
 
   def draw(shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -247,7 +260,7 @@ def _train_step(
   target = jnp.repeat(jnp.asarray([1.0, -1.0]), values.shape[0] // 2)
 
   def loss_fn(params: Params) -> Array:
-    inputs = _inputs(values, corner, pitch, scale)
+    inputs = network_inputs(values, corner, pitch, scale)
     logits = jnp.asarray(network.apply(params, inputs))
     return jax.nn.softplus(-target * logits).mean()
 

@@ -1,6 +1,7 @@
 """Trains probes that look at images themselves: boosted trees on statistics, and convolutional networks."""
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,26 +11,40 @@ from gan_jax.diagnosis.probe_calibration import calibrate_scores
 from gan_jax.diagnosis.probe_types import ExampleParts, ProbeScores
 from gan_jax.metrics.image_statistics import image_statistics, pool_images
 
+# Faults of texture show in the first at every place; moved images show the second what does not depend on it.
 NETWORKS = {
   'convolutional, 8 channels': ProbeNetwork(8, 2, full_resolution=True),
-  'convolutional, 24 channels': ProbeNetwork(24, 3),
+  'convolutional, 24 channels': ProbeNetwork(24, 3, shift=2),
 }
 _POOLED_SIDE = 32  # pixels, of the whole image where networks see crops
 
 
+class ImageProbes(NamedTuple):
+  """Holds the scores of all probes, and the best network that sees pixels at full resolution."""
+
+  scores: list[ProbeScores]
+  network: FittedProbe
+
+
 def train_image_probes(seed: int, real: ExampleParts, fake: ExampleParts) -> list[ProbeScores]:
   """Trains probes of several kinds to tell real from fake uint8 images [n, h, w, c] of equal shape."""
-  scores = [score_statistics(seed, real, fake)]
+  return fit_image_probes(seed, real, fake).scores
+
+
+def fit_image_probes(seed: int, real: ExampleParts, fake: ExampleParts) -> ImageProbes:
+  """Does as `train_image_probes`, and returns the best network as well."""
+  fitted, scores = [], []
   for name, network in NETWORKS.items():
-    probe = convolutional_probes.fit_convolutional_probe(name, network, seed, real, fake)
-    scores.append(_score_network(probe, real, fake))
-  if max(real.train.shape[1:3]) > convolutional_probes.LARGEST_WHOLE:
+    fitted.append(convolutional_probes.fit_convolutional_probe(name, network, seed, real, fake))
+    scores.append(_score_network(fitted[-1], real, fake))
+  best = int(np.argmin([each.validation_cross_entropy for each in scores]))
+  if convolutional_probes.is_cropped(real.train.shape):
     name, network = list(NETWORKS.items())[-1]
     pooled = [ExampleParts(*(_pool(x) for x in parts)) for parts in (real, fake)]
     name = f'{name}, whole images of {_POOLED_SIDE} pixels'
     probe = convolutional_probes.fit_convolutional_probe(name, network, seed, *pooled)
     scores.append(_score_network(probe, *pooled))
-  return scores
+  return ImageProbes([score_statistics(seed, real, fake), *scores], fitted[best])
 
 
 def score_statistics(seed: int, real: ExampleParts, fake: ExampleParts) -> ProbeScores:

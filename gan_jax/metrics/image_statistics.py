@@ -20,6 +20,7 @@ _LATTICES = (2, 4, 8)  # pixels
 _PERIODS = (2, 4, 8, 16, 32, 51)  # grey levels
 _MANY_PIXELS = 8192
 _LIMIT = 255  # to which differences are clipped
+_N_SCALES = 3  # at which orientations are measured, each half the last
 _QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
@@ -239,20 +240,35 @@ def _shape_statistics(x: np.ndarray) -> list[np.ndarray]:
       line = present.any(axis=axis)
       ends = [line.argmax(axis=1), size - 1 - line[:, ::-1].argmax(axis=1)]
       rows.append(np.stack([*ends, sum(ends)], axis=1))
+  for _ in range(_N_SCALES):
+    if min(x.shape[1:]) < 4:
+      break
+    rows += _orientation_statistics(x)
+    h, w = (size // 2 * 2 for size in x.shape[1:])
+    x = (x[:, 0:h:2, 0:w:2] + x[:, 1:h:2, 0:w:2] + x[:, 0:h:2, 1:w:2] + x[:, 1:h:2, 1:w:2]) // 4
+  return rows
+
+
+def _orientation_statistics(x: np.ndarray) -> list[np.ndarray]:
+  """Returns shares of orientations, and moments of gradients of x [n, h, w] that mirroring changes."""
   across, down = np.diff(x, axis=2)[:, 1:], np.diff(x, axis=1)[:, :, 1:]
   size = np.abs(across) + np.abs(down)
   sector = 4 * (across > 0) + 2 * (down > 0) + (np.abs(across) > np.abs(down))
   shares = _histogram(sector, 8, size)
-  rows.append(shares / (shares.sum(axis=1, keepdims=True) + 0.25))
-  lean = across.astype(np.float32) * down
-  energy = (size.astype(np.float32) ** 2).mean(axis=(1, 2)) + 1
-  quarters = [part[:, :, cut] for part in np.array_split(lean, 2, axis=1) for cut in _halves(w - 1)]
-  leans = [part.mean(axis=(1, 2)) / energy for part in (lean, *quarters) if part.size]
-  return [*rows, np.stack(leans, axis=1)]
-
-
-def _halves(size: int) -> tuple[slice, slice]:
-  return slice(None, size // 2), slice(size // 2, None)
+  rows = [shares / (shares.sum(axis=1, keepdims=True) + 0.25)]
+  a, d = across.astype(np.float32), down.astype(np.float32)
+  lean, a2, d2 = a * d, a * a, d * d
+  scale = np.sqrt((a2 + d2).mean(axis=(1, 2))) + 1
+  h, w = x.shape[1] // 2, x.shape[2] // 2
+  quarters = [lean[:, :h, :w], lean[:, :h, w:], lean[:, h:, :w], lean[:, h:, w:]]
+  moments = [part.mean(axis=(1, 2)) / scale**2 for part in (lean, *quarters) if part.size]
+  cubes = [(a, a2), (a, d2), (d, a2), (d, d2), (lean, np.abs(a)), (lean, np.abs(d))]
+  # Triple correlations along a row and along a column.
+  cubes += [(a2[:, :, 1:], a[:, :, :-1]), (a[:, :, 1:], a2[:, :, :-1])]
+  cubes += [(d2[:, 1:], d[:, :-1]), (d[:, 1:], d2[:, :-1]), (d2[:, :, 1:], a[:, :, :-1])]
+  cubes += [(d2[:, :, :-1], a[:, :, 1:]), (lean[:, 1:], a[:, :-1]), (lean[:, :-1], a[:, 1:])]
+  products = (np.einsum('nyx,nyx->n', u, v) / max(u[0].size, 1) for u, v in cubes)
+  return [*rows, np.stack([*moments, *(product / scale**3 for product in products)], axis=1)]
 
 
 def _shape_moments(mass: np.ndarray) -> np.ndarray:
