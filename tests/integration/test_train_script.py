@@ -18,6 +18,7 @@ from tests.helpers.commands import RUN, STEPS, TINY
 SCRIPTS = (
   'train',
   'sample',
+  'invert',
   'evaluate',
   'prepare_data',
   'compare',
