@@ -18,6 +18,7 @@ import jax
 from absl import app, flags, logging
 
 from gan_jax.config.run_config import Config
+from gan_jax.data import reader
 from gan_jax.distributed import device_memory
 from gan_jax.utils.errors import AllProcessesError, DivergedError, UserError
 
@@ -159,7 +160,8 @@ def _exit(code: int, message: str) -> NoReturn:
 
 def run_directory(given: str | None, dataset: str, suffix: str = '') -> Path:
   """Returns the folder that --run names, by default runs/ and the last part of the data set's name."""
-  return Path(given or f'runs/{Path(dataset.removeprefix("folder:")).resolve().name}{suffix}')
+  path = Path(reader.strip_prefix(dataset).removeprefix('tfds:')).resolve()
+  return Path(given or f'runs/{path.stem if path.is_file() else path.name}{suffix}')
 
 
 def cache_dir() -> Path:
