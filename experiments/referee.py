@@ -95,7 +95,7 @@ def diagnose_sample_files(
     image_size,
   )
   n_needed = diagnostic_statistics.MIN_EXAMPLES
-  for name in ('heldout', 'fake'):
+  for name in sets:
     if len(sets[name]) < n_needed:
       raise UserError(
         f'--{name}={paths[name]}: {len(sets[name])} finite examples, of which nothing can be said; '
