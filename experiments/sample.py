@@ -141,13 +141,12 @@ def _latents(run: LoadedRun, seeds: Sequence[int] | None, n: int) -> jax.Array:
   )
   if not bound:
     return latents
-  if not bound > 0 or latent.name != 'normal':
-    why = (
-      'give a number above 0, such as 0.7'
-      if bound <= 0
-      else (f'it bounds normal latents, and this run has --latent={latent.name}; leave it out')
+  if not bound > 0:
+    raise UserError(f'--truncation={bound}: give a number above 0, such as 0.7')
+  if latent.name != 'normal':
+    raise UserError(
+      f'--truncation={bound}: it bounds normal latents, and this run has --latent={latent.name}; leave it out'
     )
-    raise UserError(f'--truncation={bound}: {why}')
   return truncate_latents(latents, bound)
 
 

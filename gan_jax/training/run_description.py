@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,13 +48,17 @@ def read_description(folder: Path) -> RunDescription:
   try:
     config = resume_compatibility.config_from_json(flags)
   except UserError as error:
-    mend = f'open the run with the version that wrote it{_writer(values)}, or restore the file'
     reason = ' '.join(str(error).split())
     reason = reason if len(reason) <= _MAX_REASON else f'{reason[:_MAX_REASON]}...'
-    raise UserError(f'--run={folder}: config.json: {reason}; {mend}') from None
+    raise UserError(
+      f'--run={folder}: config.json: {reason}; open the run with the version that wrote it{_writer(values)}, '
+      'or restore the file'
+    ) from None
   shape = tuple(values['shape'])
-  classes = (tuple(values.get(name, ())) for name in ('class_names', 'class_counts'))
-  return RunDescription(config, shape, values['n_classes'], values.get('data'), *classes, values)
+  names, counts = (tuple(values.get(name, ())) for name in ('class_names', 'class_counts'))
+  return RunDescription(
+    config, shape, values['n_classes'], values.get('data'), names, counts, values
+  )
 
 
 def print_defaults(folder: Path, run: RunDescription) -> None:
@@ -120,17 +125,15 @@ def _is_description(values: dict[str, Any]) -> bool:
     and 0 <= n_classes <= _MAX_CLASSES
     and isinstance(values.get('data'), str | None)
     and isinstance(values.get('ran_on', []), list)
-    and _is_list_of(str, values.get('class_names', []), n_classes)
-    and _is_list_of(int, values.get('class_counts', []), n_classes)
+    and _is_list(values.get('class_names', []), n_classes, lambda x: type(x) is str)
+    and _is_list(values.get('class_counts', []), n_classes, lambda x: type(x) is int and x >= 0)
     and _is_fork(values.get('forked_from'))
   )
 
 
-def _is_list_of(kind: type, values: Any, n: int) -> bool:
-  """Returns whether a value of JSON is an empty list, or one of n texts or of n numbers from 0 on."""
-  if not isinstance(values, list) or len(values) not in (0, n):
-    return False
-  return all(type(x) is kind and (kind is str or x >= 0) for x in values)
+def _is_list(values: Any, n: int, is_valid: Callable[[Any], bool]) -> bool:
+  """Returns whether a value of JSON is an empty list, or one of n valid values."""
+  return isinstance(values, list) and len(values) in (0, n) and all(map(is_valid, values))
 
 
 def _is_fork(record: Any) -> bool:
