@@ -42,6 +42,7 @@ _NULLS = flags.DEFINE_integer(
 _STATISTICS_FIRST = flags.DEFINE_bool(
   'statistics_first', True, 'Train the networks only where the statistics find no fault.'
 )
+_N_LOADED = 4  # times the number of images of each set: each case draws its own
 _LEVEL = 1e-3  # of the corrected p-value
 _SHARES = (0.5, 0.17)  # of the training and of the validation part
 
@@ -53,6 +54,7 @@ def main(argv: list[str]) -> None:
     raise UserError(f'--n={_N.value}: give at least 100')
   path = Path(_RUN.value) / 'results.jsonl'
   path.parent.mkdir(parents=True, exist_ok=True)
+  sources = Sources(_DATA_DIR.value, _PICTURES.value, _PHOTOS.value)
   lines = path.read_text().splitlines() if path.exists() else []
   records = {json.dumps(json.loads(line)['case']): json.loads(line) for line in lines}
   for name, image_set in IMAGE_SETS.items():
@@ -60,11 +62,14 @@ def main(argv: list[str]) -> None:
       continue
     faults = _null_names() if _NULLS.value else list(IMAGE_FAULTS)
     for seed in range(_SEEDS.value):
+      images = None
       for fault in faults:
         case = {'set': name, 'fault': fault, 'seed': seed, 'n': _N.value}
         if json.dumps(case) in records or not _is_visible(image_set, name, fault):
           continue
-        record = {'case': case} | _measure(image_set, fault, seed)
+        if images is None:
+          images = image_set.load(sources, np.random.default_rng(seed), _N_LOADED * _N.value)
+        record = {'case': case} | _measure(images, fault, seed)
         records[json.dumps(case)] = record
         with path.open('a') as file:
           file.write(json.dumps(record) + '\n')
@@ -97,18 +102,17 @@ def _is_visible(image_set: ImageSet, name: str, fault: str) -> bool:
   )
 
 
-def _measure(image_set: ImageSet, fault: str, seed: int) -> dict[str, Any]:
+def _measure(images: np.ndarray, fault: str, seed: int) -> dict[str, Any]:
   """Returns the p-value of each probe, and the least one times the number of probes."""
   began, cpu = time.monotonic(), time.process_time()
   rng = np.random.default_rng([seed, crc32(fault.encode())])
-  sources = Sources(_DATA_DIR.value, _PICTURES.value, _PHOTOS.value)
-  images = image_set.load(sources, rng, 2 * _N.value)
-  real, fake = np.array_split(images, 2)
+  drawn = images[rng.permutation(len(images))[: 2 * _N.value]]
+  real, fake = np.array_split(drawn, 2)
   if fault in IMAGE_FAULTS:
     fake = IMAGE_FAULTS[fault](fake, rng)
   parts = [ExampleParts(*np.split(x, _cuts(len(x)))) for x in (real, fake)]
   scores = [image_probes.score_statistics(seed, *parts)]
-  n_probes = 4 if max(images.shape[1:3]) > 40 else 3
+  n_probes = 5 if max(images.shape[1:3]) > 40 else 4
   if not (_STATISTICS_FIRST.value and n_probes * _p(scores[0]) < _LEVEL):
     scores = image_probes.train_image_probes(seed, *parts)
   values = {each.name: _p(each) for each in scores}

@@ -10,6 +10,7 @@ _N_TREES = 200
 _RATE = 0.1
 _N_ROWS = 3000  # most rows that a tree is fitted to
 _COLUMN_SHARE = 0.35  # of the statistics, drawn for each tree
+_MIN_COLUMNS = 32  # drawn where there are as many
 _RIDGE = 2.0  # of the values of leaves
 _MIN_ROWS = 6.0  # of a leaf
 _PATIENCE = 25  # trees without a better validation cross-entropy
@@ -53,7 +54,9 @@ def fit_boosted_trees(
     probability = 1 / (1 + np.exp(-logits))
     gradients = weights * (target - probability)
     chosen = _draw_rows(rng, len(rows))
-    columns = rng.permutation(rows.shape[1])[: max(1, int(_COLUMN_SHARE * rows.shape[1]))]
+    columns = rng.permutation(rows.shape[1])[
+      : max(_MIN_COLUMNS, int(_COLUMN_SHARE * rows.shape[1]))
+    ]
     hessians = weights * probability * (1 - probability)
     tree = _fit_tree(bins[0][chosen], gradients[chosen], hessians[chosen], columns)
     trees.append(tree)

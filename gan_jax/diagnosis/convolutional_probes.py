@@ -104,7 +104,7 @@ def fit_convolutional_probe(
     batch = _draw_batch(rng, sets, network.shift)
     if step % _VALIDATE_EVERY:
       continue
-    logits = [_pixel_logits(network, state[2], x, scale) for x in held_out]
+    logits = [pixel_logits(network, state[2], x, scale) for x in held_out]
     value = calibrated_cross_entropy(*logits)
     best, best_params, since = (
       (value, state[2], 0) if value < best else (best, best_params, since + 1)
@@ -117,13 +117,13 @@ def fit_convolutional_probe(
 def predict_logits(probe: FittedProbe, images: np.ndarray, seed: int = 0) -> np.ndarray:
   """Returns the logits [n] of uint8 images [n, h, w, c], of large ones by the mean over nine crops."""
   if not is_cropped(images.shape):
-    return _pixel_logits(probe.network, probe.params, _whole(images), probe.scale)
+    return pixel_logits(probe.network, probe.params, _whole(images), probe.scale)
   rng = np.random.default_rng([seed, 9])
   total = np.zeros(len(images))
   places = [*_CORNERS, *[None] * _N_RANDOMCROPS]
   for place in places:
     at = rng.random((len(images), 2)) if place is None else np.tile(place, (len(images), 1))
-    total += _pixel_logits(probe.network, probe.params, crop(images, at), probe.scale)
+    total += pixel_logits(probe.network, probe.params, crop(images, at), probe.scale)
   return total / len(places)
 
 
@@ -175,7 +175,7 @@ def _draw_batch(
   return _whole(moved)
 
 
-def _pixel_logits(
+def pixel_logits(
   network: ProbeNetwork, params: Params, pixels: Pixels, scale: np.ndarray
 ) -> np.ndarray:
   """Returns logits [n]; the last chunk is filled up, so that one program serves any number of images."""

@@ -26,14 +26,14 @@ from gan_jax.gan.losses import cross_entropy
 
 NAME = "the run's own D, trained anew"
 MAX_FLOPS = 5e11  # of all updates, in matrix products and convolutions
-_STEPS = (40, 400)  # updates at least and at most, within `MAX_FLOPS` beyond the least
+_STEPS = (40, 1500)  # updates at least and at most, within `MAX_FLOPS` beyond the least
 _BATCH = 100  # examples of each set
 _VALIDATE_EVERY = 20  # steps
 _PATIENCE = 5  # validations without a better cross-entropy
 _ENOUGH = 0.01  # nats, a cross-entropy below which training ends
 _N_VALIDATION = 1000  # examples of each set, at most, by which the step is chosen
 _CHUNK = 256  # examples whose logits are computed together
-_RATE = 5e-4
+_RATE = 1e-3
 _NO_LABELS = (None, None, None)  # of the three parts
 
 

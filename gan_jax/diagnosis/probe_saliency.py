@@ -1,22 +1,18 @@
-"""Shows where in real images a convolutional probe sees what samples lack: gradients of its logit by pixels."""
+"""Shows where in real images a convolutional probe sees the difference to samples, by exchanging patches."""
 
-import functools
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from scipy import ndimage
 
 from gan_jax.diagnosis import convolutional_probes
-from gan_jax.diagnosis.convolutional_probes import CROP, FittedProbe, Params, ProbeNetwork
+from gan_jax.diagnosis.convolutional_probes import CROP, FittedProbe, Pixels
 from gan_jax.diagnosis.image_probes import fit_image_probes
 from gan_jax.diagnosis.probe_types import ExampleParts
 
-_N_DRAWS = 4  # noisy copies of an image over which gradients are averaged
-_NOISE = 6.0  # grey levels, of these copies
-_BLUR = 0.7  # pixels, of the map
+_N_DONORS = 4  # samples, and as many real images, from which each patch is taken
+_N_PLACES = 15  # along each side, at most
+_PATCHES = 6  # along the side of what the network sees
 
 
 class Saliency(NamedTuple):
@@ -29,52 +25,58 @@ class Saliency(NamedTuple):
 def saliency(
   seed: int, real: ExampleParts, fake: ExampleParts, n: int, probe: FittedProbe | None = None
 ) -> Saliency:
-  """Returns maps of the n real test images that a probe is surest of, by SmoothGrad (Smilkov et al., 2017).
+  """Returns maps of the n real test images that a probe is surest of.
 
-  `probe` is the best network of `fit_image_probes` on the same parts, which is trained here if None.
+  A map shows how far the logit falls when a patch is replaced by the same patch of samples, less its fall
+  for patches of other real images, which have seams, too. 1 is the largest fall in all maps. `probe` is
+  the network of `fit_image_probes` on the same parts, which is trained here if None.
   """
   probe = fit_image_probes(seed, real, fake).network if probe is None else probe
   logits = convolutional_probes.predict_logits(probe, real.test)
   indices = np.argsort(-logits, kind='stable')[:n]
   rng = np.random.default_rng([seed, 0x5A11])
-  maps = np.stack([_saliency_map(probe, real.test[i], rng) for i in indices])
-  return Saliency(maps, indices)
+  maps = np.stack(
+    [_saliency_map(probe, real.test[i], real.train, fake.train, rng) for i in indices]
+  )
+  return Saliency((maps / max(float(maps.max()), 1e-6)).astype(np.float32), indices)
 
 
-def _saliency_map(probe: FittedProbe, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Returns the mean size of gradients at each pixel of an image [h, w, c], over crops that cover it."""
-  sides = image.shape[:2]
-  if convolutional_probes.is_cropped((1, *image.shape)):
-    crop = tuple(min(CROP, side) for side in sides)
-    rows, columns = (
-      np.linspace(0, side - size, 2 * -(-side // size) - 1).astype(int)
-      for side, size in zip(sides, crop, strict=True)
-    )
-  else:
-    crop, rows, columns = sides, np.zeros(1, int), np.zeros(1, int)
-  pitch = (2 / np.maximum(np.asarray(sides) - 1, 1)).astype(np.float32)
+def _saliency_map(
+  probe: FittedProbe,
+  image: np.ndarray,
+  real: np.ndarray,
+  fake: np.ndarray,
+  rng: np.random.Generator,
+) -> np.ndarray:
+  """Returns the fall of the logit at each pixel of an image [h, w, c]: the mean of the patches that hold it."""
+  sides = np.asarray(image.shape[:2])
+  view = np.minimum(sides, CROP) if convolutional_probes.is_cropped((1, *image.shape)) else sides
+  patch = np.maximum(view // _PATCHES, 2)
+  places = [
+    np.unique(np.linspace(0, side - size, min(_N_PLACES, 2 * side // size)).round().astype(int))
+    for side, size in zip(sides, patch, strict=True)
+  ]
+  donors = [x[rng.integers(0, len(x), _N_DONORS)] for x in (fake, real)]
+  changed, corners = [], []
+  for y in places[0]:
+    for x in places[1]:
+      start = np.clip(np.asarray([y, x]) + patch // 2 - view // 2, 0, sides - view)
+      cut = (slice(y, y + patch[0]), slice(x, x + patch[1]))
+      seen = (slice(start[0], start[0] + view[0]), slice(start[1], start[1] + view[1]))
+      for donor in np.concatenate(donors):
+        copy = image.copy()
+        copy[cut] = donor[cut]
+        changed.append(copy[seen])
+        corners.append(start)
+  pitch = (2 / np.maximum(sides - 1, 1)).astype(np.float32)
+  pixels = Pixels(np.stack(changed), (np.stack(corners) * pitch - 1).astype(np.float32), pitch)
+  logits = convolutional_probes.pixel_logits(probe.network, probe.params, pixels, probe.scale)
+  by_set = logits.reshape(len(places[0]), len(places[1]), 2, _N_DONORS).mean(axis=3)
+  falls = np.maximum(by_set[..., 1] - by_set[..., 0], 0)
   total, count = np.zeros(sides), np.zeros(sides)
-  for y in rows:
-    for x in columns:
-      cut = (slice(y, y + crop[0]), slice(x, x + crop[1]))
-      noise = rng.normal(0, _NOISE, (_N_DRAWS, *crop, image.shape[2]))
-      corner = np.tile(np.asarray([y, x]) * pitch - 1, (_N_DRAWS, 1)).astype(np.float32)
-      values = (image[cut][None] + noise).astype(np.float32)
-      gradients = _gradients(probe.network, probe.params, values, corner, pitch, probe.scale)
-      total[cut] += np.abs(gradients).sum(axis=3).mean(axis=0)
+  for i, y in enumerate(places[0]):
+    for j, x in enumerate(places[1]):
+      cut = (slice(y, y + patch[0]), slice(x, x + patch[1]))
+      total[cut] += falls[i, j]
       count[cut] += 1
-  smooth = ndimage.gaussian_filter(total / count, _BLUR)
-  return (smooth / max(float(smooth.max()), 1e-12)).astype(np.float32)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _gradients(
-  network: ProbeNetwork, params: Params, values: Array, corner: Array, pitch: Array, scale: Array
-) -> Array:
-  """Returns the gradients [n, h, w, c] of the logits by grey levels `values` [n, h, w, c]."""
-
-  def total(values: Array) -> Array:
-    inputs = convolutional_probes.network_inputs(values, corner, pitch, scale)
-    return jnp.asarray(network.apply(params, inputs)).sum()
-
-  return jax.grad(total)(values)
+  return ndimage.gaussian_filter(total / np.maximum(count, 1), patch / 4)

@@ -110,7 +110,7 @@ def _level_statistics(channels: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _channel_statistics(channels: list[np.ndarray]) -> list[np.ndarray]:
-  """Returns moments of channels, and of their differences, order and products by pairs."""
+  """Returns moments of channels, of their differences and order by pairs, and shares of 64 colours."""
   floats = [channel.astype(np.float32) / 255 for channel in channels]
   mean = lambda x: x.mean(axis=(1, 2))
   means = [mean(x) for x in floats]
@@ -129,7 +129,10 @@ def _channel_statistics(channels: list[np.ndarray]) -> list[np.ndarray]:
         (product - means[i] * means[j]) / deviation**2,
         mean(np.maximum(difference, 0)) / 255,
       ]
-  return [np.stack(rows, axis=1)]
+  if len(channels) < 3:
+    return [np.stack(rows, axis=1)]
+  colours = sum((channel >> 6) << (2 * i) for i, channel in enumerate(channels[:3]))
+  return [np.stack(rows, axis=1), _histogram(np.asarray(colours), 64)]
 
 
 def _border_statistics(images: np.ndarray) -> list[np.ndarray]:
