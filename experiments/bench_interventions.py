@@ -2,7 +2,8 @@
 
   python -m experiments.bench_interventions --run=runs/interventions --data=runs/interventions/data
 
-Runs are in runs/, results in forks.jsonl and results.jsonl; what is there is not computed again.
+Runs are in runs/, results in forks.jsonl and results.jsonl; what is there is not computed again. The table
+of advice is in summary.md, and compact.jsonl has all that it needs.
 """
 
 import contextlib
@@ -60,7 +61,10 @@ def main(argv: list[str]) -> None:
       print(
         f'{i + 1}/{len(runs)} {run.name}, {n_seeds} seeds: {text} ({seconds:.0f} s)', flush=True
       )
-  text = summarise(read_json_lines(folder / 'results.jsonl'))
+  results = read_json_lines(folder / 'results.jsonl')
+  lines = (json_line(advice_scores.compact_record(result)) for result in results)
+  write_atomically(folder / 'compact.jsonl', ''.join(lines).encode())
+  text = summarise(results)
   write_atomically(folder / 'summary.md', text.encode())
   print(text)
 

@@ -19,6 +19,7 @@ Record = Mapping[str, Any]  # a line of results.jsonl
 Adviser = Callable[[Record], Sequence[str]]  # changes, best first; none where nothing would help
 _LARGEST = 1.5  # log-ratio that a forest sees: more is no better advice
 _MISSING = -99.0
+_CURVES = ('d_loss', 'g_loss', 'd_real', 'd_fake')
 
 
 class AdviceScore(NamedTuple):
@@ -34,6 +35,30 @@ class AdviceScore(NamedTuple):
   def share(self) -> float:
     """Returns the share of runs whose first advice helps, among those where any change does."""
     return self.helped / max(self.n, 1)
+
+
+def compact_record(record: Record) -> dict[str, Any]:
+  """Returns the part of a result that scores and baselines need, with rounded numbers."""
+  keys = ('name', 'world', 'kind', 'half', 'held_out_kind', 'helps')
+  summary = record['summary']
+  effects = {
+    name: {key: effect[key] for key in ('log_ratio', 'error', 'log_ratio_start')}
+    for name, effect in record['effects'].items()
+  }
+  kept = ('step', 'diverged', 'log_distance', 'log_distance_ema', 'distances', 'precision_recall')
+  curve = {name: summary['curve'].get(name, []) for name in _CURVES}
+  parts = {name: summary[name] for name in kept} | {'curve': curve}
+  parts['distance_curve'] = [[row[0], row[-1]] for row in summary['distance_curve']]
+  return {key: record[key] for key in keys} | _rounded({'effects': effects, 'summary': parts})
+
+
+def _rounded(tree: Any) -> Any:
+  """Returns a JSON tree with numbers of four significant digits."""
+  if isinstance(tree, dict):
+    return {key: _rounded(value) for key, value in tree.items()}
+  if isinstance(tree, list):
+    return [_rounded(value) for value in tree]
+  return float(f'{tree:.4g}') if isinstance(tree, float) else tree
 
 
 def helping_changes(record: Record, left_out: frozenset[str] = frozenset()) -> list[str]:
@@ -128,7 +153,7 @@ def _recent_trend(summary: Mapping[str, Any]) -> float:
 def _loss_features(record: Record) -> list[float]:
   """Returns the end, the change and the spread of losses and of D's mean probabilities over the last half."""
   features = [float(record['summary']['diverged'])]
-  for name in ('d_loss', 'g_loss', 'd_real', 'd_fake'):
+  for name in _CURVES:
     values = np.asarray(record['summary']['curve'].get(name, []), float)
     half = values[len(values) // 2 :]
     features += [half[-1], half[-1] - half[0], half.std()] if len(half) else [_MISSING] * 3
