@@ -44,9 +44,9 @@ def main(argv: list[str]) -> None:
     root = Path(folder)
     write_images(root, _IMAGES.value, _SIDE.value, _FORMAT.value)
     files = sorted((root / 'folder').iterdir())
-    timed: dict[str, Callable[[], None]] = {'Pillow alone': lambda: _decode_all(files)}
+    timed: dict[str, Callable[[], None]] = {'Pillow alone': lambda: decode_all(files)}
     timed |= {
-      name: lambda name=name: _prepare(root / name, root)  # type: ignore
+      name: lambda name=name: prepare(root / name, root)  # type: ignore
       for name in ('folder', 'images.zip', 'shards')
     }
     rounds = [{name: _seconds(run) for name, run in timed.items()} for _ in range(_ROUNDS.value)]
@@ -80,7 +80,8 @@ def write_images(root: Path, n: int, side: int, image_format: str) -> None:
       (first if i < n // 2 else second).addfile(member, io.BytesIO(file.getvalue()))
 
 
-def _decode_all(files: list[Path]) -> None:
+def decode_all(files: list[Path]) -> None:
+  """Decodes files by Pillow in threads on all cores."""
   parts = [files[i : i + 64] for i in range(0, len(files), 64)]
   with concurrent.futures.ThreadPoolExecutor(n_cores()) as threads:
     for _ in threads.map(_decode, parts):
@@ -93,7 +94,8 @@ def _decode(files: list[Path]) -> None:
       np.asarray(image.convert('RGB'))
 
 
-def _prepare(path: Path, root: Path) -> None:
+def prepare(path: Path, root: Path) -> None:
+  """Prepares the images of a path in a new folder below `root`."""
   with tempfile.TemporaryDirectory(dir=root) as folder:
     data.load_dataset(str(path), folder, _SilentProgress())
 

@@ -9,6 +9,7 @@ from gan_jax.data.reader.options import ReadOptions
 from gan_jax.utils.errors import UserError
 
 Note = Callable[[str], None]
+Allocate = Callable[[tuple[int, ...]], np.ndarray]
 _OVERSHOOT = 0.01  # of a range of pixels, by which rounding may exceed it
 _CHANNELS = (1, 3, 4)  # of images: grey, RGB, RGBA
 _CHUNK = 2**24  # numbers converted at once
@@ -16,10 +17,13 @@ _MIN_BYTE_RANGE = 64  # fractions below that, such as floats in [0, 3], are no p
 _RANGES = ((0, 1, 255.0), (-1, 1, 127.5), (0, 255, 1.0))  # least, most, factor to 8 bits
 
 
-def convert_array(given: str, x: np.ndarray, options: ReadOptions, note: Note) -> np.ndarray:
+def convert_array(
+  given: str, x: np.ndarray, options: ReadOptions, note: Note, allocate: Allocate
+) -> np.ndarray:
   """Converts an array to images uint8 [n, h, w, c] with c = 1 or 3, or to points float32 [n, ...].
 
-  `note` receives a line for each conversion that is not certain or changes values. Raises UserError.
+  `note` receives a line for each conversion that is not certain or changes values. `allocate` returns a new
+  array uint8 of a shape. Raises UserError.
   """
   if x.ndim < 2 or not x.size:
     raise UserError(f'{given}: an array {list(x.shape)}; give [n, ...] with n above 0')
@@ -41,7 +45,7 @@ def convert_array(given: str, x: np.ndarray, options: ReadOptions, note: Note) -
     return np.asarray(x, np.float32)
   if x.ndim == 3:
     x = x[..., None]
-  return _flatten_alpha(_to_uint8(given, x, low, high, note), options, note)
+  return _flatten_alpha(_to_uint8(given, x, low, high, note, allocate), options, note, allocate)
 
 
 def _axes(x: np.ndarray) -> str:
@@ -149,10 +153,12 @@ def _range_error(given: str, low: float, high: float) -> UserError:
   return UserError(f'{given}: pixels from {low:.3g} to {high:.3g}; {mend}')
 
 
-def _to_uint8(given: str, x: np.ndarray, low: float, high: float, note: Note) -> np.ndarray:
+def _to_uint8(
+  given: str, x: np.ndarray, low: float, high: float, note: Note, allocate: Allocate
+) -> np.ndarray:
   """Scales pixels to uint8 and clips those that rounding took out of their range; raises UserError."""
   if x.dtype == np.uint8:
-    return x
+    return x if x.flags.c_contiguous else _copy(x, allocate(x.shape))
   found = _image_range(x, low, high)
   if found is None:
     raise _range_error(given, low, high)
@@ -161,14 +167,22 @@ def _to_uint8(given: str, x: np.ndarray, low: float, high: float, note: Note) ->
     note(f'pixels from {low:.4g} to {high:.4g} are clipped to [{least}, {most}]')
   if most > 255:
     note('pixels of 16 bits are scaled to 8')
-  pixels = np.empty(x.shape, np.uint8)
+  pixels = allocate(x.shape)
   for s in chunks(x):
     part = x[s].astype(np.float32) if x.dtype.kind != 'f' or x.dtype.itemsize < 4 else x[s]
     pixels[s] = np.rint((np.clip(part, least, most) - least) * factor)
   return pixels
 
 
-def _flatten_alpha(x: np.ndarray, options: ReadOptions, note: Note) -> np.ndarray:
+def _copy(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+  for s in chunks(x):
+    out[s] = x[s]
+  return out
+
+
+def _flatten_alpha(
+  x: np.ndarray, options: ReadOptions, note: Note, allocate: Allocate
+) -> np.ndarray:
   """Composites images with a fourth or second channel, alpha, on the background."""
   n_colours = x.shape[3] - 1
   if x.shape[3] not in (2, 4):
@@ -179,7 +193,7 @@ def _flatten_alpha(x: np.ndarray, options: ReadOptions, note: Note) -> np.ndarra
   if n_colours == 1 and len({*background}) > 1:
     x, n_colours = x[..., [0, 0, 0, 1]], 3
   behind = np.array(background[:n_colours], np.float32)
-  flat = np.empty((*x.shape[:3], n_colours), np.uint8)
+  flat = allocate((*x.shape[:3], n_colours))
   for s in chunks(x):
     alpha = x[s, ..., -1:].astype(np.float32) / 255
     flat[s] = np.rint(x[s, ..., :-1] * alpha + behind.reshape(1, 1, 1, -1) * (1 - alpha))

@@ -67,7 +67,7 @@ class Pixels:
       and not (self._offsets % size).any()
     ):
       images = self._content[: len(self._content) // size * size].reshape(-1, *out.shape[1:])
-      np.take(images, self._offsets[rows] // size, axis=0, out=out)
+      np.take(images, self._offsets[rows] // size, axis=0, out=out, mode='clip')  # 'raise' buffers
       return
     for row, i in zip(out, rows, strict=True):
       row[:] = np.atleast_3d(self[i])

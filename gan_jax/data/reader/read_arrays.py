@@ -26,6 +26,9 @@ def read_arrays(
   """
   summary = ReadSummary(noun='row')
   arrays, label_arrays, names = array_files.read_array_file(given, path)
+  allocate = lambda shape: (
+    np.empty(shape, np.uint8) if work is None else preparation.disk_backed_zeros(work, shape)
+  )
   labels: list[class_labels.Label] = []
   converted, splits = [], []
   for i, (split, x) in enumerate(arrays):
@@ -37,7 +40,8 @@ def read_arrays(
       labels = (
         [label for label, keep in zip(labels, rows, strict=True) if keep] if labels else labels
       )
-    converted.append(array_conversion.convert_array(given, x, options, summary.notes.append))
+    note = summary.notes.append
+    converted.append(array_conversion.convert_array(given, x, options, note, allocate))
     splits += [split] * len(x)
   examples = _join(given, converted)
   summary.n_images = len(examples)
@@ -47,7 +51,8 @@ def read_arrays(
   summary.modes[str(arrays[0][1].dtype)] = len(examples)
   summary.sizes[f'{examples.shape[2]}x{examples.shape[1]}'] = len(examples)
   if image_size and examples.shape[1:3] != (image_size, image_size):
-    examples = _resize(examples, image_size, work)
+    shape = (len(examples), image_size, image_size, examples.shape[3])
+    examples = _resize(examples, allocate(shape))
   if any(splits):
     counts = {split: splits.count(split) for split in dict.fromkeys(splits)}
     summary.notes.append('splits by array: ' + ', '.join(f'{s} {n:,}' for s, n in counts.items()))
@@ -88,11 +93,9 @@ def _join(given: str, arrays: list[np.ndarray]) -> np.ndarray:
   return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _resize(images: np.ndarray, size: int, work: Path | None) -> np.ndarray:
-  shape = (len(images), size, size, images.shape[3])
-  out = np.empty(shape, np.uint8) if work is None else preparation.disk_backed_zeros(work, shape)
+def _resize(images: np.ndarray, out: np.ndarray) -> np.ndarray:
   for row, image in zip(out, images, strict=True):
-    row[:] = resizing.crop_and_resize_array(np.ascontiguousarray(image), size)
+    row[:] = resizing.crop_and_resize_array(np.ascontiguousarray(image), len(row))
   return out
 
 
