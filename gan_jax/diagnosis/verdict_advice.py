@@ -8,6 +8,11 @@ from gan_jax.diagnosis.separation import FAMILY_WISE_ERROR
 ADVICE: dict[str, tuple[str, ...]] = {
   'converged': ('nothing; --seed=1, 2, ... show whether other seeds converge too',),
   'still improving': ('--steps: raise it; the same command continues the run',),
+  'not settled': (
+    '--weights=ema: use the averaged weights',
+    '--g_lr, --d_lr: lower both, or let them decay to 0 with --g_schedule=cosine --d_schedule=cosine',
+    '--batch_size: raise it',
+  ),
   'G behind': (
     '--g_width or --g_depth: a larger G',
     '--g_lr: raise it, or let it decay to 0 with --g_schedule=cosine',
@@ -49,6 +54,7 @@ ADVICE: dict[str, tuple[str, ...]] = {
 _RELEVANT_FACTS = {
   'converged': ('probe', 'coverage', 'memorisation'),
   'still improving': ('history', 'probe', 'part'),
+  'not settled': ('probe', 'averaged', 'history'),
   'G behind': ('probe', 'part', 'discriminator'),
   'D too weak': ('probe', 'discriminator', 'part'),
   'D too strong': ('slope', 'discriminator', 'probe'),
@@ -94,6 +100,12 @@ def _facts(s: DiagnosticStatistics, distinguishable: bool) -> dict[str, str]:
       '(50 % without overfitting)'
     )
     facts['slope'] = f'mean slope of the generator loss at samples: {d.generator_loss_slope:.3g}'
+  if s.distances is not None:
+    last, averaged = s.distances
+    facts['averaged'] = (
+      f"energy distance to held-out data: {last:.3g}, and {averaged:.3g} with G's other weights "
+      '(averaged ones beside the last)'
+    )
   if s.copies is not None:
     c = s.copies
     facts['memorisation'] = (

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gan_jax.diagnosis.change_advice import AVERAGED, UNCHANGED, RankedChange, rank_changes
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
 from gan_jax.diagnosis.separation import FAMILY_WISE_ERROR
 from gan_jax.diagnosis.verdict_advice import ADVICE, explain_verdict
@@ -45,13 +46,36 @@ class Symptoms(NamedTuple):
   improving: float  # held-out distances still fall
 
 
+# What helps where a verdict is right: `CHANGES` of settings. A verdict is chosen by what is predicted to help.
+REMEDIES: dict[str, tuple[str, ...]] = {
+  'still improving': (UNCHANGED,),
+  'D too weak': ('more_d_updates', 'd_lr_up', 'larger_d', 'penalty_down'),
+  'D too strong': ('d_lr_down', 'penalty_up', 'other_loss'),
+  'not settled': (AVERAGED, 'lower_rates', 'larger_batch', 'no_momentum'),
+  'G behind': ('g_lr_up', 'larger_g'),
+  'D overfitted': ('diffaugment', 'd_dropout', 'smaller_d', 'penalty_up', 'd_lr_down'),
+  'mode collapse': ('other_loss', 'larger_batch', 'more_d_updates', 'penalty_up', AVERAGED),
+  'diverged or cycling': ('lower_rates', 'no_momentum', 'penalty_up', 'd_lr_down', AVERAGED),
+}
+_BY_PREDICTION = ('D too weak', 'D too strong', 'not settled', 'G behind', 'still improving')
+_ALL_REMEDIES = {change for name in _BY_PREDICTION for change in REMEDIES[name]}
+_N_ADVICE = 3
+
+
 def decide_verdict(statistics: DiagnosticStatistics) -> Verdict:
-  """Decides the verdict, with a confidence from the margin of its rule."""
+  """Decides the verdict, with its confidence; of a run, by what is predicted to help it."""
   symptoms = compute_symptoms(statistics)
-  name, margin = _apply_rules(statistics, symptoms)
+  changes = rank_changes(statistics, is_images=statistics.separation.network is not None)
+  name, margin = _apply_rules(statistics, symptoms, changes)
   confidence = 0.5 + 0.49 * math.tanh(2 * max(margin, 0.0))
+  advice = ADVICE[name]
+  if changes and name in REMEDIES:
+    confidence = max(x.chance for x in changes if x.name in REMEDIES[name])
+    first = [x for x in changes if x.name in REMEDIES[name]][:1]
+    chosen = [*first, *(x for x in changes if x not in first)][:_N_ADVICE]
+    advice = tuple(f'{x.flags} (helps in {x.chance:.0%} of such runs)' for x in chosen)
   facts = explain_verdict(name, statistics, distinguishable=symptoms.differs > 0)
-  return Verdict(name, confidence, facts, ADVICE[name])
+  return Verdict(name, confidence, facts, advice)
 
 
 def compute_symptoms(s: DiagnosticStatistics) -> Symptoms:
@@ -69,8 +93,10 @@ def compute_symptoms(s: DiagnosticStatistics) -> Symptoms:
   )
 
 
-def _apply_rules(statistics: DiagnosticStatistics, symptoms: Symptoms) -> tuple[str, float]:
-  """Returns the first verdict whose symptom is present, and its margin."""
+def _apply_rules(
+  statistics: DiagnosticStatistics, symptoms: Symptoms, changes: Sequence[RankedChange]
+) -> tuple[str, float]:
+  """Returns the first verdict whose symptom is present, and its margin; else what predictions speak for."""
   if statistics.finite_share < 1:
     return 'diverged or cycling', 1.0
   if symptoms.memory > 0:
@@ -83,14 +109,20 @@ def _apply_rules(statistics: DiagnosticStatistics, symptoms: Symptoms) -> tuple[
   faults = (
     ('D overfitted', symptoms.overfit),
     ('D too strong', symptoms.starved),
-    ('still improving', symptoms.improving),
-    ('D too weak', symptoms.blind),
+    ('D too weak', -1.0 if changes else symptoms.blind),  # where nothing predicts it
     ('diverged or cycling', symptoms.restless),
     ('mode collapse', symptoms.narrow),
-    ('D too weak', symptoms.unknown),
-    ('G behind', min(symptoms.differs, -symptoms.narrow)),  # the default
   )
-  return next((name, margin) for name, margin in faults if margin > 0 or name == 'G behind')
+  present = next(((name, margin) for name, margin in faults if margin > 0), None)
+  if present:
+    return present
+  if changes:
+    best = next(change for change in changes if change.name in _ALL_REMEDIES)
+    return next((name, 0.0) for name in _BY_PREDICTION if best.name in REMEDIES[name])
+  if symptoms.improving > 0:
+    return 'still improving', symptoms.improving
+  weak = max(symptoms.blind, symptoms.unknown)
+  return ('D too weak', weak) if weak > 0 else ('G behind', symptoms.differs)
 
 
 def _distinguishable(s: DiagnosticStatistics) -> float:
