@@ -20,6 +20,7 @@ from gan_jax.data.reader import ReadOptions
 from gan_jax.diagnosis import (
   diagnostic_statistics,
   verdict_formatting,
+  verdict_pictures,
   verdict_rules,
 )
 from gan_jax.metrics import embeddings
@@ -46,6 +47,7 @@ _OPTIONS = reading_flags.define_reading_flags('background', 'layout', 'kind')
 _IMAGE_SIZE = flags.DEFINE_integer(
   'image_size', 0, 'Resize images of files to this many pixels a side.', 0
 )
+_DATA_DIR, _DATASET = command_line.define_data_flags()
 _SEED = flags.DEFINE_integer('seed', 0, "Seed of the probes, and of a run's samples.")
 
 
@@ -55,6 +57,7 @@ def main(argv: list[str]) -> None:
   given = [holder for holder in (_REAL, _HELDOUT, _FAKE) if holder.value]
   if bool(_RUN.value) == bool(given):
     raise UserError('give either --run=FOLDER, or --heldout=FILE --fake=FILE (and --real=FILE)')
+  page = Path(_PAGE.value) if _PAGE.value else None
   if _RUN.value:
     record, text = diagnose_run.diagnose_checkpoint(
       Path(_RUN.value),
@@ -63,16 +66,17 @@ def main(argv: list[str]) -> None:
       _SEED.value,
       command_line.cache_dir(),
       split=_SPLIT.value,
+      data_dir=_DATA_DIR.value,
+      dataset=_DATASET.value,
+      page=page,
     )
   else:
     files = (_REAL.value, _HELDOUT.value, _FAKE.value)
     options = _OPTIONS()
-    record, text = diagnose_sample_files(*files, _SEED.value, options, _IMAGE_SIZE.value)
+    record, text = diagnose_sample_files(*files, _SEED.value, options, _IMAGE_SIZE.value, page)
   print(text)
   if _JSON.value:
     write_atomically(Path(_JSON.value), (json.dumps(record, indent=2) + '\n').encode())
-  if _PAGE.value:
-    report.write_verdict_page(Path(_PAGE.value), record)
 
 
 def diagnose_sample_files(
@@ -82,8 +86,9 @@ def diagnose_sample_files(
   seed: int,
   options: ReadOptions = ReadOptions(),  # noqa: B008
   image_size: int = 0,
+  page: Path | None = None,
 ) -> tuple[dict[str, Any], str]:
-  """Returns the verdict on files of samples as JSON and as text; raises UserError."""
+  """Returns the verdict on files of samples as JSON and as text, and writes it to `page`; raises UserError."""
   if not heldout or not fake:
     missing = 'heldout' if not heldout else 'fake'
     raise UserError(f'--{missing}: missing; give --heldout=FILE --fake=FILE, and --real=FILE too')
@@ -117,6 +122,10 @@ def diagnose_sample_files(
   }
   verdict = verdict_rules.decide_verdict(statistics)
   record = json_safe(verdict_formatting.verdict_as_json(verdict, statistics, protocol))
+  if page is not None:
+    report.write_verdict_page(
+      page, record, verdict_pictures.draw_verdict_pictures(statistics, seed)
+    )
   return record, verdict_formatting.verdict_as_text(verdict, statistics, protocol)
 
 

@@ -127,6 +127,7 @@ class DiagnosticStatistics(NamedTuple):
   history: MonitorHistory | None = None
   duality_gap: DualityGap | None = None
   rates_are_zero: bool = False
+  copied: tuple[np.ndarray, np.ndarray] | None = None  # samples and examples of the closest pairs
 
 
 def compute_reference_statistics(
@@ -206,7 +207,11 @@ def compute_diagnostic_statistics(
   raw = np.clip(embedding.raw(kept[:N_NEIGHBOURS]), -CLIP, CLIP)
   scores = _score(reference.key, data, np.clip(unclipped, -CLIP, CLIP), raw)
   by_vectors = next(x for x in separation.probes if x.name == embedding.name).bound.value
-  train = reference.train
+  train, copies, copied = reference.train, None, None
+  if train is not None:
+    copies = copy_search.search_copies(train, held_out, kept, reference.seed)
+    pairs = [list(rows) for rows in zip(*(pair[:2] for pair in copies.pairs), strict=True)]
+    copied = (kept[pairs[0]], train[pairs[1]]) if pairs else None
   return DiagnosticStatistics(
     reference.set_sizes | {'fake': len(fake)},
     float(finite.mean()),
@@ -217,13 +222,14 @@ def compute_diagnostic_statistics(
     ),
     scores._replace(memorisation=_score_copies(reference.key, data, raw)),
     reference.null_scores,
-    None if train is None else copy_search.search_copies(train, held_out, kept, reference.seed),
+    copies,
     run.config,
     _distances(embedding, held_out, kept, run.other_fake),
     None if run.outputs is None else compute_discriminator_statistics(run.outputs),
     run.history,
     run.duality_gap,
     run.rates_are_zero,
+    copied,
   )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import special
 
 from gan_jax.diagnosis import example_splits, image_probes
+from gan_jax.diagnosis.convolutional_probes import FittedProbe
 from gan_jax.diagnosis.example_splits import PairedSplit, SplitIndices
 from gan_jax.diagnosis.fresh_discriminators import ProbeSplits, train_vector_probes
 from gan_jax.diagnosis.probe_types import ExampleParts, ProbeScores
@@ -23,6 +24,7 @@ N_NOISY = 5000  # for probes of vectors with added noise
 N_EXAMPLES = 10_000  # for probes of whole examples
 N_TRAINED = 5000  # of which at most these train
 CLIP = 100.0  # standard deviations of the data, to which vectors are clipped
+_N_SHOWN = 256  # test examples of each set that are kept to be shown
 FAMILY_WISE_ERROR = 0.01  # chance that any probe calls equal distributions different
 
 FitEmbedding = Callable[[np.ndarray], Embedding]  # from real examples [n, ...]
@@ -41,6 +43,14 @@ class ProbeEvidence(NamedTuple):
   validation_cross_entropy: float  # nats
 
 
+class TestedNetwork(NamedTuple):
+  """Holds a network of images, and images uint8 [n, h, w, c] of both sets on which it was not trained."""
+
+  probe: FittedProbe
+  real: np.ndarray
+  fake: np.ndarray
+
+
 class Separation(NamedTuple):
   """Holds the evidence of all probes that samples differ from held-out data."""
 
@@ -49,6 +59,7 @@ class Separation(NamedTuple):
   detectable: float  # divergence that the best probe's test finds in nine of ten cases, nats
   ladder: list[tuple[float, ProbeEvidence]]  # of vectors, by the std of noise added to both sets
   logits: list[HeldOutLogits]  # of the best probe, by fold
+  network: TestedNetwork | None = None  # of images, the best one at full resolution
 
   @property
   def bound(self) -> JsdBound:
@@ -78,10 +89,14 @@ def measure_separation(
   folds = example_splits.n_folds(len(real), len(fake))
   splits = list(example_splits.paired_splits(real, fake, folds, seed))
   scores: list[list[ProbeScores]] = []
+  network = None
   for i, split in enumerate(splits):
     vectors = _vector_parts(split, real, fake, fit_embedding)
     parts = _example_parts(split.real, real), _example_parts(split.fake, fake)
-    images = image_probes.train_image_probes(seed + i, *parts) if held_out.ndim == 4 else []
+    images: list[ProbeScores] = []
+    if held_out.ndim == 4:
+      images, probe = image_probes.fit_image_probes(seed + i, *parts)
+      network = TestedNetwork(probe, *(part.test[:_N_SHOWN] for part in parts))
     extra = [] if extra_probe is None else [extra_probe(seed + i, *parts)]
     scores.append([train_vector_probes(seed + i, *vectors), *images, *extra])
   probes = [_evidence(splits, each, seed) for each in zip(*scores, strict=True)]
@@ -96,6 +111,7 @@ def measure_separation(
     detectable_divergence(n_real, n_fake, FAMILY_WISE_ERROR / (2 * len(probes))),
     _noise_ladder(seed, real[:N_NOISY], fake[:N_NOISY], fit_embedding) if with_ladder else [],
     [_held_out_logits(s, each[order[0]]) for s, each in zip(splits, scores, strict=True)],
+    network,
   )
 
 

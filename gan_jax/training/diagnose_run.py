@@ -23,11 +23,12 @@ from gan_jax.diagnosis.discriminator_retraining import retrain_discriminator
 from gan_jax.diagnosis.duality_gap import DualityGap
 from gan_jax.diagnosis.probe_types import ExampleParts, ProbeScores
 from gan_jax.diagnosis.training_monitors import monitor_history_from_records
-from gan_jax.evaluation.tasks import Task, load_task
+from gan_jax.diagnosis.verdict_pictures import draw_verdict_pictures
+from gan_jax.evaluation.tasks import Task
 from gan_jax.evaluation.tasks.task import ComparisonSets
 from gan_jax.gan.learning_rate_schedules import SCHEDULES_OF_RUN_LENGTH
 from gan_jax.training import metric_writers, report
-from gan_jax.training.load_run import LoadedRun, load_run
+from gan_jax.training.load_run import LoadedRun, load_run, load_run_data
 from gan_jax.training.train_spec import train_spec_fn
 from gan_jax.utils.files import json_safe, write_atomically
 
@@ -43,6 +44,9 @@ def diagnose_checkpoint(
   cache: Path | None,
   references: dict[Any, ReferenceStatistics] | None = None,
   split: str = 'validation',
+  page: Path | None = None,
+  data_dir: str = '',
+  dataset: str = '',
 ) -> tuple[dict[str, Any], str]:
   """Writes the verdict on a checkpoint to its run folder and returns it as JSON and as text; raises UserError.
 
@@ -54,9 +58,12 @@ def diagnose_checkpoint(
     cache: folder of trained classifiers, or None.
     references: statistics of real data by data set, reused and filled.
     split: of the held-out data, 'validation' or 'test'; synthetic data are drawn anew for either.
+    page: a further HTML file for the verdict alone, or None.
+    data_dir: folder of prepared data; by default the run's.
+    dataset: where the run's data are now, if they have moved.
   """
   run = load_run(folder, checkpoint)
-  task = load_task(run.config, cache)
+  task = load_run_data(run, cache, data_dir, dataset)
   sets = task.comparison_sets(run.gan, run.state, weights, seed, split)
   references = {} if references is None else references
   statistics = compute_run_statistics(folder, run, task, sets, weights, seed, references)
@@ -75,10 +82,14 @@ def diagnose_checkpoint(
   record = json_safe(verdict_formatting.verdict_as_json(verdict, statistics, protocol))
   record['step'] = run.step
   if sets.class_fractions is not None:
-    names = [str(i) for i in range(task.n_classes)]
+    names = list(run.class_names) or [str(i) for i in range(task.n_classes)]
     record['evidence']['classes'] = sets.class_fractions | {'names': names}
   write_atomically(folder / VERDICT_FILE, (json.dumps(record, indent=2) + '\n').encode())
+  pictures = draw_verdict_pictures(statistics, seed)
+  report.save_verdict_pictures(folder, run.step, pictures)
   report.write_run_page(folder)
+  if page is not None:
+    report.write_verdict_page(page, record, pictures)
   return record, verdict_formatting.verdict_as_text(verdict, statistics, protocol)
 
 

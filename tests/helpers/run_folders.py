@@ -18,13 +18,85 @@ VERDICT = {
   'step': 40,
   'evidence': {
     'n': {'train': 1000, 'held_out': 500, 'fake': 500},
+    'finite': 0.75,
     'ladder': [
-      {'sigma': 0.0, 'bound': 0.41, 'low': 0.39, 'high': 0.43, 'null': 0.001, 'null_high': 0.004},
-      {'sigma': 0.1, 'bound': 0.2, 'low': 0.18, 'high': 0.22},
-      {'sigma': 0.5, 'bound': -0.01, 'low': -0.02, 'high': 0.01},
+      {
+        'sigma': 0.0,
+        'bound': 0.41,
+        'low': 0.39,
+        'high': 0.43,
+        'chance': 0.002,
+        'auc': 0.93,
+        'p': 0.0,
+      },
+      {
+        'sigma': 0.1,
+        'bound': 0.2,
+        'low': 0.18,
+        'high': 0.22,
+        'chance': 0.003,
+        'auc': 0.8,
+        'p': 1e-9,
+      },
+      {
+        'sigma': 0.5,
+        'bound': -0.01,
+        'low': -0.02,
+        'high': 0.01,
+        'chance': 0.004,
+        'auc': 0.5,
+        'p': 0.4,
+      },
     ],
-    'c2st': {'accuracy': 0.91, 'p': 1e-30, 'n': 4000},
-    'own': {'held_out': 0.02, 'train': 0.05, 'mean_real': 0.51, 'mean_fake': 0.49},
+    'probes': [
+      {
+        'name': 'convolutional, 8 channels',
+        'bound': 0.41,
+        'low': 0.39,
+        'high': 0.43,
+        'chance': 0.002,
+        'auc': 0.93,
+        'p': 1e-30,
+      },
+      {
+        'name': HOSTILE,
+        'bound': 0.25,
+        'low': 0.22,
+        'high': 0.28,
+        'chance': 0.003,
+        'auc': 0.81,
+        'p': 1e-12,
+      },
+      {
+        'name': 'trees on statistics of pixels',
+        'bound': -0.001,
+        'low': -0.003,
+        'high': 0.001,
+        'chance': 0.002,
+        'auc': 0.51,
+        'p': 0.31,
+      },
+    ],
+    'test': {'p': 3e-30, 'detectable': 0.005},
+    'parts': [
+      {'name': 'fine detail', 'nats': 0.24, 'detail': 'only probes of whole images see it'},
+      {
+        'name': 'missing modes',
+        'nats': 0.12,
+        'detail': '20% of the data lie in cells without samples',
+      },
+      {'name': 'coarse structure', 'nats': 0.04, 'detail': 'probes of pooled pixels see it'},
+    ],
+    'copies': {
+      'n_train': 1000,
+      'exact': 0.2,
+      'exact_held_out': 0.01,
+      'near': 0.3,
+      'near_held_out': 0.011,
+      'p': 1e-6,
+      'pairs': [[3, 5, 0.0, 'equal']],
+    },
+    'own': {'held_out': 0.02, 'train': 0.05, 'overfit': 0.6, 'mean_real': 0.51, 'mean_fake': 0.49},
     'histogram': {
       'edges': [-2, 0, 2, 4],
       'train': [1, 2, 3],
@@ -41,6 +113,20 @@ VERDICT = {
     'history': {'steps': [20, 40], 'score': [0.3, 0.2], 'drift': [0.5, 0.1], 'best': 0.2},
   },
   'protocol': {'n_fake': 500, 'split': 'test', 'sha256': {'fake': 'f' * 64}, 'seed': 0},
+}
+# As an earlier version wrote it.
+EARLIER_EVIDENCE = {
+  name: x
+  for name, x in VERDICT['evidence'].items()
+  if name not in ('finite', 'probes', 'test', 'parts', 'copies')
+} | {
+  'finite': True,
+  'ladder': [
+    {'sigma': 0.0, 'bound': 0.41, 'low': 0.39, 'high': 0.43, 'null': 0.001, 'null_high': 0.004},
+    {'sigma': 0.1, 'bound': 0.2, 'low': 0.18, 'high': 0.22},
+    {'sigma': 0.5, 'bound': -0.01, 'low': -0.02, 'high': 0.01},
+  ],
+  'c2st': {'accuracy': 0.91, 'p': 1e-30, 'n': 4000},
 }
 RECORDS = [
   *(
@@ -84,7 +170,11 @@ def write_run(folder):
   (folder / 'metrics.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in RECORDS))
   (folder / 'referee.json').write_text(json.dumps(VERDICT))
   (folder / 'evaluation_test_00000040.json').write_text(json.dumps(EVALUATION))
-  for i, name in enumerate(('grid_00000020', 'grid_00000040', 'neighbours_00000040')):
+  names = (
+    'grid_00000020',
+    *(f'{x}_00000040' for x in ('grid', 'neighbours', 'difference', 'copies')),
+  )
+  for i, name in enumerate(names):
     write_picture(folder / 'samples' / f'{name}.png', 20 + i)
 
 

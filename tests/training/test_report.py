@@ -14,10 +14,18 @@ from PIL import Image
 
 from gan_jax.config.run_config import Config
 from gan_jax.training import report
-from gan_jax.training.report import run_charts, tables
+from gan_jax.training.report import evidence_tables, fork_tables, run_charts, tables
 from gan_jax.utils.errors import UserError
 from tests.helpers import run_folders
-from tests.helpers.run_folders import HOSTILE, PARTS, RECORDS, VERDICT, update_json, write_picture
+from tests.helpers.run_folders import (
+  EARLIER_EVIDENCE,
+  HOSTILE,
+  PARTS,
+  RECORDS,
+  VERDICT,
+  update_json,
+  write_picture,
+)
 
 
 @pytest.fixture
@@ -52,10 +60,13 @@ def test_the_verdict_comes_first_then_evidence_then_the_commands(run):
   text = Parsed(report.write_run_page(run)).text
   in_order = (
     *('D too weak', '93 %', 'a fresh D finds 0.41 nats', '--k=2', 'Judged at step 40'),
-    *('What a fresh discriminator finds', "The run's own D", 'Where data and samples are'),
+    *('What the difference consists of', '0.240 by fine detail', '0.120 by missing modes'),
+    *('What each fresh discriminator proves', 'What noise hides', "The run's own D"),
+    *('Where data and samples are', 'Where samples and data differ', 'Samples beside the training'),
     *('Losses', "D's beliefs", 'Frechet distance, validation', 'collapse at step 30'),
     *('best, step 20', 'last, step 40', 'Nearest training images'),
-    *("The referee's numbers", 'Parzen', 'Protocol', 'Flags'),
+    *('Fresh discriminators', 'Samples beside real data', 'Copies of training data'),
+    *('Parzen', 'Protocol', 'Flags'),
     *('--conditional=True', 'at their defaults', 'Reproduce', 'experiments.train', 'jax 0.10'),
   )
   at = -1
@@ -178,10 +189,133 @@ def test_every_key_of_the_evidence_is_optional(group, tmp_path):
 
 def test_a_verdict_on_sample_files_has_evidence_but_no_training(tmp_path):
   text = Parsed(report.write_verdict_page(tmp_path / 'samples.html', VERDICT)).text
-  for words in ('samples', 'D too weak', 'What a fresh discriminator finds', 'belong to no run'):
+  for words in (
+    'samples',
+    'D too weak',
+    'What each fresh discriminator proves',
+    'belong to no run',
+  ):
     assert words in text
   for words in ('experiments.', 'Flags', 'Reproduce', 'Training\n'):
     assert words not in text
+
+
+def test_a_verdict_of_an_earlier_version_is_shown(tmp_path):
+  verdict = VERDICT | {'evidence': EARLIER_EVIDENCE}
+  text = Parsed(report.write_verdict_page(tmp_path / 'samples.html', verdict)).text
+  for words in ('What each fresh discriminator proves', 'What noise hides', '0.390 to 0.430'):
+    assert words in text
+  assert 'What the difference consists of' not in text
+
+
+def test_a_difference_within_chance_has_no_parts():
+  evidence = VERDICT['evidence']
+  found = evidence_tables.difference_parts(evidence)
+  assert found.nats == 0.41
+  assert [(part.name, part.share) for part in found.parts] == [
+    ('fine detail', pytest.approx(0.6)),
+    ('missing modes', pytest.approx(0.3)),
+    ('coarse structure', pytest.approx(0.1)),
+  ]
+  probe = evidence['probes'][0]
+  by_chance = evidence | {'probes': [probe | {'bound': 0.003, 'chance': 0.004}]}
+  assert evidence_tables.difference_parts(by_chance) is None
+  assert evidence_tables.difference_parts(evidence | {'parts': []}) is None
+
+
+def test_tables_of_the_evidence_put_held_out_data_beside_samples():
+  tables_by_title = {
+    table.title: table for table in evidence_tables.evidence_tables(VERDICT['evidence'])
+  }
+  copies = tables_by_title['Copies of training data']
+  assert copies.columns == ['samples', 'held-out data']
+  assert [row.cells for row in copies.rows[:3]] == [
+    ['0.2', '0.01'],
+    ['0.3', '0.011'],
+    ['1e−06', '–'],
+  ]
+  assert '1,000 training examples' in copies.note
+  probes = tables_by_title['Fresh discriminators']
+  assert probes.rows[0].cells == ['0.410', '0.390 to 0.430', '0.002', '0.930', '< 0.0001']
+  assert probes.rows[2].cells == ['−0.001', '−0.003 to 0.001', '0.002', '0.510', '0.3']
+
+
+# Pictures of the verdict, and forks
+
+
+def test_pictures_of_a_verdict_are_those_of_its_step(run):
+  captions = lambda: [image['alt'] for image in Parsed(report.write_run_page(run)).of('img')][:2]
+  assert captions() == [
+    'Where samples and data differ',
+    'Samples beside the training examples closest to them',
+  ]
+  update_json(run, 'referee.json', step=20)
+  assert captions() == ['Samples: best, step 20', 'Samples: last, step 40']
+
+
+def test_saved_pictures_replace_those_of_an_earlier_verdict(run):
+  picture = Image.new('RGB', (4, 3), (9, 8, 7))
+  report.save_verdict_pictures(run, 40, {'difference': picture})
+  assert not (run / 'samples' / 'copies_00000040.png').exists()
+  with Image.open(run / 'samples' / 'difference_00000040.png') as saved:
+    assert saved.tobytes() == picture.tobytes()
+  assert (run / 'samples' / 'grid_00000040.png').exists()
+
+
+def test_a_page_without_a_run_embeds_pictures(tmp_path):
+  picture = Image.new('RGB', (4, 3), (9, 8, 7))
+  page = Parsed(
+    report.write_verdict_page(tmp_path / 'x.html', VERDICT, pictures={'copies': picture})
+  )
+  (image,) = page.of('img')
+  data = base64.b64decode(image['src'].split(',', 1)[1])
+  assert Image.open(io.BytesIO(data)).tobytes() == picture.tobytes()
+
+
+def write_fork(source, name, step=20, score=3.0, **flags):
+  """Writes a run in the folder that holds `source`, begun from it."""
+  fork = source.parent / name
+  run_folders.write_run(fork)
+  values = json.loads((fork / 'config.json').read_text())
+  record = {'run': str(source.resolve()), 'step': step, 'sha256': 'c' * 64}
+  update_json(fork, 'config.json', flags=values['flags'] | flags, forked_from=record)
+  record = {'step': 60, 'validation_frechet_ema': score, 'score': -score}
+  with (fork / 'metrics.jsonl').open('a') as file:
+    file.write(json.dumps(record) + '\n')
+  return fork
+
+
+def test_forks_stand_beside_their_source(run):
+  assert fork_tables.fork_tables(run) == []
+  write_fork(run, 'faster', k='2', steps=80)
+  fork = write_fork(run, 'again', score=5.0, steps=80)
+  write_fork(fork, 'of_a_fork', d_lr=1e-4)
+  (table,) = fork_tables.fork_tables(run)
+  assert table.title == 'run and its forks'
+  assert table.columns == ['best ↓', 'last ↓', 'steps', 'from step', 'verdict']
+  assert [(row.name, row.detail, *row.cells) for row in table.rows] == [
+    ('run', '', '4', '8', '40', '–', 'D too weak'),
+    ('again', 'unchanged', '4', '5', '60', '20', 'D too weak'),
+    ('faster', '--k=2', '3', '3', '60', '20', 'D too weak'),
+  ]
+  assert [row.of_this_run for row in table.rows] == [True, False, False]
+  own, of_source = fork_tables.fork_tables(fork)
+  assert [(row.name, row.of_this_run) for row in own.rows] == [
+    ('again', True),
+    ('of_a_fork', False),
+  ]
+  assert [row.of_this_run for row in of_source.rows] == [False, True, False]
+  assert 'again and its forks' in Parsed(report.write_run_page(fork)).text
+
+
+@pytest.mark.parametrize('forked_from', [HOSTILE, {'run': 7}, {'run': HOSTILE}, [], {'run': '.'}])
+def test_a_damaged_record_of_a_source_is_passed_over(forked_from, run):
+  fork = write_fork(run, 'fork')
+  update_json(fork, 'config.json', forked_from=forked_from)
+  (run.parent / 'broken').mkdir()
+  (run.parent / 'broken' / 'config.json').write_text('[[')
+  assert fork_tables.fork_tables(run) == []
+  report.write_run_page(fork)
 
 
 # Hostile text, network, size
@@ -215,7 +349,7 @@ def test_hostile_strings_stay_text(run):
 def test_the_page_loads_no_external_resource(run):
   page = Parsed(report.write_run_page(run))
   sources = [x[k] for _, x in page.elements for k in ('src', 'href', 'srcset') if k in x]
-  assert len(sources) == 4
+  assert len(sources) == 6
   assert all(source.startswith('data:') for source in sources)
   (policy,) = [x['content'] for x in page.of('meta') if 'http-equiv' in x]
   assert policy.startswith("default-src 'none'; img-src data:;")
@@ -229,7 +363,11 @@ def test_pictures_are_embedded_and_large_ones_are_reduced(run):
   path = report.write_run_page(run)
   page = Parsed(path)
   assert path.stat().st_size < 3e6
-  first, second, _ = (base64.b64decode(image['src'].split(',', 1)[1]) for image in page.of('img'))
+  first, second = (
+    base64.b64decode(image['src'].split(',', 1)[1])
+    for image in page.of('img')
+    if image['alt'].startswith('Samples: ')
+  )
   assert first == small
   with Image.open(io.BytesIO(second)) as reduced:
     assert reduced.size == (900, 900)

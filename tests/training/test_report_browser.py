@@ -9,7 +9,7 @@ import pytest
 from gan_jax.config.run_config import Config
 from gan_jax.training import report
 from tests.helpers import browser, run_folders
-from tests.helpers.run_folders import VERDICT, update_json
+from tests.helpers.run_folders import EARLIER_EVIDENCE, VERDICT, update_json
 
 
 @pytest.fixture
@@ -35,6 +35,8 @@ def pages(run, tmp_path):
   """Yields reports: of a full run, of samples without a run, with long words, with missing parts."""
   yield report.write_run_page(run)
   yield report.write_verdict_page(tmp_path / 'samples.html', VERDICT)
+  earlier = VERDICT | {'evidence': EARLIER_EVIDENCE}
+  yield report.write_verdict_page(tmp_path / 'earlier.html', earlier)
   long_word = 'x' * 400
   update_json(
     run,
@@ -102,7 +104,7 @@ def test_the_page_and_its_charts_follow_the_preferred_colours(what, chromium, ru
   assert lightness['dark', 'page'] < 60 < 150 < lightness['dark', 'text']
 
 
-@pytest.mark.parametrize('n_removed', range(3))
+@pytest.mark.parametrize('n_removed', range(4))
 def test_rows_of_figures_are_full_at_1100_pixels(n_removed, chromium, run):
   for path in sorted(run.glob('samples/*'))[:n_removed]:
     path.unlink()
@@ -117,5 +119,24 @@ def test_rows_of_figures_are_full_at_1100_pixels(n_removed, chromium, run):
       return Object.values(last);
     })"""
   )
-  assert len(rows) == 3
+  assert len(rows) == 3 + (n_removed < 2)  # pictures of the verdict come first
   assert all(abs(gap) < 1 for row in rows for gap in row)
+
+
+def test_tables_fill_both_columns_at_1100_pixels(chromium, run):
+  chromium.open(report.write_run_page(run), 1100)
+  columns = chromium.evaluate(
+    """[...document.querySelectorAll('.tables')].map(block => {
+      const boxes = [...block.querySelectorAll(':scope > :not(.wide)')].map(x => x.getBoundingClientRect());
+      return [...new Set(boxes.map(x => Math.round(x.left)))].map(
+        left => boxes.filter(x => Math.round(x.left) === left).reduce((sum, x) => sum + x.height, 0));
+    })"""
+  )
+  (left, right), *_ = columns
+  assert max(left, right) < 1.6 * min(left, right)
+  wide = "document.querySelector('.tables > .wide').getBoundingClientRect().width"
+  assert chromium.evaluate(wide) > 1000
+  overflow = (
+    "[...document.querySelectorAll('.scroll')].filter(x => x.scrollWidth > x.clientWidth + 1)"
+  )
+  assert chromium.evaluate(f'{overflow}.length') == 0

@@ -10,10 +10,10 @@ import pytest
 
 from gan_jax.config.run_config import Config
 from gan_jax.gan.losses import LOSSES
-from gan_jax.training.report import run_charts
+from gan_jax.training.report import evidence_charts, run_charts
 from gan_jax.training.report.chart_drawing import COLORS, Chart
 from gan_jax.training.report.number_format import format_value
-from tests.helpers.run_folders import EVALUATION, HOSTILE, RECORDS, VERDICT
+from tests.helpers.run_folders import EARLIER_EVIDENCE, EVALUATION, HOSTILE, RECORDS, VERDICT
 
 FLAGS = dataclasses.asdict(Config())
 
@@ -130,7 +130,7 @@ def test_thinning_keeps_the_extremes():
 
 def coverage(evidence, evaluation):
   return [
-    c for c in run_charts.evidence_charts(evidence, evaluation) if c.title.startswith('Where')
+    c for c in evidence_charts.evidence_charts(evidence, evaluation) if c.title.startswith('Where')
   ]
 
 
@@ -171,28 +171,59 @@ def test_histograms_are_shares_of_each_series():
 
 
 def test_logits_are_drawn_for_all_three_sets():
-  chart = titled(run_charts.evidence_charts(VERDICT['evidence'], {}), "The run's own D")
+  chart = titled(evidence_charts.evidence_charts(VERDICT['evidence'], {}), "The run's own D")
   shares = {p.get_label(): p.get_data().values for p in chart.axes.patches if p.get_label()}
   np.testing.assert_allclose(shares['training data'], [1 / 6, 2 / 6, 3 / 6])
   np.testing.assert_allclose(shares['held-out data'], [1 / 3, 1 / 3, 1 / 3])
   np.testing.assert_allclose(shares['samples'], [5 / 6, 1 / 6, 0])
 
 
-def test_the_noise_ladder_has_null_values_at_every_level_and_an_upper_bound():
-  charts = run_charts.evidence_charts(VERDICT['evidence'], {})
-  chart = titled(charts, 'What a fresh discriminator finds')
+@pytest.mark.parametrize(
+  ('evidence', 'chance'),
+  [(VERDICT['evidence'], [0.002, 0.003, 0.004]), (EARLIER_EVIDENCE, [0.004] * 3)],
+)
+def test_the_noise_ladder_has_a_band_of_chance_at_every_level(evidence, chance):
+  chart = titled(evidence_charts.evidence_charts(evidence, {}), 'What noise hides')
   assert [label.get_text() for label in chart.axes.get_xticklabels()] == ['0', '0.1', '0.5']
   drawn = lines(chart)
-  assert drawn['real against real'].tolist() == [[0, 0.001], [1, 0.001], [2, 0.001]]
-  assert drawn['samples against real'][:, 1].tolist() == [0.41, 0.2, 0.0]  # -0.01 is off the axis
+  assert drawn['best fresh discriminator'][:, 1].tolist() == [
+    0.41,
+    0.2,
+    0.0,
+  ]  # -0.01 is off the axis
   assert drawn["the run's own D"].tolist() == [[0, 0.02]]
-  np.testing.assert_allclose(drawn['log 2: always told apart'][:, 1], math.log(2))
-  null, samples = (band.get_paths()[0].vertices for band in chart.axes.collections)
-  assert {tuple(corner) for corner in null} == {(x, y) for x in range(3) for y in (0, 0.004)}
+  band, samples = (band.get_paths()[0].vertices for band in chart.axes.collections)
+  expected = {(x, 0) for x in range(3)} | set(enumerate(chance))
+  assert {tuple(corner) for corner in band} == expected
   assert {(0, 0.39), (0, 0.43), (1, 0.18), (1, 0.22)} <= {tuple(corner) for corner in samples}
   tooltips = [line.get_gid() for line in chart.axes.lines if line.get_gid()]
-  assert 'tooltip samples against real: −0.01' in tooltips
-  assert run_charts.evidence_charts({}, {}) == []
+  assert 'tooltip best fresh discriminator: −0.01' in tooltips
+  assert evidence_charts.evidence_charts({}, {}) == []
+
+
+@pytest.mark.parametrize(('bound', 'top'), [(0.003, 0.1), (0.2, 0.23), (0.69, 0.75)])
+def test_the_noise_ladder_shows_small_bounds_and_names_the_largest_divergence(bound, top):
+  rungs = [{'sigma': 0.0, 'bound': bound, 'chance': 0.001}]
+  (chart,) = evidence_charts.evidence_charts({'ladder': rungs, 'probes': [{}]}, {})
+  assert chart.axes.get_ylim() == pytest.approx((0, top))
+  assert ('log 2: always told apart' in lines(chart)) == (top > math.log(2))
+
+
+def test_each_probe_has_its_interval_its_chance_and_its_p_value():
+  title = 'What each fresh discriminator proves'
+  chart = titled(evidence_charts.evidence_charts(VERDICT['evidence'], {}), title)
+  dots = [line for line in chart.axes.lines if line.get_marker() == 'o']
+  assert [tuple(dot.get_xydata()[0]) for dot in dots] == [(0.41, 0), (0.25, 1), (0, 2)]
+  assert dots[2].get_gid() == 'tooltip trees on statistics of pixels: −0.001'
+  intervals = [line.get_xdata() for line in chart.axes.lines if line.get_marker() == 'None']
+  assert [list(ends) for ends in intervals] == [[0.39, 0.43], [0.22, 0.28], [0, 0.001]]
+  assert [bar.get_width() for bar in chart.axes.patches] == [0.002, 0.003, 0.002]
+  words = [text.get_text() for text in chart.axes.texts]
+  assert words[::2][0] == 'convolutional, 8 channels'
+  assert words[1::2] == ['p < 0.0001', 'p < 0.0001', 'p = 0.3']
+  assert max(map(len, words)) <= 42
+  bottom, top = chart.axes.get_ylim()
+  assert bottom > 2 > 0 > top  # the first probe is on top
 
 
 @pytest.mark.parametrize('loss', LOSSES)
@@ -253,13 +284,13 @@ def test_k_is_drawn_only_where_it_changes():
 
 
 def every_chart():
-  evidence = run_charts.evidence_charts(VERDICT['evidence'], {})
+  evidence = evidence_charts.evidence_charts(VERDICT['evidence'], {})
   return [*evidence, *run_charts.training_charts(RECORDS, FLAGS, VERDICT['evidence'])]
 
 
 def test_equal_data_give_equal_svg_with_any_matplotlib_settings():
   expected = [chart.svg() for chart in every_chart()]
-  assert len(expected) == 9
+  assert len(expected) == 10
   before = dict(matplotlib.rcParams)
   with matplotlib.rc_context({'svg.fonttype': 'path', 'font.size': 30, 'axes.facecolor': 'red'}):
     assert [chart.svg() for chart in every_chart()] == expected

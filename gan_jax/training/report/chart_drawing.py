@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -20,8 +20,20 @@ COLORS = dict(
   **dict(alarm='#dc2626', best='#15803d', soft='#5b6270', grid='#e8ebf0', card='#ffffff'),
 )
 _MAX_POINTS, _MAX_DOTS, _MAX_NAMES = 400, 60, 12  # of a line, of a line, below an axis
+_MAX_LETTERS = 42  # of the name of a row
 
 Numbers = Sequence[float | None]  # entries that are no finite numbers are not drawn
+
+
+class Interval(NamedTuple):
+  """Holds a named estimate with its interval, and how large it seems by chance where it is 0."""
+
+  name: str
+  note: str
+  value: float
+  low: float | None = None
+  high: float | None = None
+  chance: float | None = None
 
 
 class Chart:
@@ -60,12 +72,12 @@ class Chart:
       tooltip = f'{label}: {format_value(values[i])}'.removeprefix(': ')
       self.axes.plot(xs[i], ys[i], gid=f'tooltip {tooltip}', marker=marker, **style)
 
-  def band(self, x: Numbers, low: Numbers, high: Numbers, color: str) -> None:
+  def band(self, x: Numbers, low: Numbers, high: Numbers, color: str, label: str = '') -> None:
     """Shades the interval from `low` to `high` at each x, unless an end is not finite."""
     if all(map(is_number, (*low, *high))):
       xs, lower, upper = (np.array(values, float) for values in (x, low, high))
       ends = (self._clip(lower), self._clip(upper))
-      self.axes.fill_between(xs, *ends, color=COLORS[color], alpha=0.2, linewidth=0)
+      self.axes.fill_between(xs, *ends, color=COLORS[color], alpha=0.2, linewidth=0, label=label)
 
   def _clip(self, y: np.ndarray) -> np.ndarray:
     return y if self.axes.get_autoscaley_on() else np.clip(y, *self.axes.get_ylim())
@@ -101,6 +113,32 @@ class Chart:
       self.axes.stairs(shares, edges, color=COLORS[color], label=label, linewidth=1.6)
       self.axes.yaxis.set_major_formatter(_format_percent)
 
+  def intervals(self, rows: Sequence[Interval], color: str, label: str, chance: str) -> None:
+    """Draws a dot and a line for each of `rows`, the first on top, under its name and note.
+
+    A grey bar labelled `chance` reaches from 0 to the row's. Values below 0 are moved onto 0.
+    """
+    self.is_empty = self.is_empty and not rows
+    style: dict[str, Any] = {'color': COLORS[color], 'clip_on': False}
+    above: dict[str, Any] = {'color': COLORS['soft'], 'va': 'center'}
+    above |= {'transform': self.axes.get_yaxis_transform(), 'in_layout': False}
+    for y, row in enumerate(rows):
+      if is_number(row.chance) and row.chance > 0:
+        grey: dict[str, Any] = {'color': COLORS['null'], 'alpha': 0.4, 'label': chance}
+        self.axes.barh(y, row.chance, 0.32, zorder=1, **grey)
+      if is_number(row.low) and is_number(row.high):
+        ends = [max(end, 0.0) for end in (row.low, row.high)]
+        self.axes.plot(ends, [y, y], linewidth=2.4, solid_capstyle='butt', **style)
+      tooltip = f'tooltip {row.name}: {format_value(row.value)}'
+      self.axes.plot(max(row.value, 0.0), y, 'o', markersize=6, label=label, gid=tooltip, **style)
+      name = row.name if len(row.name) <= _MAX_LETTERS else f'{row.name[: _MAX_LETTERS - 1]}…'
+      with _style():
+        self.axes.text(0, y - 0.42, name, **above)
+        self.axes.text(1, y - 0.42, row.note, ha='right', **above)
+    self.axes.set(yticks=[], ylim=(len(rows) - 0.6, -0.75))
+    self.axes.set_xlim(left=0)
+    self.axes.grid(axis='x')
+
   def name_x_ticks(self, names: Sequence[str]) -> None:
     """Labels x = 0, 1, ... with `names`, of many only some."""
     places = range(0, len(names), math.ceil(len(names) / _MAX_NAMES) or 1)
@@ -134,7 +172,8 @@ class Chart:
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if f'#{m[1]}' in svg else '', svg)
     variables = {color: f'var(--{name})' for name, color in COLORS.items()}
     svg = re.sub(r'(?<=: )#[0-9a-f]{6}\b', lambda m: variables.get(m[0], m[0]), svg)
-    label = html.escape(f'{self.title}: {self.axes.get_ylabel()} against {self.axes.get_xlabel()}')
+    axes = ' against '.join(filter(None, (self.axes.get_ylabel(), self.axes.get_xlabel())))
+    label = html.escape(f'{self.title}: {axes}')
     return Markup(f'<svg role="img" aria-label="{label}"' + svg[svg.index('<svg') + 4 :])
 
 

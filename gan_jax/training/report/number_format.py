@@ -3,6 +3,7 @@
 from typing import Any, TypeGuard
 
 _LIMIT = 1e300  # beyond it charts overflow
+_LEAST_P = 1e-4  # smaller ones are equally certain
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -22,3 +23,10 @@ def format_value(value: Any) -> str:
   if abs(value) < 1e15 and (value == int(value) or abs(value) >= 1000):
     return f'{value:,.0f}'.replace('-', '−')
   return f'{value:.3g}'.replace('-', '−')
+
+
+def format_p_value(p: Any) -> str:
+  """Formats a p-value as 'p = 0.03', of a very small one only its bound; '' without a number."""
+  if not is_number(p):
+    return ''
+  return f'p = {p:.1g}' if p >= _LEAST_P else f'p < {_LEAST_P:.4f}'

@@ -1,34 +1,42 @@
 """Writes the report of a run, one HTML file; a missing part is replaced by the command that makes it."""
 
-import base64
 import functools
-import io
-import json
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 from PIL import Image
 
 from gan_jax.training.metric_writers import read_metrics
-from gan_jax.training.report import run_charts, tables
+from gan_jax.training.report import (
+  evidence_charts,
+  evidence_tables,
+  fork_tables,
+  picture_embedding,
+  run_charts,
+  tables,
+)
 from gan_jax.training.report.number_format import format_value, is_number
+from gan_jax.training.report.run_files import read_evaluations, read_flags, read_json
 from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import write_atomically
 
 Values = dict[str, Any]
 
 FILENAME = 'report.html'
-_MAX_BYTES = 600_000  # of a picture that is embedded unchanged
-_MAX_SIDE = 900  # pixels of a picture that is made smaller
-_SAMPLE_PICTURES = ('grid', 'points')  # of image data, of a synthetic distribution
 _NO_VERDICT = 'Losses do not show whether a GAN worked; the referee tests it with a new D.'
 # {verdict of the referee: (CSS class, sign, meaning)}
 _VERDICTS = {
   'converged': ('good', '✓', 'Samples cannot be told from held-out data.'),
   'still improving': ('going', '↗', 'Samples still get better: train longer.'),
+  'not settled': (
+    'warn',
+    '!',
+    'G moves around the data: averaged weights or smaller steps get nearer.',
+  ),
   'g behind': ('warn', '!', 'D works and tells samples apart: G has yet to catch up.'),
   'd too weak': ('warn', '!', "Samples differ from data, and the run's own D does not detect it."),
   'd too strong': ('warn', '!', 'D rejects every sample so surely that G gets no gradient.'),
@@ -39,10 +47,6 @@ _VERDICTS = {
   'not enough evidence': ('unknown', '?', 'The measurements decide nothing with confidence.'),
   'no verdict yet': ('unknown', '?', _NO_VERDICT),
 }
-_NEIGHBOURS_NOTE = (
-  'Samples in odd columns, each with its nearest training image to the right. A generator that memorises '
-  'shows pairs of equal images.'
-)
 _SET_NAMES = {'train': 'training examples', 'held_out': 'held-out examples', 'fake': 'samples'}
 
 
@@ -53,10 +57,10 @@ def write_run_page(folder: Path) -> Path:
   """
   if not (folder / 'config.json').exists():
     raise UserError(f'--run={folder}: there is no run here (no config.json)')
-  config = _read_json(folder / 'config.json')
-  flags = _flags(config)
+  config = read_json(folder / 'config.json')
+  flags = read_flags(config)
   records = read_metrics(folder / 'metrics.jsonl')
-  verdict, evaluations = _read_json(folder / 'referee.json'), _read_evaluations(folder)
+  verdict, evaluations = read_json(folder / 'referee.json'), read_evaluations(folder)
   step = max((r['step'] for r in records if is_number(r.get('step'))), default=0)
   curve = run_charts.score_curve(records)
   values = _verdict_values(verdict, evaluations[0][1] if evaluations else {})
@@ -67,7 +71,9 @@ def write_run_page(folder: Path) -> Path:
     'tiles': _tiles(flags, records, curve, step),
     'alarms': run_charts.alarm_records(records),
     'training': run_charts.training_charts(records, flags, verdict.get('evidence') or {}),
-    'pictures': _sample_pictures(folder, curve),
+    'pictures': picture_embedding.sample_pictures(folder, curve),
+    'evidence_pictures': picture_embedding.verdict_pictures(folder, verdict.get('step')),
+    'forks': fork_tables.fork_tables(folder),
     'evaluations': [(title, tables.evaluation_tables(x)) for title, x in evaluations],
     'protocols': _protocols(('referee', verdict), *evaluations),
   }
@@ -76,10 +82,23 @@ def write_run_page(folder: Path) -> Path:
   return path
 
 
-def write_verdict_page(path: Path, verdict: Values) -> Path:
-  """Writes the report of a verdict on samples without a run, with the keys of a referee.json, to `path`."""
-  values = {'name': path.stem, 'run': None, 'protocols': _protocols(('referee', verdict))}
-  write_atomically(path, _template().render(_verdict_values(verdict, {}) | values).encode())
+def write_verdict_page(
+  path: Path, verdict: Values, pictures: Mapping[str, Image.Image] | None = None
+) -> Path:
+  """Writes the report of a verdict on samples without a run to `path`, and returns it.
+
+  Args:
+    path: of the HTML file.
+    verdict: the keys of a referee.json.
+    pictures: those that explain the verdict, by kind: 'difference', 'copies'.
+  """
+  values = _verdict_values(verdict, {}) | {
+    'name': path.stem,
+    'run': None,
+    'evidence_pictures': picture_embedding.embed_images(pictures or {}),
+    'protocols': _protocols(('referee', verdict)),
+  }
+  write_atomically(path, _template().render(values).encode(errors='replace'))
   return path
 
 
@@ -96,42 +115,15 @@ def _template() -> jinja2.Template:
   return environment.get_template('page.html.jinja')
 
 
-def _read_json(path: Path) -> Values:
-  """Reads a JSON object; returns {} for a missing or damaged file."""
-  try:
-    values = json.loads(path.read_text())
-  except (OSError, ValueError, RecursionError):
-    return {}
-  return values if isinstance(values, dict) else {}
-
-
-def _read_evaluations(folder: Path) -> list[tuple[str, Values]]:
-  """Reads each evaluation_SPLIT_STEP.json as (title, values), the latest step first, test before validation."""
-  evaluations = []
-  for path in folder.glob('evaluation_*_*.json'):
-    match, values = re.fullmatch(r'evaluation_(\w+)_(\d+)', path.stem), _read_json(path)
-    if match and values:
-      evaluations.append((-int(match[2]), match[1], values))
-  evaluations.sort(key=lambda x: x[:2])
-  return [(f'step {-step:,}, {split} split', values) for step, split, values in evaluations]
-
-
 def _protocols(*sources: tuple[str, Values]) -> list[tuple[str, list[tuple[str, str]]]]:
   """Returns the protocols of verdicts and evaluations as (title, rows)."""
   given = [(title, values['protocol']) for title, values in sources if values.get('protocol')]
   return [(title, tables.protocol_rows(protocol)) for title, protocol in given]
 
 
-def _flags(config: Values) -> Values:
-  """Returns the flags of a config.json, without values that no flag can have."""
-  flags = config.get('flags')
-  given = flags.items() if isinstance(flags, dict) else ()
-  return {name: x for name, x in given if isinstance(x, str | bool) or x is None or is_number(x)}
-
-
 def _config_values(folder: Path, config: Values) -> Values:
   """Returns the template's values from a config.json: flags, machine, and commands to repeat the run."""
-  flags, ran_on = _flags(config), config.get('ran_on')
+  flags, ran_on = read_flags(config), config.get('ran_on')
   changed, others = tables.flag_rows(flags)
   return {
     'run': str(folder),
@@ -163,8 +155,9 @@ def _verdict_values(verdict: Values, evaluation: Values) -> Values:
     'facts': judged.get('facts') or [],
     'advice': [_split_at_flags(str(line)) for line in judged.get('advice') or []],
     'counts': [f'{format_value(n)} {_SET_NAMES.get(name, name)}' for name, n in counts],
-    'evidence': run_charts.evidence_charts(evidence, evaluation),
-    'evidence_tables': tables.evidence_tables(evidence),
+    'difference': evidence_tables.difference_parts(evidence),
+    'evidence': evidence_charts.evidence_charts(evidence, evaluation),
+    'evidence_tables': evidence_tables.evidence_tables(evidence),
   }
 
 
@@ -196,56 +189,3 @@ def _tiles(
     last = f'the last at step {format_value(alarms[-1]["step"])}'
     tiles.append(('alarms', format_value(len(alarms)), last))
   return tiles
-
-
-class Picture(NamedTuple):
-  """Holds an embedded picture with its caption."""
-
-  caption: str
-  source: str  # a data URI
-  width: int  # pixels
-  height: int
-  note: str = ''
-
-
-def _sample_pictures(folder: Path, curve: run_charts.ScoreCurve | None) -> list[Picture]:
-  """Embeds samples of the best step (else the first) and the last step, and the newest nearest neighbours."""
-  paths: dict[str, Path] = {}
-  kind = next((kind for kind in _SAMPLE_PICTURES if _picture_paths(folder, kind)), '')
-  if by_step := _picture_paths(folder, kind):
-    first, last, best = min(by_step), max(by_step), curve.steps[curve.best_index] if curve else None
-    if best in by_step and best != last:
-      paths[f'best, step {best:,}'] = by_step[best]
-    elif first != last:
-      paths[f'first, step {first:,}'] = by_step[first]
-    paths[f'{"best and last" if best == last else "last"}, step {last:,}'] = by_step[last]
-  pictures = [_embed_picture(path, f'Samples: {caption}') for caption, path in paths.items()]
-  if by_step := _picture_paths(folder, 'neighbours'):
-    caption = f'Nearest training images, step {max(by_step):,}'
-    pictures.append(_embed_picture(by_step[max(by_step)], caption, _NEIGHBOURS_NOTE))
-  return [picture for picture in pictures if picture]
-
-
-def _picture_paths(folder: Path, kind: str) -> dict[int, Path]:
-  """Returns {step: path} of samples/KIND_STEP.png."""
-  matches = ((re.fullmatch(rf'{kind}_(\d+)', p.stem), p) for p in folder.glob('samples/*.png'))
-  return {int(match[1]): path for match, path in matches if match}
-
-
-def _embed_picture(path: Path, caption: str, note: str = '') -> Picture | None:
-  """Embeds a PNG, a large one as a smaller JPEG; returns None for a damaged file."""
-  try:
-    data = path.read_bytes()
-    with Image.open(io.BytesIO(data)) as image:
-      image.load()
-      kind, (width, height) = 'png', image.size
-      if len(data) > _MAX_BYTES:
-        small, file = image.convert('RGB'), io.BytesIO()
-        small.thumbnail((_MAX_SIDE, _MAX_SIDE))
-        small.save(file, 'jpeg', quality=88)
-        kind, (width, height), data = 'jpeg', small.size, file.getvalue()
-        note += ' Made smaller for this page; the original is in samples/.'
-  except (OSError, ValueError, SyntaxError):
-    return None
-  source = f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
-  return Picture(caption, source, width, height, note)

@@ -1,6 +1,5 @@
-"""Chooses and draws the charts of a report from a run's metrics.jsonl and the evidence in its referee.json."""
+"""Chooses and draws the charts of a report from a run's metrics.jsonl: losses, outputs of D, scores."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,8 +11,6 @@ from gan_jax.training.report.number_format import is_number
 
 Records = list[dict[str, Any]]  # lines of metrics.jsonl
 Values = dict[str, Any]
-
-_MAX_BARS = 60
 
 
 class ScoreCurve(NamedTuple):
@@ -46,75 +43,6 @@ def score_curve(records: Records) -> ScoreCurve | None:
 def alarm_records(records: Records) -> Records:
   """Returns the records of alarms, in order."""
   return [record for record in records if record.get('alarm') and is_number(record.get('step'))]
-
-
-def evidence_charts(evidence: Values, evaluation: Values) -> list[Chart]:
-  """Returns the charts of a referee's evidence, and the coverage of an evaluation where it has none."""
-  drawn = (_noise_ladder(evidence), _logits(evidence), _coverage(evidence, evaluation))
-  return [chart for chart in drawn if not chart.is_empty]
-
-
-def _noise_ladder(evidence: Values) -> Chart:
-  """Draws a fresh D's lower bound on the divergence of samples and data under more and more noise."""
-  rungs = [rung for rung in evidence.get('ladder') or [] if is_number(rung.get('bound'))]
-  n, column = len(rungs), lambda name: [rung.get(name) for rung in rungs]
-  null, null_high = column('null'), column('null_high')
-  if len(list(filter(is_number, null))) == 1 and is_number(null[0]):  # measured without noise only
-    null, null_high = null[:1] * n, null_high[:1] * n
-  run_bound = (evidence.get('own') or {}).get('held_out')
-  chart = Chart(
-    'What a fresh discriminator finds',
-    'JS divergence (nats)',
-    'noise added to both (std of the data)',
-    'Lower bound on the Jensen-Shannon divergence of samples and held-out data. On the grey line samples are '
-    'as good as data; where the orange line falls with a little noise, only fine detail differs.'
-    + " The run's own D far below it misses what can be seen."
-    * is_number(run_bound),
-  )
-  chart.axes.set_ylim(0, 0.75)
-  chart.name_x_ticks([f'{x:g}' if is_number(x) else '?' for x in column('sigma')])
-  chart.band(range(n), [0.0] * n, null_high, 'null')
-  chart.line(range(n), null, 'null', 'real against real')
-  chart.band(range(n), column('low'), column('high'), 'fake')
-  chart.line(range(n), column('bound'), 'fake', 'samples against real', dots=True)
-  chart.line([0], [run_bound], 'critic', "the run's own D", dots=True)
-  chart.level(math.log(2), 'soft', 'log 2: always told apart')
-  return chart
-
-
-def _logits(evidence: Values) -> Chart:
-  """Draws the logits of the run's own D on training data, held-out data and samples."""
-  histogram = evidence.get('histogram') or {}
-  note = 'All three equal: D tells nothing apart. Training data right of held-out data: D overfits.'
-  logit = "D's logit (right: data, left: samples)"
-  chart = Chart("The run's own D", 'share of each set', logit, note)
-  sets = {'train': ('data', 'training data'), 'held_out': ('held', 'held-out data')}
-  for name, style in (sets | {'fake': ('fake', 'samples')}).items():
-    chart.histogram(histogram.get('edges') or [], histogram.get(name) or [], *style)
-  return chart
-
-
-def _coverage(evidence: Values, evaluation: Values) -> Chart:
-  """Draws the shares of data and samples per class, else per cell, else of samples alone."""
-  shares = evidence.get('classes') or evidence.get('cells')
-  shares = shares or {'fake': evaluation.get('class_shares')}
-  real, fake = shares.get('real') or [], shares.get('fake') or []
-  names = [str(name) for name in shares.get('names') or []]
-  title = 'Where data and samples are' if real else 'Where samples are'
-  columns = {('data', 'data'): real, ('samples', 'fake'): fake}
-  if len(fake) <= _MAX_BARS:
-    what = 'class' if names or not real else 'cell'
-    note = f'The classifier assigns each sample to a {what}.'
-    if real:
-      note = 'Orange much shorter than the blue bar beside it: G leaves this part of the data out.'
-    chart = Chart(title, 'share of each set', what, note)
-    chart.bars(names, columns)
-    return chart
-  note = f'{len(fake)} cells. Samples that fall to zero early leave parts of the data out.'
-  chart = Chart(title, 'share of each set', 'cells, each set from its largest share', note)
-  for (label, color), values in columns.items():
-    chart.line(range(len(values)), sorted(filter(is_number, values), reverse=True), color, label)
-  return chart
 
 
 def training_charts(records: Records, flags: Values, evidence: Values) -> list[Chart]:

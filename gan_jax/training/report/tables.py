@@ -1,6 +1,7 @@
 """Builds the tables of a report: metrics beside those of real data, and flags beside their defaults."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gan_jax.config.run_config import Config
@@ -31,6 +32,8 @@ _METRICS = {
   'cell_kl': ('KL over half-modes, nats', '↓'),
   'high_quality': ('high-quality share', '↑'),
   'covariance_ratio': ('variance inside modes, ratio', ''),
+  'support': ('support size, by birthdays', '↑'),
+  'finite': ('share of samples that are finite', ''),
   'd_loss': ("D's loss", ''),
   'd_real': ('mean D(x)', ''),
   'd_fake': ('mean D(G(z))', ''),
@@ -49,7 +52,7 @@ class Row(NamedTuple):
 
   name: str
   cells: list[str]
-  better: str = ''  # '↑' or '↓', where one direction is better
+  detail: str = ''  # after the name: '↑' or '↓' where one direction is better
   of_this_run: bool = False  # among rows of references
 
 
@@ -62,8 +65,10 @@ class Table(NamedTuple):
   note: str = ''
 
 
-def _by_metric(title: str, columns: dict[str, Values | None], note: str = '') -> Table | None:
-  """Builds a row for each metric of `columns`, {heading: {metric: number}}; None without a metric."""
+def table_by_metric(
+  title: str, columns: Mapping[str, Values | None], note: str = ''
+) -> Table | None:
+  """Builds a row for each metric of `columns`, {heading: {metric: number}}; returns None without a metric."""
   filled = {heading: values for heading, values in columns.items() if values}
   rows = []
   for name in dict.fromkeys(name for values in filled.values() for name in values):
@@ -83,31 +88,6 @@ def metric_title(name: str) -> str:
   return words[:1].upper() + words[1:]
 
 
-def evidence_tables(evidence: Values) -> list[Table]:
-  """Builds the table of a referee's statistics on samples, beside those of real data against real data."""
-  group = lambda name: evidence.get(name) or {}
-  own, c2st, ladder = group('own'), group('c2st'), evidence.get('ladder') or [{}]
-  run: Values = {'fresh D, bound in nats': ladder[0].get('bound')}
-  null: Values = {'fresh D, bound in nats': ladder[0].get('null')}
-  run |= {"run's own D on held-out data": own.get('held_out')}
-  run |= {"run's own D on training data": own.get('train')}
-  run |= {'accuracy of a two-sample test': c2st.get('accuracy'), 'its p-value': c2st.get('p')}
-  null |= {'accuracy of a two-sample test': 0.5 if c2st else None}
-  run |= {'frechet': group('frechet').get('fake')} | group('manifold') | group('memorisation')
-  null |= {'frechet': group('frechet').get('null')}
-  null |= group('manifold_null') | group('memorisation_null')
-  run |= group('cells')
-  run |= {f"G's gradient, {name}": value for name, value in group('gradient').items()}
-  run = {name: value for name, value in run.items() if is_number(value)}
-  null = {name: null[name] for name in run if is_number(null.get(name))}
-  table = _by_metric(
-    "The referee's numbers",
-    {'samples': run, 'real against real': null},
-    'Real against real is what a perfect generator would get.',
-  )
-  return [table] if table else []
-
-
 def evaluation_tables(values: Values) -> list[Table]:
   """Builds the tables of an evaluation_SPLIT_STEP.json, beside what real data or a perfect memory get."""
   group = lambda name: values.get(name) or {}
@@ -115,21 +95,21 @@ def evaluation_tables(values: Values) -> list[Table]:
   pixels = {which: {'pixel_frechet': x} for which, x in group('pixel_frechet').items()}
   weights = lambda columns: {_WEIGHTS[which]: columns.get(which) for which in _WEIGHTS}
   tables = [
-    _by_metric(
+    table_by_metric(
       "By the game's oracle",
       weights(oracle) | {'true draw': group('truth'), 'expected': group('ideal')},
       'The last two columns are what a perfect generator would get.',
     ),
-    _by_metric(
+    table_by_metric(
       "In the classifier's features",
       weights(features)
       | {'training data': features.get('train'), 'held out': features.get('fresh')},
       'Training data: what a perfect memory gets. Held out: what a perfect generator gets.',
     ),
-    _by_metric('Pixels', weights(pixels) | {'training data': pixels.get('real')}),
-    _by_metric('Modes', weights(group('modes'))),
+    table_by_metric('Pixels', weights(pixels) | {'training data': pixels.get('real')}),
+    table_by_metric('Modes', weights(group('modes'))),
     _parzen(group('parzen'), group('references')),
-    _by_metric(
+    table_by_metric(
       "What the run's own D says",
       weights(watched),
       'At equilibrium both beliefs are 0.5, and so they are where D is blind.',
@@ -175,14 +155,16 @@ def train_command(values: Values, run: str) -> list[str]:
   """Returns the words of the command that repeats a run: each flag that differs from its default."""
   defaults = {field.name: field.default for field in dataclasses.fields(Config)}
   changed = {name: x for name, x in values.items() if name not in defaults or x != defaults[name]}
-  given = [_flag_argument(name, value) for name, value in changed.items()]
-  return script_command('train', *given, f'--run={run}')
+  return script_command('train', *flag_arguments(changed), f'--run={run}')
 
 
-def _flag_argument(name: str, value: Any) -> str:
-  if isinstance(value, bool):
-    return f'--{name}' if value else f'--no{name}'
-  return f'--{name}={value}'
+def flag_arguments(values: Values) -> list[str]:
+  """Returns the words of a command line that set flags, {name: value}."""
+  switch = lambda name, value: f'--{name}' if value else f'--no{name}'
+  return [
+    switch(name, value) if isinstance(value, bool) else f'--{name}={value}'
+    for name, value in values.items()
+  ]
 
 
 def script_command(script: str, *flags: str) -> list[str]:
