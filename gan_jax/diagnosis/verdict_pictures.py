@@ -4,7 +4,8 @@ from PIL import Image
 
 from gan_jax.diagnosis import pixel_evidence
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
-from gan_jax.evaluation.evidence_pictures import draw_pairs, draw_saliency
+from gan_jax.evaluation.copy_pictures import draw_copies
+from gan_jax.evaluation.saliency_pictures import draw_saliency
 
 _N_IMAGES = 8  # of each set
 
@@ -22,6 +23,8 @@ def draw_verdict_pictures(
     n = min(_N_IMAGES, len(network.real), len(network.fake))
     found = pixel_evidence.find_pixel_evidence(*network, n, seed)
     pictures['difference'] = draw_saliency(found.images, found.maps)
-  if statistics.copied is not None and statistics.copied[0].ndim == 4:
-    pictures['copies'] = draw_pairs(*statistics.copied)
+  copies, copied = statistics.copies, statistics.copied
+  if copies is not None and copied is not None and copied[0].ndim == 4:
+    _, _, distances, how = zip(*copies.pairs, strict=True)
+    pictures['copies'] = draw_copies(*copied, how, distances)
   return pictures

@@ -1,11 +1,11 @@
-"""Draws what a person can check of a verdict: pixels on which a decision rests, samples beside examples."""
+"""Draws images above their copies in grey, with the pixels in colour on which a decision rests."""
 
 import numpy as np
 from PIL import Image
 
 from gan_jax.data.image_arrays import image_grid
 
-_COLUMNS, _PAIRS = 8, 4  # in a row
+_COLUMNS = 8  # images in a row
 _HEAT = np.array([235, 95, 0], np.float32)  # red, green, blue
 _WIDTH = 960  # pixels of a picture, at least, by a whole number of pixels for each one of an image
 _STRONG = 0.995  # quantile of a map that gets the full colour
@@ -30,13 +30,9 @@ def draw_saliency(images: np.ndarray, maps: np.ndarray) -> Image.Image:
   for i in range(0, len(images), _COLUMNS):
     for row in (_colour(images[i : i + _COLUMNS]), coloured[i : i + _COLUMNS]):
       rows.append(np.pad(row, ((0, _COLUMNS - len(row)), *[(0, 0)] * 3), constant_values=96))
-  return _enlarge(image_grid(np.concatenate(rows), _COLUMNS))
-
-
-def draw_pairs(samples: np.ndarray, examples: np.ndarray) -> Image.Image:
-  """Draws each of `samples` with the one of `examples` at its place to the right, both uint8 [n, h, w, c]."""
-  gap = np.full((*samples.shape[:2], 1, samples.shape[3]), 96, np.uint8)
-  return _enlarge(_colour(image_grid(np.concatenate([samples, gap, examples], axis=2), _PAIRS, 4)))
+  grid = image_grid(np.concatenate(rows), _COLUMNS)
+  scale = -(-_WIDTH // grid.shape[1])
+  return Image.fromarray(grid.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
 def _colour(images: np.ndarray) -> np.ndarray:
@@ -45,9 +41,3 @@ def _colour(images: np.ndarray) -> np.ndarray:
     return images
   grey = images.mean(axis=-1, keepdims=True)
   return np.rint(grey).astype(np.uint8).repeat(3, axis=-1)
-
-
-def _enlarge(image: np.ndarray) -> Image.Image:
-  """Makes an image uint8 [h, w, 3] at least `_WIDTH` pixels wide."""
-  scale = -(-_WIDTH // image.shape[1])
-  return Image.fromarray(image.repeat(scale, axis=0).repeat(scale, axis=1))
