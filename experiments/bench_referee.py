@@ -1,9 +1,11 @@
 """Measures how often the referee is right on samplers and runs of a known fault, beside other methods.
 
   python -m experiments.bench_referee --run=runs/bench_referee
+  python -m experiments.bench_referee --run=runs/bench_referee --part=perfect
 
 Even seeds are the training cases, which set the referee's thresholds and fit the other methods; odd
-seeds are the test cases of the table. Cases whose file is in the folder are not computed again.
+seeds are the test cases of the table. --part=perfect counts false alarms on real data in the place of
+samples, in every form that files have. Cases whose file is in the folder are not computed again.
 """
 
 import json
@@ -13,6 +15,7 @@ from typing import Any
 
 from absl import flags
 
+from gan_jax.data import Dataset, default_data_dir, load_dataset
 from gan_jax.diagnosis import diagnostic_statistics, verdict_formatting, verdict_rules
 from gan_jax.diagnosis.diagnostic_statistics import (
   ReferenceStatistics,
@@ -23,12 +26,13 @@ from gan_jax.utils.errors import UserError
 from gan_jax.utils.files import json_safe, write_atomically
 
 from . import command_line
-from .referee_benchmark import accuracy_tables, benchmark_data, fault_cases
+from .referee_benchmark import accuracy_tables, benchmark_data, fault_cases, perfect_samplers
 from .referee_benchmark.benchmark_data import BenchmarkData
 from .referee_benchmark.fault_cases import Case
 
 _RUN = flags.DEFINE_string('run', 'runs/bench_referee', 'Folder of the results.')
 _SEEDS = flags.DEFINE_integer('seeds', 4, 'Number of seeds, even.')
+_PART = flags.DEFINE_enum('part', 'planted', ['planted', 'perfect'], 'Which cases to judge.')
 _WORLDS = flags.DEFINE_list('worlds', [], 'Data sets to use; by default all.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of prepared data.')
 
@@ -38,6 +42,9 @@ def main(argv: list[str]) -> None:
   del argv
   if _SEEDS.value < 2 or _SEEDS.value % 2:
     raise UserError(f'--seeds={_SEEDS.value}: give an even number; half of them set the thresholds')
+  if _PART.value == 'perfect':
+    _judge_perfect_samplers(Path(_RUN.value))
+    return
   datasets = (*benchmark_data.SYNTHETIC_DATASETS, *benchmark_data.IMAGE_DATASETS)
   for name in _WORLDS.value:
     if name not in datasets:
@@ -53,6 +60,32 @@ def main(argv: list[str]) -> None:
   records = [json.loads(_path(folder, case).read_text()) for case in cases]
   text = accuracy_tables.format_summary(records)
   write_atomically(folder / 'summary.md', text.encode())
+  print(text)
+
+
+def _judge_perfect_samplers(folder: Path) -> None:
+  """Judges the perfect samplers that are not in perfect.jsonl, and prints how many were called faulty."""
+  path = folder / 'perfect.jsonl'
+  folder.mkdir(parents=True, exist_ok=True)
+  records = [json.loads(x) for x in path.read_text().splitlines()] if path.exists() else []
+  done = {(r['dataset'], r['form'], r['seed']) for r in records}
+  loaded: dict[str, Dataset] = {}
+  for case in perfect_samplers.iterate_perfect_cases(benchmark_data.IMAGE_DATASETS, _SEEDS.value):
+    if case in done:
+      continue
+    if case.dataset in benchmark_data.IMAGE_DATASETS and case.dataset not in loaded:
+      loaded[case.dataset] = load_dataset(case.dataset, _DATA_DIR.value or default_data_dir())
+    began = time.monotonic()
+    record = perfect_samplers.diagnose_perfect_sampler(case, loaded.get(case.dataset))
+    records.append(json_safe(record))
+    write_atomically(path, ''.join(json.dumps(r) + '\n' for r in records).encode())
+    seconds = time.monotonic() - began
+    print(
+      f'{"; ".join(map(str, case))}: {record["verdict"]}, p {record["p"]:.2g} ({seconds:.0f} s)',
+      flush=True,
+    )
+  text = perfect_samplers.format_false_alarms(records)
+  write_atomically(folder / 'perfect.md', text.encode())
   print(text)
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +60,17 @@ def _judge(
   return json_safe(record | {'features': run_features(statistics)._asdict(), 'usual': usual})
 
 
-def judged_run(result: dict[str, Any]) -> JudgedRun:
+def judged_run(result: Mapping[str, Any]) -> JudgedRun:
   """Returns what the fit needs of a judged result."""
   judged = result['judged']
   features = RunFeatures(**judged['features'])
   return JudgedRun(result['name'], features, judged['usual'], result['effects'])
 
 
-def predicted_ranking(weights: dict[str, np.ndarray]) -> Callable[[dict[str, Any]], list[str]]:
+def predicted_ranking(weights: dict[str, np.ndarray]) -> Callable[[Mapping[str, Any]], list[str]]:
   """Returns the adviser that ranks the changes of a judged result by `weights`, the best first."""
 
-  def rank(result: dict[str, Any]) -> list[str]:
+  def rank(result: Mapping[str, Any]) -> list[str]:
     predictions = fit_advice.predict(weights, judged_run(result))
     return sorted((name for name in predictions if name != UNCHANGED), key=predictions.__getitem__)
 

@@ -5,7 +5,7 @@ verdict but 'converged' is a false alarm.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -20,6 +20,8 @@ from gan_jax.diagnosis.diagnostic_statistics import (
   compute_reference_statistics,
 )
 from gan_jax.metrics import embeddings
+
+from .accuracy_tables import format_share
 
 POINTS = ('ring', 'grid', 'moons', 'spiral', 'gaussian')
 # {form: (examples of each set, of points; of images; repeats of each row; sorted)}
@@ -86,6 +88,19 @@ def diagnose_perfect_sampler(case: PerfectCase, images: Dataset | None) -> dict[
     'p_copies': None if copies is None else copies.p,
     'n': n,
   }
+
+
+def format_false_alarms(records: Sequence[dict[str, Any]]) -> str:
+  """Formats the number of verdicts other than 'converged' and 'not enough evidence', by form, in Markdown."""
+  calm = ('converged', 'not enough evidence')
+  lines = ['| form | false alarms | p below .01 |', '|---|---|---|']
+  for form in (*FORMS, 'all'):
+    chosen = [r for r in records if form in (r['form'], 'all')]
+    alarms = sum(r['verdict'] not in calm for r in chosen)
+    small = sum(r['p'] < 0.01 for r in chosen)
+    shares = (format_share(x, len(chosen)) for x in (alarms, small))
+    lines.append(f'| {form} | {" | ".join(shares)} |')
+  return '\n'.join(lines) + '\n'
 
 
 def _in_form(examples: np.ndarray, repeats: int, is_sorted: bool) -> np.ndarray:

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def rank_changes(statistics: DiagnosticStatistics, is_images: bool) -> list[Rank
   config = statistics.config
   if config is None:
     return []
-  weights, features = _fitted(), run_features(statistics)
+  weights, features = fitted_weights(), run_features(statistics)
   ranked = []
   for name, flags_of in CHANGES.items():
     flags = flags_of(config)
@@ -111,5 +111,7 @@ def rank_changes(statistics: DiagnosticStatistics, is_images: bool) -> list[Rank
 
 
 @functools.cache
-def _fitted() -> dict:
-  return json.loads(WEIGHTS_FILE.read_text())
+def fitted_weights() -> dict[str, Any]:
+  """Returns the weights of each change by name, and slope and offset of the calibration."""
+  values: dict[str, Any] = json.loads(WEIGHTS_FILE.read_text())
+  return values

@@ -115,10 +115,10 @@ def predict(monkeypatch, tmp_path):
     file = tmp_path / 'weights.json'
     file.write_text(json.dumps({'changes': weights, 'calibration': [-4.0, -1.0]}))
     monkeypatch.setattr(change_advice, 'WEIGHTS_FILE', file)
-    change_advice._fitted.cache_clear()
+    change_advice.fitted_weights.cache_clear()
 
   yield write
-  change_advice._fitted.cache_clear()
+  change_advice.fitted_weights.cache_clear()
 
 
 @pytest.mark.parametrize(
