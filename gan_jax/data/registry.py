@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 from etils import epath
 
-from gan_jax.data import downloads, image_files, preparation, stacked_mnist, tfds_preparation
+from gan_jax.data import (
+  downloads,
+  emoji,
+  image_files,
+  preparation,
+  stacked_mnist,
+  tfds_preparation,
+)
 from gan_jax.data.dataset import Dataset, UnknownDatasetError
 from gan_jax.data.progress import Progress
 from gan_jax.data.reader import ReadOptions
@@ -25,6 +32,7 @@ def _stacked_mnist(data_dir: epath.Path, progress: Progress, image_size: int) ->
 
 
 DATASETS: dict[str, DatasetLoader] = {
+  'emoji': emoji.load_emoji,
   'fashion_mnist': functools.partial(tfds_preparation.load_tfds, 'fashion_mnist'),
   'mnist': functools.partial(tfds_preparation.load_tfds, 'mnist'),
   'stacked_mnist': _stacked_mnist,

@@ -56,11 +56,11 @@ def describe_pair(sample: np.ndarray, example: np.ndarray) -> tuple[float, str]:
   factor = min(1.0, _COARSE_SIDE / max(small[0].shape[:2]))
   sides = [max(round(factor * side), 1) for side in small[0].shape[:2]]
   coarse = [to_grey(_resize(x, *sides)[None])[0] / 255 for x in small]
-  found = _best_alignments(*coarse)
+  found = _best_alignments(coarse[0], coarse[1])
   refined = {near for at in found for near in _refinements(at, 1 / factor)}
   # Of equal fits the simplest: not mirrored, not scaled, not shifted.
   order = lambda at: (at.mirrored, abs(at.scale - 1), abs(at.top) + abs(at.left))
-  fits = {at: _fit(*small, at) for at in sorted(refined, key=order)}
+  fits = {at: _fit(small[0], small[1], at) for at in sorted(refined, key=order)}
   best = min(fits, key=lambda at: round(fits[at].unexplained, 3))
   return fits[best].distance, _describe(best, fits[best], sample.shape[0] / small[0].shape[0])
 

@@ -35,6 +35,7 @@ KNOWN_DATASETS = {
   'fashion_mnist': DataSpec((28, 28, 1), 50_000, 10),
   'stacked_mnist': DataSpec((28, 28, 3), 50_000, 1000, 3),
   'cifar10': DataSpec((32, 32, 3), 40_000, 10),
+  'emoji': DataSpec((64, 64, 3), 3027, 9, n_held_out=377),
 }
 
 

@@ -15,6 +15,7 @@ SHAPES = {
   'fashion_mnist': (28, 28, 1),
   'stacked_mnist': (28, 28, 3),
   'cifar10': (32, 32, 3),
+  'emoji': (32, 32, 3),
 }
 
 

@@ -145,7 +145,7 @@ def test_an_unknown_name_suggests_similar_names(tmp_path, name):
 
 def test_a_name_similar_to_none_lists_the_registered_data_sets(tmp_path):
   with pytest.raises(
-    UserError, match=r'=nope is unknown; give one of fashion_mnist, mnist, stacked'
+    UserError, match=r'=nope is unknown; give one of emoji, fashion_mnist, mnist, stacked'
   ):
     data.load_dataset('nope', tmp_path)
 

@@ -36,7 +36,7 @@ ALL_REDUCES = {
   'cifar10_2014_conv': 3,
   # G has two layers of batch norm, and both updates draw samples of the same G: the compiler combines the sums
   # of the first layer, and one of the second with D's gradients. Two forward, two backward, two updates.
-  **dict.fromkeys(('mnist_dcgan', 'fashion_dcgan', 'stacked_mnist'), 6),
+  **dict.fromkeys(('mnist_dcgan', 'fashion_dcgan', 'stacked_mnist', 'emoji'), 6),
   # G has seven layers of batch norm, and k = 5: seven forward and one for gradients in each update of D,
   # seven forward, seven backward and one for gradients in that of G, and one for the metrics.
   'images32': 5 * (7 + 1) + 7 + 7 + 1 + 1,
