@@ -248,7 +248,9 @@ def test_unreadable_files_are_skipped_and_counted_at_every_load(folder, content)
   for i in range(4):
     (folder / 'cats' / f'bad{i}.png').write_bytes(content)
   names = ', '.join(['cats/bad0.png', 'cats/bad1.png', 'cats/bad2.png', '...'])
-  line = f'40 of 44 files are images (40 PNG); left out: 4 not images that Pillow can read ({names})'
+  line = (
+    f'40 of 44 files are images (40 PNG); left out: 4 not images that Pillow can read ({names})'
+  )
   for _ in range(2):
     progress = RecordedProgress()
     assert load(folder, progress).fingerprint == good
