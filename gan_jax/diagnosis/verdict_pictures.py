@@ -7,7 +7,7 @@ from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
 from gan_jax.evaluation.copy_pictures import draw_copies
 from gan_jax.evaluation.saliency_pictures import draw_saliency
 
-_N_IMAGES = 8  # of each set
+_N_IMAGES = 6  # of each set
 
 
 def draw_verdict_pictures(

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 _COLUMNS = 3  # pairs in a row
 _SIDE = 144  # pixels of each image
-_GAP, _CAPTION = 8, 30  # pixels between images, and of the words below a pair
+_GAP, _CAPTION = 8, 44  # pixels between images, and of the words below a pair
+_LETTERS, _FONT_SIZE = 36, 16  # of a line of words; a report shows the picture at half its size
 _PAPER, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (110, 110, 110)
 
 
@@ -22,14 +23,14 @@ def draw_copies(
   n_rows = -(-len(samples) // _COLUMNS)
   columns = min(len(samples), _COLUMNS)
   picture = Image.new('RGB', (columns * width, n_rows * height), _PAPER)
-  draw = ImageDraw.Draw(picture)
+  draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT_SIZE)
   for i, (sample, example) in enumerate(zip(samples, examples, strict=True)):
     left, top = i % _COLUMNS * width + _GAP, i // _COLUMNS * height + _GAP
     picture.paste(_square(sample), (left, top))
     picture.paste(_square(example), (left + _SIDE + 2, top))
-    words = how[i] if len(how[i]) < 46 else f'{how[i][:44]}...'
-    draw.text((left, top + _SIDE + 2), words, fill=_INK)
-    draw.text((left, top + _SIDE + 13), f'distance {distances[i]:.3f}', fill=_FAINT)
+    words = how[i] if len(how[i]) <= _LETTERS else f'{how[i][: _LETTERS - 3]}...'
+    draw.text((left, top + _SIDE + 2), words, _INK, font)
+    draw.text((left, top + _SIDE + 20), f'distance {distances[i]:.3f}', _FAINT, font)
   return picture
 
 

@@ -5,14 +5,14 @@ from PIL import Image
 
 from gan_jax.data.image_arrays import image_grid
 
-_COLUMNS = 8  # images in a row
+_COLUMNS = 6  # images in a row
 _HEAT = np.array([235, 95, 0], np.float32)  # red, green, blue
 _WIDTH = 960  # pixels of a picture, at least, by a whole number of pixels for each one of an image
 _STRONG = 0.995  # quantile of a map that gets the full colour
 
 
 def draw_saliency(images: np.ndarray, maps: np.ndarray) -> Image.Image:
-  """Draws rows of eight images, and below each row its copies in grey, coloured where `maps` are large.
+  """Draws rows of six images, and below each row its copies in grey, coloured where `maps` are large.
 
   All maps share one scale: an image in which nothing matters stays grey.
 

@@ -9,18 +9,18 @@ from gan_jax.evaluation.saliency_pictures import draw_saliency
 def cells(picture, n, side):
   """Cuts a picture into its n images and their grey copies, both uint8 [n, side, side, 3]."""
   pixels = np.asarray(picture)
-  scale = pixels.shape[1] // (8 * (side + 2) + 2)
+  scale = pixels.shape[1] // (6 * (side + 2) + 2)
   pixels = pixels[::scale, ::scale]
   cut = lambda row, column: pixels[
     row * (side + 2) + 2 : (row + 1) * (side + 2),
     column * (side + 2) + 2 : (column + 1) * (side + 2),
   ]
-  places = [(i // 8, i % 8) for i in range(n)]
+  places = [(i // 6, i % 6) for i in range(n)]
   images = [cut(2 * row, column) for row, column in places]
   return np.stack(images), np.stack([cut(2 * row + 1, column) for row, column in places])
 
 
-@pytest.mark.parametrize(('n', 'channels'), [(3, 1), (8, 3), (11, 3), (2, 4)])
+@pytest.mark.parametrize(('n', 'channels'), [(3, 1), (6, 3), (8, 3), (2, 4)])
 def test_each_image_stands_above_its_map(n, channels):
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (n, 6, 6, channels), np.uint8)

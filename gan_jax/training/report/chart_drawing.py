@@ -119,6 +119,7 @@ class Chart:
     A grey bar labelled `chance` reaches from 0 to the row's. Values below 0 are moved onto 0.
     """
     self.is_empty = self.is_empty and not rows
+    self.figure.set_figheight(max(self.figure.get_figheight(), 0.5 * len(rows) + 0.7))
     style: dict[str, Any] = {'color': COLORS[color], 'clip_on': False}
     above: dict[str, Any] = {'color': COLORS['soft'], 'va': 'center'}
     above |= {'transform': self.axes.get_yaxis_transform(), 'in_layout': False}
