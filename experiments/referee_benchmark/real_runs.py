@@ -134,8 +134,13 @@ WORLDS: dict[str, World] = {
   ),
 }  # fmt: skip
 
-# Rounds by which worlds whose programs take long to compile come later.
-_DELAYS = {'few_digits_28': 1, 'stacked_28': 3, 'mnist_conv_28': 3, 'emoji_32': 3}
+# Rounds by which runs come later whose programs are their own: each takes a minute to compile.
+_OWN_PROGRAMS = {
+  *('stacked_28', 'mnist_conv_28', 'emoji_32'),
+  *('d_narrow', 'g_narrow', 'no_penalty', 'few_data_no_penalty', 'many_d_updates', 'saturating'),
+  *('latent_small', 'simultaneous', 'batch_small'),
+}
+_DELAY = 6
 
 
 def _draw_fault(kind: str, base: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
@@ -189,7 +194,8 @@ def list_real_runs(data: str) -> list[RealRun]:
       if i < len(world.kinds):
         kind = world.kinds[i]
         seed = times[kind] = times.get(kind, -1) + 1
-        runs.append((i + _DELAYS.get(name, 0), _make_run(name, world, kind, seed, data)))
+        delay = _DELAY if _OWN_PROGRAMS & {name, kind} else 0
+        runs.append((i + delay, _make_run(name, world, kind, seed, data)))
   return [run for _, run in sorted(runs, key=lambda pair: pair[0])]
 
 

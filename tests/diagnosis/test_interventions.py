@@ -41,11 +41,13 @@ def test_a_third_of_the_kinds_and_half_of_the_seeds_are_not_for_tuning():
   assert len(tune) > len(RUNS) / 4
 
 
-def test_any_first_part_of_the_runs_has_most_worlds_and_not_one_kind_only():
-  worlds = collections.Counter(run.world for run in RUNS[:40])
-  assert len(worlds) == len(real_runs.WORLDS)
-  assert max(worlds.values()) <= 4
-  assert len({run.kind for run in RUNS[:45]}) > 10
+def test_any_first_part_of_the_runs_is_of_many_worlds_and_kinds():
+  for n, n_worlds, n_kinds in ((20, 10, 5), (50, 15, 12), (80, 15, 18)):
+    worlds = collections.Counter(run.world for run in RUNS[:n])
+    assert len(worlds) >= n_worlds
+    assert max(worlds.values()) <= n / 4
+    assert len({run.kind for run in RUNS[:n]}) >= n_kinds
+    assert {run.half for run in RUNS[:n]} == {'tune', 'test'}
 
 
 def test_energy_distance_equals_that_of_scipy_and_is_zero_for_real_points():
