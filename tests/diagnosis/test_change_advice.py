@@ -14,7 +14,7 @@ from gan_jax.config.run_config import Config
 from gan_jax.diagnosis import change_advice, verdict_rules
 from gan_jax.diagnosis.change_advice import CHANGES, rank_changes
 from gan_jax.diagnosis.run_features import RunFeatures, distance_from_usual, run_features
-from tests.diagnosis.test_verdict_rules import BAD, PERFECT, discriminator, history
+from tests.helpers.example_statistics import BAD, PERFECT, discriminator, history
 
 CONFIG = Config()
 
