@@ -84,6 +84,7 @@ CHANGES: dict[str, Callable[[Config], str]] = {
   ),
 }
 _OF_IMAGES = ('diffaugment',)
+_OF_RATES = ('lower_rates', UNCHANGED)  # which change nothing where schedules have ended at 0
 
 
 def design_row(features: RunFeatures, usual: float) -> np.ndarray:
@@ -101,6 +102,10 @@ def rank_changes(statistics: DiagnosticStatistics, is_images: bool) -> list[Rank
   for name, flags_of in CHANGES.items():
     flags = flags_of(config)
     if not flags or name not in weights['changes'] or (name in _OF_IMAGES and not is_images):
+      continue
+    if name == AVERAGED and features.averaged > -MIN_EFFECT:  # measured, and not nearer
+      continue
+    if name in _OF_RATES and statistics.rates_are_zero:
       continue
     row = design_row(features, distance_from_usual(config, name))
     log_ratio = float(row @ np.asarray(weights['changes'][name]))

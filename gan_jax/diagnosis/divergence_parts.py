@@ -22,9 +22,9 @@ class DivergencePart(NamedTuple):
   detail: str  # what was measured, for a person
 
 
+MODE_PARTS = ('missing modes', 'weights of modes')
 PART_NAMES = (
-  'missing modes',
-  'weights of modes',
+  *MODE_PARTS,
   'too narrow within modes',
   'too wide within modes',
   'shape within modes',

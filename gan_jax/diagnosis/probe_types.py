@@ -17,6 +17,10 @@ class ProbeScores(NamedTuple):
   """Holds how a trained probe scores examples that it has not seen."""
 
   name: str
-  validation_cross_entropy: float  # nats on the equal mixture of both sets; log 2 without information
-  real: np.ndarray  # logits of the real test part, positive for real, calibrated on the validation part
+  validation_cross_entropy: (
+    float  # nats on the equal mixture of both sets; log 2 without information
+  )
+  real: (
+    np.ndarray
+  )  # logits of the real test part, positive for real, calibrated on the validation part
   fake: np.ndarray

@@ -7,6 +7,7 @@ import numpy as np
 
 from gan_jax.config.run_config import Config
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
+from gan_jax.diagnosis.divergence_parts import MODE_PARTS
 
 # What most healthy runs use; a setting far from it is a reason to try the change towards it.
 USUAL = {'g_lr': 5e-4, 'd_lr': 5e-4, 'r1': 0.3, 'batch_size': 64, 'width': 64}
@@ -31,9 +32,7 @@ class RunFeatures(NamedTuple):
 def run_features(s: DiagnosticStatistics) -> RunFeatures:
   """Computes the features of a run from its statistics."""
   bound = max(s.separation.bound.value, 1e-3)
-  by_modes = sum(
-    part.nats for part in s.parts if part.name in ('missing modes', 'weights of modes')
-  )
+  by_modes = sum(part.nats for part in s.parts if part.name in MODE_PARTS)
   n_train = s.set_sizes['train']
   values = {
     'divergence': bound / math.log(2),

@@ -12,6 +12,7 @@ import numpy as np
 
 from gan_jax.diagnosis.change_advice import AVERAGED, UNCHANGED, RankedChange, rank_changes
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
+from gan_jax.diagnosis.divergence_parts import MODE_PARTS
 from gan_jax.diagnosis.separation import FAMILY_WISE_ERROR
 from gan_jax.diagnosis.verdict_advice import ADVICE, explain_verdict
 
@@ -181,12 +182,12 @@ def _vanished_gradient(s: DiagnosticStatistics) -> float:
 
 
 def _partial_coverage(s: DiagnosticStatistics) -> float:
-  scores, null = s.scores.precision_recall, s.null_scores.precision_recall
-  cells, null_cells = s.scores.cells, s.null_scores.cells
-  plausible = (scores.density / max(null.density, 1e-9) - 0.85) / 0.15
-  uncovered = (0.9 - scores.coverage / max(null.coverage, 1e-9)) / 0.1
-  uneven = (cells.divergence - max(null_cells.divergence, 0.0) - 0.005) / 0.005
-  return min(plausible, max(uncovered, uneven))
+  """Returns the symptom of lost variety: most of the divergence by modes, or modes of half their spread."""
+  bound = max(s.separation.bound.value, NEGLIGIBLE)
+  by_modes = sum(part.nats for part in s.parts if part.name in MODE_PARTS)
+  share = (by_modes / bound - 0.45) / 0.2
+  narrow = (0.5 - s.scores.cells.width) / 0.2 if math.isfinite(s.scores.cells.width) else -1.0
+  return max(min(share, (by_modes - NEGLIGIBLE) / NEGLIGIBLE), narrow)
 
 
 def _unstable(s: DiagnosticStatistics) -> float:

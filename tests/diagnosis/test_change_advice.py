@@ -133,12 +133,18 @@ def predict(monkeypatch, tmp_path):
 )
 def test_the_verdict_of_a_run_is_what_is_predicted_to_help(predict, change, verdict):
   predict(**{'lower_rates': -0.2, 'd_lr_up': -0.1, change: -0.9})
-  run = BAD._replace(config=CONFIG, discriminator=discriminator(0.25))
+  run = BAD._replace(config=CONFIG, discriminator=discriminator(0.25), distances=(0.2, 0.1))
   decided = verdict_rules.decide_verdict(run)
   assert decided.name == verdict
   assert decided.confidence == pytest.approx(1 / (1 + math.exp(1.0 - 3.6)))
   assert decided.advice[0] == f'{CHANGES[change](CONFIG)} (helps in 93% of such runs)'
   assert verdict_rules.decide_verdict(PERFECT._replace(config=CONFIG)).name == 'converged'
+
+
+def test_what_can_have_no_effect_is_not_advised(predict):
+  predict(averaged_weights=-0.9, lower_rates=-0.8, unchanged=-0.7, d_lr_up=-0.1)
+  run = BAD._replace(config=CONFIG, distances=(0.1, 0.1), rates_are_zero=True)
+  assert [change.name for change in rank_changes(run, is_images=False)] == ['d_lr_up']
 
 
 def test_changes_are_ranked_by_their_predicted_effect(predict):

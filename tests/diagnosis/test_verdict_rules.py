@@ -9,6 +9,7 @@ import pytest
 
 from gan_jax.config.run_config import Config
 from gan_jax.diagnosis import verdict_advice, verdict_formatting, verdict_rules
+from gan_jax.diagnosis.divergence_parts import DivergencePart
 from gan_jax.metrics.precision_recall import PrecisionRecall
 from tests.helpers.example_statistics import (
   BAD,
@@ -22,7 +23,7 @@ from tests.helpers.example_statistics import (
 )
 
 PARTIAL = with_scores(
-  BAD,
+  BAD._replace(parts=[DivergencePart('missing modes', 0.25, 'half of them')]),
   precision_recall=PrecisionRecall(0.98, 0.6, 1.0, 0.55),
   cells=EVEN._replace(fake=np.array([0.5, 0.5, 0.0, 0.0])),
 )
@@ -36,6 +37,7 @@ CASES = {
   ],
   'G behind': [
     BAD,
+    with_scores(BAD, cells=EVEN._replace(spread=np.full(4, 0.83))),
     BAD._replace(separation=separation(0.004, detectable=0.03)),  # few examples
     BAD._replace(discriminator=discriminator(0.25)),
   ],
@@ -48,7 +50,11 @@ CASES = {
     BAD._replace(separation=separation(0.69), discriminator=discriminator(0.65, slope=0.01)),
   ],
   'D overfitted': [BAD._replace(discriminator=discriminator(0.2, 0.6, overfit=0.9))],
-  'mode collapse': [PARTIAL, PARTIAL._replace(discriminator=discriminator(0.25))],
+  'mode collapse': [
+    PARTIAL,
+    PARTIAL._replace(discriminator=discriminator(0.25)),
+    with_scores(BAD, cells=EVEN._replace(spread=np.full(4, 0.2))),  # inside all modes
+  ],
   'memorised training data': [
     PERFECT._replace(copies=copies(exact=0.3)),
     PERFECT._replace(copies=copies(near=0.9, p=1e-30)),
