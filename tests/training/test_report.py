@@ -305,7 +305,9 @@ def test_forks_stand_beside_their_source(run):
     ('of_a_fork', False),
   ]
   assert [row.of_this_run for row in of_source.rows] == [False, True, False]
-  assert 'again and its forks' in Parsed(report.write_run_page(fork)).text
+  text = Parsed(report.write_run_page(fork)).text
+  assert 'again and its forks' in text
+  assert 'from run at step 20' in text
 
 
 @pytest.mark.parametrize('forked_from', [HOSTILE, {'run': 7}, {'run': HOSTILE}, [], {'run': '.'}])

@@ -127,7 +127,10 @@ def _config_values(folder: Path, config: Values) -> Values:
   changed, others = tables.flag_rows(flags)
   return {
     'run': str(folder),
-    'about': [str(flags[name]) for name in ('dataset', 'network', 'loss') if flags.get(name)],
+    'about': [
+      *(str(flags[name]) for name in ('dataset', 'network', 'loss') if flags.get(name)),
+      *_source(config),
+    ],
     'changed_flags': changed,
     'other_flags': others,
     'machine': ran_on[-1] if isinstance(ran_on, list) and ran_on else {},
@@ -136,6 +139,14 @@ def _config_values(folder: Path, config: Values) -> Values:
     'evaluate_command': tables.script_command('evaluate', f'--run={folder}'),
     'referee_command': tables.script_command('referee', f'--run={folder}'),
   }
+
+
+def _source(config: Values) -> list[str]:
+  """Returns the name and step of the run from which a run was begun, if any."""
+  record = config.get('forked_from')
+  if not isinstance(record, dict) or not isinstance(record.get('run'), str):
+    return []
+  return [f'from {Path(record["run"]).name} at step {format_value(record.get("step"))}']
 
 
 def _verdict_values(verdict: Values, evaluation: Values) -> Values:
