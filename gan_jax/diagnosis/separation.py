@@ -43,7 +43,7 @@ class ProbeEvidence(NamedTuple):
   validation_cross_entropy: float  # nats
 
 
-class TestedNetwork(NamedTuple):
+class ImageNetwork(NamedTuple):
   """Holds a network of images, and images uint8 [n, h, w, c] of both sets on which it was not trained."""
 
   probe: FittedProbe
@@ -59,7 +59,7 @@ class Separation(NamedTuple):
   detectable: float  # divergence that the best probe's test finds in nine of ten cases, nats
   ladder: list[tuple[float, ProbeEvidence]]  # of vectors, by the std of noise added to both sets
   logits: list[HeldOutLogits]  # of the best probe, by fold
-  network: TestedNetwork | None = None  # of images, the best one at full resolution
+  network: ImageNetwork | None = None  # of images, the best one at full resolution
 
   @property
   def bound(self) -> JsdBound:
@@ -96,7 +96,7 @@ def measure_separation(
     images: list[ProbeScores] = []
     if held_out.ndim == 4:
       images, probe = image_probes.fit_image_probes(seed + i, *parts)
-      network = TestedNetwork(probe, *(part.test[:_N_SHOWN] for part in parts))
+      network = ImageNetwork(probe, *(part.test[:_N_SHOWN] for part in parts))
     extra = [] if extra_probe is None else [extra_probe(seed + i, *parts)]
     scores.append([train_vector_probes(seed + i, *vectors), *images, *extra])
   probes = [_evidence(splits, each, seed) for each in zip(*scores, strict=True)]
