@@ -42,13 +42,15 @@ def main(argv: list[str]) -> None:
   del argv
   if _SEEDS.value < 2 or _SEEDS.value % 2:
     raise UserError(f'--seeds={_SEEDS.value}: give an even number; half of them set the thresholds')
-  if _PART.value == 'perfect':
-    _judge_perfect_samplers(Path(_RUN.value))
-    return
   datasets = (*benchmark_data.SYNTHETIC_DATASETS, *benchmark_data.IMAGE_DATASETS)
+  if _PART.value == 'perfect':
+    datasets = (*perfect_samplers.POINTS, *benchmark_data.IMAGE_DATASETS)
   for name in _WORLDS.value:
     if name not in datasets:
       raise UserError(f'--worlds={name}: choose from {", ".join(datasets)}')
+  if _PART.value == 'perfect':
+    _judge_perfect_samplers(Path(_RUN.value))
+    return
   folder = Path(_RUN.value)
   cases = [
     case
@@ -71,7 +73,7 @@ def _judge_perfect_samplers(folder: Path) -> None:
   done = {(r['dataset'], r['form'], r['seed']) for r in records}
   loaded: dict[str, Dataset] = {}
   for case in perfect_samplers.iterate_perfect_cases(benchmark_data.IMAGE_DATASETS, _SEEDS.value):
-    if case in done:
+    if case in done or (_WORLDS.value and case.dataset not in _WORLDS.value):
       continue
     if case.dataset in benchmark_data.IMAGE_DATASETS and case.dataset not in loaded:
       loaded[case.dataset] = load_dataset(case.dataset, _DATA_DIR.value or default_data_dir())

@@ -103,9 +103,10 @@ def rank_changes(statistics: DiagnosticStatistics, is_images: bool) -> list[Rank
     flags = flags_of(config)
     if not flags or name not in weights['changes'] or (name in _OF_IMAGES and not is_images):
       continue
-    if name == AVERAGED and features.averaged > -MIN_EFFECT:  # measured, and not nearer
-      continue
-    if name in _OF_RATES and statistics.rates_are_zero:
+    settled = statistics.rates_are_zero
+    if name == AVERAGED and features.averaged > (-MIN_EFFECT if settled else MIN_EFFECT):
+      continue  # measured, and not nearer
+    if name in _OF_RATES and settled:
       continue
     row = design_row(features, distance_from_usual(config, name))
     log_ratio = float(row @ np.asarray(weights['changes'][name]))
