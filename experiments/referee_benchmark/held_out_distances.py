@@ -5,9 +5,10 @@ fine detail; both unbiased. Images: Frechet distances in the features of the dat
 the same network with random weights, which needs no labels. Distances stand beside those of real examples.
 """
 
+import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,16 +107,16 @@ def _mean_distance(x: jax.Array, y: jax.Array, *, same: bool) -> jax.Array:
 def image_measure(real: np.ndarray, classifier: Classifier | None) -> Measure:
   """Returns the Frechet distances to held-out images `real`, uint8 [n, h, w, c].
 
-  A random half of the images is the reference, the others the null sets, which repeat images where they are few.
+  A random half of the images is the reference, the others the null sets, which repeat images where few.
   """
   channels = real.shape[-1] if classifier is None else classifier.shape[-1]
   shape = (*real.shape[1:3], channels)
   random = classifier_network.init_params(jax.random.key(5), shape, 1)
-  networks = {'frechet_random': random}
+  networks: dict[str, Any] = {'frechet_random': random}
   if classifier is not None:
     networks = {'frechet': classifier.params} | networks
 
-  def features(params: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
+  def features(params: Any, images: np.ndarray) -> np.ndarray:
     parts = np.split(images, images.shape[-1] // channels, axis=-1)
     extract = lambda part: np.asarray(
       classifier_network.features_and_probabilities(params, part)[0]
@@ -125,9 +126,10 @@ def image_measure(real: np.ndarray, classifier: Classifier | None) -> Measure:
   # Test images may be in an order: the first half of MNIST's is by other writers than the second.
   real = np.random.default_rng(2).permutation(real)
   half = len(real) // 2
+  in_features = {name: functools.partial(features, params) for name, params in networks.items()}
   reference = {
-    name: frechet_distance.moments(_in_chunks(lambda x, p=params: features(p, x), real[:half]))
-    for name, params in networks.items()
+    name: frechet_distance.moments(_in_chunks(apply, real[:half]))
+    for name, apply in in_features.items()
   }
 
   def measure(samples: np.ndarray) -> Distances:

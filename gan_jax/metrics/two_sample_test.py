@@ -89,9 +89,10 @@ def _area_and_difference(fold: HeldOutLogits) -> tuple[tuple[float, float], tupl
   if min(n, m) < 2:
     raise ValueError(f'{n} real and {m} fake logits: a test needs two of each')
   both = np.concatenate([fold.real, fold.fake]).astype(np.float64)
+  # Placements of DeLong et al. (1988): the share of the other set below each example.
   above = np.searchsorted(np.sort(fold.fake), fold.real, 'left')
   below = np.searchsorted(np.sort(fold.fake), fold.real, 'right')
-  real_ranks = (above + below) / (2 * m)  # DeLong's placement of each real example among the fake ones
+  real_ranks = (above + below) / (2 * m)
   above = np.searchsorted(np.sort(fold.real), fold.fake, 'left')
   below = np.searchsorted(np.sort(fold.real), fold.fake, 'right')
   fake_ranks = 1 - (above + below) / (2 * n)
