@@ -50,6 +50,7 @@ ADVICE: dict[str, tuple[str, ...]] = {
   ),
   'not enough evidence': ('give more held-out examples and more samples, better 5,000 of each',),
 }
+LEAST_P = 1e-10  # below which the tail of a normal is no more to be trusted
 # Keys of `_facts` by relevance; other facts replace those that are unknown.
 _RELEVANT_FACTS = {
   'converged': ('probe', 'coverage', 'memorisation'),
@@ -134,7 +135,8 @@ def _probe_fact(s: DiagnosticStatistics, distinguishable: bool) -> str:
   separation = s.separation
   best, n = separation.probes[0], len(separation.probes)
   interval = f'{best.bound.value:.3f} [{best.bound.low:.3f}, {best.bound.high:.3f}]'
-  by_chance = f'p = {separation.p:.1g} over {n} probes' if n > 1 else f'p = {separation.p:.1g}'
+  p = f'p = {separation.p:.1g}' if separation.p >= LEAST_P else f'p < {LEAST_P:g}'
+  by_chance = f'{p} over {n} probes' if n > 1 else p
   if distinguishable:
     return (
       f'a fresh probe ({best.name}) separates samples from held-out data: JSD at least {interval} of '

@@ -4,6 +4,7 @@ from typing import Any
 
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics, SampleScores
 from gan_jax.diagnosis.separation import ProbeEvidence
+from gan_jax.diagnosis.verdict_advice import LEAST_P
 from gan_jax.diagnosis.verdict_rules import Verdict, compute_symptoms
 
 
@@ -94,7 +95,9 @@ def _statistics_table(s: DiagnosticStatistics) -> list[str]:
   lines = [f'  {"fresh probe":<42}{"JSD bound, nats":>26}{"chance":>8}{"p":>9}']
   for probe in s.separation.probes:
     interval = f'{probe.bound.value:.3f} [{probe.bound.low:.3f}, {probe.bound.high:.3f}]'
-    lines.append(f'  {probe.name:<42}{interval:>26}{probe.chance:>8.3f}{probe.p:>9.1g}')
+    lines.append(
+      f'  {probe.name:<42}{interval:>26}{probe.chance:>8.3f}{max(probe.p, LEAST_P):>9.1g}'
+    )
   lines += [f'  {part.nats:.3f} nats by {part.name}: {part.detail}' for part in s.parts]
   lines += [
     f'  bound by vectors under added noise, by its std: {ladder}',
