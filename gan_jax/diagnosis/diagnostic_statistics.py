@@ -206,7 +206,7 @@ def compute_diagnostic_statistics(
   )
   raw = np.clip(embedding.raw(kept[:N_NEIGHBOURS]), -CLIP, CLIP)
   scores = _score(reference.key, data, np.clip(unclipped, -CLIP, CLIP), raw)
-  by_vectors = next(x for x in separation.probes if x.name == embedding.name).bound.value
+  by_vectors = separation.vectors.bound.value
   train, copies, copied = reference.train, None, None
   if train is not None:
     copies = copy_search.search_copies(train, held_out, kept, reference.seed)

@@ -59,6 +59,7 @@ class Separation(NamedTuple):
   detectable: float  # divergence that the best probe's test finds in nine of ten cases, nats
   ladder: list[tuple[float, ProbeEvidence]]  # of vectors, by the std of noise added to both sets
   logits: list[HeldOutLogits]  # of the best probe, by fold
+  vectors: ProbeEvidence  # of vectors without noise: the first rung of the ladder
   network: ImageNetwork | None = None  # of images, the best one at full resolution
 
   @property
@@ -111,6 +112,7 @@ def measure_separation(
     detectable_divergence(n_real, n_fake, FAMILY_WISE_ERROR / (2 * len(probes))),
     _noise_ladder(seed, real[:N_NOISY], fake[:N_NOISY], fit_embedding) if with_ladder else [],
     [_held_out_logits(s, each[order[0]]) for s, each in zip(splits, scores, strict=True)],
+    probes[0],
     network,
   )
 

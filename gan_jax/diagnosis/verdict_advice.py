@@ -4,6 +4,7 @@ import math
 
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
 from gan_jax.diagnosis.separation import FAMILY_WISE_ERROR
+from gan_jax.metrics.copy_search import CopyReport
 
 ADVICE: dict[str, tuple[str, ...]] = {
   'converged': ('nothing; --seed=1, 2, ... show whether other seeds converge too',),
@@ -74,7 +75,15 @@ def explain_verdict(
   facts = _facts(statistics, distinguishable)
   chosen = [key for key in _RELEVANT_FACTS[name] if key in facts]
   chosen += [key for key in facts if key not in chosen]
+  if statistics.copies is not None and holds_copies(statistics.copies):
+    chosen = [*(key for key in chosen[:2] if key != 'memorisation'), 'memorisation']
   return tuple(facts[key] for key in chosen[:3])
+
+
+def holds_copies(copies: CopyReport) -> bool:
+  """Tells whether some samples certainly copy training data, few as they may be."""
+  more = max(copies.exact - copies.exact_held_out, copies.near - copies.near_held_out)
+  return copies.p < 1e-4 and more > 0.01
 
 
 def _facts(s: DiagnosticStatistics, distinguishable: bool) -> dict[str, str]:

@@ -28,7 +28,7 @@ def statistics_as_json(statistics: DiagnosticStatistics) -> dict[str, Any]:
   s, scores, null = statistics, statistics.scores, statistics.null_scores
   cells = scores.cells
   separation = s.separation
-  rungs = [(0.0, separation.probes[0]), *separation.ladder]
+  rungs = [(0.0, separation.vectors), *separation.ladder]
   values: dict[str, Any] = {
     'n': s.set_sizes,
     'finite': s.finite_share,

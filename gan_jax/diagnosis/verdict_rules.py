@@ -142,7 +142,7 @@ def _memorised(s: DiagnosticStatistics) -> float:
   if s.copies is None:
     return -1.0
   equal = (s.copies.exact - s.copies.exact_held_out - 0.05) / 0.05
-  near = (s.copies.near - 0.2) / 0.2 if s.copies.p < 1e-4 else -1.0
+  near = (s.copies.near - 0.15) / 0.15 if s.copies.p < 1e-4 else -1.0
   return max(equal, near)
 
 

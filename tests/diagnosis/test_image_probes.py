@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage, stats
 
 from experiments.referee_benchmark.image_faults import IMAGE_FAULTS
-from gan_jax.diagnosis import convolutional_probes, image_probes, probe_saliency
+from gan_jax.diagnosis import convolutional_probes, image_probes
 from gan_jax.diagnosis.convolutional_probes import crop
 from gan_jax.diagnosis.probe_types import ExampleParts
 
@@ -57,16 +57,6 @@ def test_scores_keep_the_order_of_the_test_examples():
   again = image_probes.score_statistics(0, mixed, parts(fake))
   np.testing.assert_allclose(again.real[:5], scores.real[:5], atol=1e-6)
   assert again.real[5:].max() < again.real[:5].min()
-
-
-def test_the_saliency_of_a_border_is_at_the_border():
-  fake = IMAGE_FAULTS['border'](smooth_images(1), None)
-  network = probes_of('border').network
-  found = probe_saliency.saliency(0, parts(smooth_images(0)), parts(fake), 6, network)
-  inside = np.zeros((12, 12), bool)
-  inside[2:-2, 2:-2] = True
-  assert found.maps.shape == (6, 12, 12)
-  assert found.maps[:, ~inside].mean() > 1.2 * found.maps[:, inside].mean()
 
 
 def test_crops_know_where_they_are():

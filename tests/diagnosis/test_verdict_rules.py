@@ -141,3 +141,9 @@ def test_a_run_whose_learning_rates_have_ended_is_not_still_improving():
   assert verdict_rules.decide_verdict(falling).name == 'still improving'
   ended = verdict_rules.decide_verdict(falling._replace(rates_are_zero=True))
   assert ended.name not in ('still improving', 'diverged or cycling')
+
+
+def test_a_few_copies_are_named_whatever_the_verdict():
+  verdict = verdict_rules.decide_verdict(BAD._replace(copies=copies(near=0.08, p=1e-20)))
+  assert verdict.name == 'G behind'
+  assert verdict.facts[-1].startswith('0.0% of samples equal one of 20,000 training examples')

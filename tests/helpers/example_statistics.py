@@ -26,7 +26,7 @@ def bound(value):
 
 def separation(value, p=1e-9, detectable=0.002):
   probes = [ProbeEvidence(name, bound(value), 0.5, p, 0.001, 0.6) for name in ('points', 'trees')]
-  return Separation(probes, p, detectable, [(0.1, probes[0])], [])
+  return Separation(probes, p, detectable, [(0.1, probes[0])], [], probes[0])
 
 
 def copies(exact=0.0, near=0.01, p=0.5):
