@@ -21,7 +21,7 @@ help:
 	@echo 'make check      ruff and mypy'
 	@echo 'make docs       the documentation as a site, in site/'
 	@echo 'make bench      measure speed, beside alternative implementations'
-	@echo 'make bench-referee  measure the accuracy of verdicts on 372 cases with a known answer (two hours; resumes)'
+	@echo 'make bench-referee  measure verdicts on planted cases, perfect samplers and forks of real runs (hours; resumes)'
 	@echo 'make setup      build only the environment, in $(VENV) (EXTRAS=dev,cuda for GPUs, dev,tpu for TPUs)'
 	@echo 'make clean      remove the environment and caches; runs and data stay'
 
@@ -87,7 +87,9 @@ bench-referee: setup
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist
 	$(BIN)/python -m experiments.prepare_data --dataset=fashion_mnist
 	$(BIN)/python -m experiments.bench_referee
+	$(BIN)/python -m experiments.bench_referee --part=perfect --seeds=6
 	$(BIN)/python -m experiments.bench_interventions
+	$(BIN)/python -m experiments.bench_verdicts
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
