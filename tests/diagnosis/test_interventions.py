@@ -2,6 +2,7 @@ import collections
 import dataclasses
 import json
 import math
+import pathlib
 
 import jax
 import numpy as np
@@ -204,3 +205,17 @@ def test_a_trained_run_is_a_run_folder_and_its_forks_are_measured(tmp_path):
   assert fork('more_d_updates', {'k': '3'}, 0).steps < 15  # of equal compute
   assert math.isfinite(fork('larger_d', {'d_width': 16}, 0).log_distance)
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(trained.state))
+
+
+def test_recorded_results_are_of_the_listed_runs_and_halves():
+  folder = pathlib.Path(advice_scores.__file__).parent / 'results'
+  lines = (folder / 'interventions.jsonl').read_text().splitlines()
+  listed = {run.name: run for run in RUNS}
+  for result in map(json.loads, lines):
+    run = listed[result['name']]
+    assert (result['half'], result['held_out_kind']) == (run.half, run.held_out_kind)
+    for name in result['helps']:
+      effect = result['effects'][name]
+      assert effect['log_ratio'] <= -interventions.MIN_EFFECT + 1e-3
+      assert effect['log_ratio'] <= -(interventions.MIN_ERRORS - 0.01) * effect['error']
+  assert len(lines) >= 79
