@@ -3,8 +3,8 @@
   python -m experiments.prepare_data --dataset=mnist --data_dir=data
   python -m experiments.prepare_data --dataset=folder:photos --image_size=64 --describe
 
-Prints sizes and a fingerprint. --describe adds sizes and modes of the files, classes, duplicates and what
-was left out, and writes a grid of 64 images.
+Prints sizes and a fingerprint. --describe adds sizes and modes of the files, classes, duplicates
+and what was left out, and writes a grid of 64 images.
 """
 
 import io

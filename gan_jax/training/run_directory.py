@@ -186,8 +186,9 @@ def lock_run_directory(folder: Path) -> Iterator[None]:
 
 def check_shared_filesystem(folder: Path, group: ProcessGroup) -> None:
   """Raises UserError in every process where one of them does not see the directory that process 0 created."""
-  token = group.broadcast_from_first(lambda: secrets.token_hex(8))
-  path = temporary_path(folder / f'shared-{token}')
+  # Its name holds the number of process 0, which the others do not know.
+  make_name = lambda: temporary_path(folder / f'shared-{secrets.token_hex(8)}').name
+  path = folder / group.broadcast_from_first(make_name)
   group.run_on_first(path.touch)
 
   def require_token() -> None:

@@ -58,7 +58,7 @@ MISTAKES = [
   ),
   ('train {tiny} --run={tmp}/run --devices=-1',),
   ('train --steps=0',),
-  ('train --from={tmp}/none --run={tmp}/run',),
+  ('train --from={tmp}/none --run={tmp}/run', '--from={tmp}/none', 'no run here'),
   ('train --from={tmp}/none', '--from={tmp}/none', '--run=FOLDER'),
   ('train --run={tmp}/run --from_checkpoint=best', '--from_checkpoint=best', '--from=FOLDER'),
   ('train --steps=2147483648',),
