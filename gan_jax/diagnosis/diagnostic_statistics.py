@@ -224,7 +224,7 @@ def compute_diagnostic_statistics(
     reference.null_scores,
     copies,
     run.config,
-    _distances(embedding, held_out, kept, run.other_fake),
+    _distances(embedding, held_out, fake, run.other_fake),
     None if run.outputs is None else compute_discriminator_statistics(run.outputs),
     run.history,
     run.duality_gap,
@@ -236,8 +236,11 @@ def compute_diagnostic_statistics(
 def _distances(
   embedding: Embedding, held_out: np.ndarray, fake: np.ndarray, other: np.ndarray | None
 ) -> tuple[float, float] | None:
-  """Returns the energy distances to held-out data of samples and of `other` ones, in vectors."""
-  if other is None or not np.isfinite(other).all():
+  """Returns the energy distances to held-out data of samples and of `other` ones, in vectors.
+
+  Both are of the same latents in the same order: the chance of a draw does not make either look nearer.
+  """
+  if other is None or not (np.isfinite(other).all() and np.isfinite(fake).all()):
     return None
   sets = [np.clip(embedding.full(x[:N_DISTANCE]), -CLIP, CLIP) for x in (held_out, fake, other)]
   return energy_distance(sets[0], sets[1]), energy_distance(sets[0], sets[2])

@@ -59,7 +59,6 @@ REMEDIES: dict[str, tuple[str, ...]] = {
   'diverged or cycling': ('lower_rates', 'no_momentum', 'penalty_up', 'd_lr_down', AVERAGED),
 }
 _BY_PREDICTION = ('D too weak', 'D too strong', 'not settled', 'G behind', 'still improving')
-_ALL_REMEDIES = {change for name in _BY_PREDICTION for change in REMEDIES[name]}
 _N_ADVICE = 3
 
 
@@ -118,8 +117,11 @@ def _apply_rules(
   if present:
     return present
   if changes:
-    best = next(change for change in changes if change.name in _ALL_REMEDIES)
-    return next((name, 0.0) for name in _BY_PREDICTION if best.name in REMEDIES[name])
+    # Where rates have fallen to 0 nothing moves.
+    names = [n for n in _BY_PREDICTION if not (n == 'not settled' and statistics.rates_are_zero)]
+    remedies = {change for name in names for change in REMEDIES[name]}
+    best = next(change for change in changes if change.name in remedies)
+    return next((name, 0.0) for name in names if best.name in REMEDIES[name])
   if symptoms.improving > 0:
     return 'still improving', symptoms.improving
   weak = max(symptoms.blind, symptoms.unknown)
