@@ -43,17 +43,23 @@ class DiscriminatorStatistics(NamedTuple):
 
 
 def collect_discriminator_outputs(
-  gan: Gan, state: GanState, task: Task, weights: str, seed: int
+  gan: Gan, state: GanState, task: Task, weights: str, seed: int, split: str = 'validation'
 ) -> DiscriminatorOutputs:
-  """Applies D to training data, held-out data and samples of 'raw' or 'ema' weights, `N_EXAMPLES` each."""
-  data = task.evaluation_data() if gan.n_classes else task.evaluation_data().without_labels()
+  """Applies D to training data, held-out data of `split` and samples of 'raw' or 'ema' weights.
+
+  These are `N_EXAMPLES` each, or as many as there are.
+  """
+  data = task.evaluation_data(split)
+  data = data if gan.n_classes else data.without_labels()
   key = jax.random.fold_in(jax.random.key(seed), sampling.SAMPLING_STREAM)
   logits = jax.jit(lambda examples, labels: gan_lib.logits(gan, state.d.weights, examples, labels))
   positions = jnp.arange(N_EXAMPLES, dtype=jnp.uint32)
-  # Each training example once: repeated ones would understate the error of their rank.
+  # Each real example once: repeated ones would understate the error of their rank, and of the bound.
   train = jax.jit(task.train_batch_fn)(key, positions[: task.n_train], data.train)
+  if task.n_train:
+    positions = positions[: len(data.held_out.images)]
   held_out = jax.jit(task.held_out_batch_fn)(jax.random.fold_in(key, 1), positions, data.held_out)
-  latents = sampling.fixed_latents(gan.latent, seed + 1, N_EXAMPLES)
+  latents = sampling.fixed_latents(gan.latent, seed + 1, len(positions))
   generate = jax.jit(lambda weights: gan_lib.sample(gan, weights, latents, held_out.labels))
   fake = logits(generate(sampling.generator_weights(state, weights)), held_out.labels)
   real = logits(held_out.images, held_out.labels)

@@ -66,7 +66,7 @@ def diagnose_checkpoint(
   task = load_run_data(run, cache, data_dir, dataset)
   sets = task.comparison_sets(run.gan, run.state, weights, seed, split)
   references = {} if references is None else references
-  statistics = compute_run_statistics(folder, run, task, sets, weights, seed, references)
+  statistics = compute_run_statistics(folder, run, task, sets, weights, seed, references, split)
   verdict = verdict_rules.decide_verdict(statistics)
   protocol = {
     'run': str(folder),
@@ -101,6 +101,7 @@ def compute_run_statistics(
   weights: str,
   seed: int,
   references: dict[Any, ReferenceStatistics],
+  split: str = 'validation',
   thorough: bool = True,
 ) -> DiagnosticStatistics:
   """Computes all that a verdict on `run` in `folder` rests on, and with `thorough` what pages show beside it.
@@ -108,24 +109,18 @@ def compute_run_statistics(
   `references` hold statistics of real data by data set, and are filled.
   """
   embedding = sets.embedding
-  data = (
-    task.fingerprint,
-    task.shape,
-    run.config.contrast,
-    embedding.name,
-    seed,
-    len(sets.held_out),
-  )
+  contrast = run.config.contrast
+  data = (task.name, task.fingerprint, task.shape, contrast, embedding.name, seed, split)
   if data not in references:
     references[data] = compute_reference_statistics(
       sets.train, sets.held_out, lambda _: embedding, seed
     )
   records = metric_writers.read_metrics(folder / 'metrics.jsonl')
   records = [record for record in records if record['step'] <= run.step]
-  other = task.comparison_sets(run.gan, run.state, OTHER_WEIGHTS[weights], seed, 'validation').fake
+  other = task.comparison_sets(run.gan, run.state, OTHER_WEIGHTS[weights], seed, split).fake
   evidence = RunEvidence(
     run.config,
-    collect_discriminator_outputs(run.gan, run.state, task, weights, seed),
+    collect_discriminator_outputs(run.gan, run.state, task, weights, seed, split),
     monitor_history_from_records(records, run.config.ema_decay),
     _duality_gap(run, task, seed) if thorough else None,
     _rates_are_zero(run),

@@ -100,13 +100,13 @@ class ImageTask:
     train = _with_labels(self.dataset.train, self.dataset.train_labels)
     return DeviceData(train, self.evaluation_data().held_out if held_out else ())
 
-  def evaluation_data(self) -> DeviceData:
-    """Returns the training and validation images that evaluations use."""
+  def evaluation_data(self, split: str = 'validation') -> DeviceData:
+    """Returns the training images and those of `split`, 'validation' or 'test', that evaluations use."""
     data = self.scorer.subset
-    return DeviceData(
-      _with_labels(data.train, data.train_labels),
-      _with_labels(data.validation, data.validation_labels),
-    )
+    held_out = (data.validation, data.validation_labels)
+    if split == 'test':
+      held_out = (data.test, data.test_labels)
+    return DeviceData(_with_labels(data.train, data.train_labels), _with_labels(*held_out))
 
   def evaluate_checkpoint(self, gan: Gan, state: GanState, seed: int) -> CheckpointEvaluation:
     """Computes Parzen log-likelihood, Frechet distance and modes, as far as they apply, on validation images.

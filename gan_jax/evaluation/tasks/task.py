@@ -93,8 +93,8 @@ class Task(Protocol):
   def training_data(self, held_out: bool) -> DeviceData:
     """Returns the host arrays that batch functions read, with held-out data where `held_out`."""
 
-  def evaluation_data(self) -> DeviceData:
-    """Returns at most as many training and held-out examples as evaluations use; fits on a device."""
+  def evaluation_data(self, split: str = 'validation') -> DeviceData:
+    """Returns at most as many training examples and ones of `split` as evaluations use; fits on a device."""
 
   def evaluate_checkpoint(self, gan: Gan, state: GanState, seed: int) -> CheckpointEvaluation:
     """Scores the generator on validation data, for samples drawn from `seed`."""
