@@ -8,6 +8,7 @@ import pytest
 
 from gan_jax.data.image_arrays import global_contrast_normalize
 from gan_jax.data.synthetic import SYNTHETIC
+from gan_jax.diagnosis.discriminator_calibration import collect_discriminator_outputs
 from gan_jax.evaluation import classifier_network, parzen_evaluation, sample_grids, sampling
 from gan_jax.evaluation.tasks import image_scorer
 from gan_jax.evaluation.tasks.image_task import ImageTask
@@ -202,3 +203,17 @@ def test_no_two_sets_of_synthetic_comparisons_share_a_draw():
     drawn += [sets.train, sets.held_out, sets.fake]
   rows = {row.tobytes() for x in drawn for row in x}
   assert len(rows) == sum(map(len, drawn))
+
+
+def test_evaluation_data_are_of_the_split_that_is_asked_for():
+  task = ImageTask(noise_dataset(60, 30, n_classes=2))
+  for split, images in (('validation', task.dataset.validation), ('test', task.dataset.test)):
+    np.testing.assert_array_equal(task.evaluation_data(split).held_out.images, images)
+
+
+def test_outputs_of_a_discriminator_hold_each_held_out_example_once():
+  task = ImageTask(noise_dataset(60, 30))
+  gan, _, state = tiny_gan()
+  outputs = collect_discriminator_outputs(gan, state, task, 'raw', 0, 'test')
+  assert [len(x) for x in outputs[:3]] == [60, 30, 30]
+  assert len(np.unique(outputs.held_out)) == 30
