@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from gan_jax.diagnosis.boosted_trees import fit_boosted_trees, predict_logits
 
@@ -19,21 +18,16 @@ def accuracy(logits):
   return float(np.mean([np.mean(logits[0] > 0), np.mean(logits[1] < 0)]))
 
 
-def test_trees_are_as_accurate_as_those_of_scikit_learn():
+def test_trees_learn_what_no_column_shows_alone():
   train, validation, test = (two_sets(n, seed=i) for i, n in enumerate((600, 300, 2000)))
   model = fit_boosted_trees(0, train, validation)
-  ours = accuracy([predict_logits(model, x) for x in test])
-  labels = np.repeat([1, 0], [len(x) for x in train])
-  reference = HistGradientBoostingClassifier(max_iter=100, random_state=0)
-  reference.fit(np.concatenate(train), labels)
-  theirs = accuracy([reference.predict_proba(x)[:, 1] - 0.5 for x in test])
-  assert ours > theirs - 0.02 > 0.75
+  assert accuracy([predict_logits(model, x) for x in test]) > 0.78
 
 
 def test_equal_distributions_stop_early():
   rng = np.random.default_rng(1)
   parts = [tuple(rng.normal(size=(2, 200, 30)).astype(np.float32)) for _ in range(2)]
-  assert len(fit_boosted_trees(0, *parts).trees) < 60
+  assert fit_boosted_trees(0, *parts).n_trees < 60
 
 
 def test_increasing_functions_of_columns_change_nothing():
