@@ -110,11 +110,11 @@ def _facts(s: DiagnosticStatistics, distinguishable: bool) -> dict[str, str]:
       '(50 % without overfitting)'
     )
     facts['slope'] = f'mean slope of the generator loss at samples: {d.generator_loss_slope:.3g}'
-  if s.distances is not None:
-    last, averaged = s.distances
+  if s.distances is not None and min(s.distances) > 0:
+    ratio = s.distances[1] / s.distances[0]
     facts['averaged'] = (
-      f"energy distance to held-out data: {last:.3g}, and {averaged:.3g} with G's other weights "
-      '(averaged ones beside the last)'
+      f"with G's other weights (averaged ones beside the last) samples are {ratio:.2g} times as far "
+      'from held-out data'
     )
   if s.copies is not None:
     c = s.copies
@@ -125,7 +125,8 @@ def _facts(s: DiagnosticStatistics, distinguishable: bool) -> dict[str, str]:
   if s.history is not None:
     h = s.history
     facts['history'] = (
-      f'energy distance to held-out data: best {min(h.gap):.3g}, last {h.gap[-1]:.3g}; '
+      f'energy distance to held-out data while training: best {max(min(h.gap), 0):.3g}, '
+      f'last {max(h.gap[-1], 0):.3g}; '
       f'excess nearest-neighbour distance: {min(h.near):.3g} and {h.near[-1]:.3g}'
     )
     if not math.isnan(h.drift[-1]):

@@ -73,7 +73,7 @@ def decide_verdict(statistics: DiagnosticStatistics) -> Verdict:
     confidence = max(x.chance for x in changes if x.name in REMEDIES[name])
     first = [x for x in changes if x.name in REMEDIES[name]][:1]
     chosen = [*first, *(x for x in changes if x not in first)][:_N_ADVICE]
-    advice = tuple(f'{x.flags} (helps in {x.chance:.0%} of such runs)' for x in chosen)
+    advice = tuple(f'{x.flags} (expected to help: {x.chance:.0%})' for x in chosen)
   facts = explain_verdict(name, statistics, distinguishable=symptoms.differs > 0)
   return Verdict(name, confidence, facts, advice)
 

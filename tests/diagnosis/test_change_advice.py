@@ -137,7 +137,7 @@ def test_the_verdict_of_a_run_is_what_is_predicted_to_help(predict, change, verd
   decided = verdict_rules.decide_verdict(run)
   assert decided.name == verdict
   assert decided.confidence == pytest.approx(1 / (1 + math.exp(1.0 - 3.6)))
-  assert decided.advice[0] == f'{CHANGES[change](CONFIG)} (helps in 93% of such runs)'
+  assert decided.advice[0] == f'{CHANGES[change](CONFIG)} (expected to help: 93%)'
   assert verdict_rules.decide_verdict(PERFECT._replace(config=CONFIG)).name == 'converged'
 
 
