@@ -12,6 +12,8 @@ import zipfile
 
 import numpy as np
 import PIL.Image
+import pyarrow as arrow
+import pyarrow.parquet as pq
 import pytest
 
 from gan_jax import data
@@ -49,7 +51,6 @@ def zipped(files, compression=zipfile.ZIP_STORED):
 
 
 def table(files, **options):
-  arrow, pq = pytest.importorskip('pyarrow'), pytest.importorskip('pyarrow.parquet')
   rows = [{'bytes': content, 'path': name} for name, content in files.items()]
   labels = [NAMES[name.partition('/')[0]] for name in files]
   feature = {'names': ['cat', 'dog'], '_type': 'ClassLabel'}
@@ -190,7 +191,6 @@ def test_a_damaged_or_empty_container_is_refused_in_one_line(tmp_path, name):
 
 
 def test_a_table_without_images_is_refused(tmp_path):
-  arrow, pq = pytest.importorskip('pyarrow'), pytest.importorskip('pyarrow.parquet')
   pq.write_table(arrow.table({'a': [1], 'b': ['x']}), tmp_path / 'a.parquet')
   assert 'the columns a, b hold no images; name the column' in refusal(tmp_path / 'a.parquet')
 
