@@ -15,7 +15,12 @@ import numpy as np
 
 from gan_jax.config.run_config import Config
 from gan_jax.diagnosis.diagnostic_statistics import DiagnosticStatistics
-from gan_jax.diagnosis.run_features import RunFeatures, distance_from_usual, run_features
+from gan_jax.diagnosis.run_features import (
+  RunFeatures,
+  distance_from_usual,
+  number_of_updates,
+  run_features,
+)
 
 WEIGHTS_FILE = Path(__file__).with_name('advice_weights.json')
 UNCHANGED, AVERAGED = 'unchanged', 'averaged_weights'
@@ -33,13 +38,6 @@ class RankedChange(NamedTuple):
   chance: float  # that it helps, by more than a tenth
 
 
-def _number(text: str, default: float) -> float:
-  try:
-    return float(text)
-  except ValueError:
-    return default
-
-
 def _penalty_up(c: Config) -> str:
   if not c.r1:
     return '--r1=1: a penalty damps D and keeps its gradients useful'
@@ -47,7 +45,7 @@ def _penalty_up(c: Config) -> str:
 
 
 def _larger(flag: str, width: int, network: str) -> str:
-  size = f'={2 * width}' if width else ': more than the preset has'
+  size = f'={2 * width}' if width else ''
   return f'--{flag}{size}: a larger {network}, which starts anew'
 
 
@@ -56,8 +54,8 @@ CHANGES: dict[str, Callable[[Config], str]] = {
   UNCHANGED: lambda c: f'--steps={2 * c.steps}: it still gets better by itself',
   AVERAGED: lambda c: '--weights=ema: use the averaged weights, which are nearer to the data',
   'more_d_updates': lambda c: (
-    f'--k={3 * _number(c.k, 1.0):g}: more updates of D for each of G'
-    if c.update == 'alternating' and _number(c.k, 1.0) < 8
+    f'--k={3 * number_of_updates(c.k):g}: more updates of D for each of G'
+    if c.update == 'alternating' and number_of_updates(c.k) < 8
     else ''
   ),
   'd_lr_up': lambda c: f'--d_lr={4 * c.d_lr:.3g}: D learns faster',
@@ -74,7 +72,7 @@ CHANGES: dict[str, Callable[[Config], str]] = {
   'other_loss': lambda c: (
     '--loss=relativistic: D compares samples with data in pairs'
     if c.loss != 'relativistic'
-    else '--loss=non_saturating: as a check of the relativistic loss'
+    else '--loss=non_saturating: the other usual loss'
   ),
   'larger_d': lambda c: _larger('d_width', c.d_width, 'D'),
   'larger_g': lambda c: _larger('g_width', c.g_width, 'G'),

@@ -57,7 +57,8 @@ def run_features(s: DiagnosticStatistics) -> RunFeatures:
     values['unsteady'] = float(np.clip(np.std(np.diff(third)), 0, 2))
     drifts = [x for x in h.drift[-max(len(logs) // 2, 1) :] if math.isfinite(x)]
     values['moving'] = float(np.clip(np.median(drifts), 0, 1)) if drifts else 0.0
-  return RunFeatures(**values)
+  # Of a run that broke down, what is not a number is not known.
+  return RunFeatures(**{name: float(np.nan_to_num(x)) for name, x in values.items()})
 
 
 def _log_ratio_of_distances(s: DiagnosticStatistics) -> float:
@@ -74,7 +75,7 @@ def distance_from_usual(config: Config, change: str) -> float:
   """Returns how far a setting is from the usual one on the side that `change` mends: log-ratio, -2 to 2."""
   c = config
   logs = {
-    'more_d_updates': -math.log(max(_number(c.k, 1.0), 0.1)),
+    'more_d_updates': -math.log(max(number_of_updates(c.k), 0.1)),
     'd_lr_up': math.log(USUAL['d_lr'] / max(c.d_lr, 1e-7)),
     'd_lr_down': math.log(max(c.d_lr, 1e-7) / USUAL['d_lr']),
     'g_lr_up': math.log(USUAL['g_lr'] / max(c.g_lr, 1e-7)),
@@ -90,9 +91,9 @@ def distance_from_usual(config: Config, change: str) -> float:
   return float(np.clip(logs.get(change, 0.0), -2, 2))
 
 
-def _number(text: str, default: float) -> float:
-  """Reads a number; other settings of k adapt it."""
+def number_of_updates(k: str) -> float:
+  """Returns the number of D's updates per update of G that --k names; 1 for settings that adapt it."""
   try:
-    return float(text)
+    return float(k)
   except ValueError:
-    return default
+    return 1.0

@@ -37,6 +37,16 @@ def test_what_is_not_known_of_samples_without_a_run_is_zero():
   assert found.proven == found.ranked == found.improved == found.averaged == 0
 
 
+def test_a_run_that_broke_down_has_finite_features_and_advice():
+  broken = history(gap=[0.1, float('nan'), float('nan'), float('nan')], d=float('nan'))
+  run = BAD._replace(
+    config=CONFIG, finite_share=0.5, discriminator=discriminator(float('nan')), history=broken
+  )
+  assert np.isfinite(run_features(run)).all()
+  assert all(np.isfinite(change[2:]).all() for change in rank_changes(run, is_images=False))
+  assert verdict_rules.decide_verdict(run).name == 'diverged or cycling'
+
+
 def test_few_data_are_told_from_many():
   sizes = lambda n: PERFECT._replace(set_sizes={'train': n, 'held_out': 9, 'fake': 9})
   assert run_features(sizes(100)).few_data == 1
